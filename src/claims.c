@@ -1,0 +1,420 @@
+/*-------------------------------------------------------------------------
+ *
+ * claims.c
+ *	  The registered claims (RFC 7519 section 4.1) against a policy and a time.
+ *
+ * The signature is good when a token comes here, so messages may quote claims.
+ * Nothing here knows a table or a key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "claims.h"
+#include "common/int.h"
+#include "json.h"
+#include "lib/stringinfo.h"
+#include "utils/timestamp.h"
+
+/* Microseconds from the Unix epoch to PostgreSQL's. */
+#define UNIX_EPOCH_USECS \
+	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * USECS_PER_SEC)
+
+static bool check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure);
+static bool check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
+						   const JwsString *wanted, Failure *failure);
+static bool read_times(const JsonbValue *claims, const char *text, ClaimsTimes *times, Failure *failure);
+static bool check_validity(const ClaimsTimes *times, const ClaimsPolicy *policy,
+						   TimestampTz at, Failure *failure);
+static bool check_lifetime(const ClaimsTimes *times, const ClaimsPolicy *policy,
+						   TimestampTz at, Failure *failure);
+static bool check_required(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure);
+static bool check_type(const JwsString *typ, const ClaimsPolicy *policy, Failure *failure);
+
+static bool
+equal(const char *expected, const char *str, int len)
+{
+	return (int) strlen(expected) == len && memcmp(expected, str, len) == 0;
+}
+
+static int64
+saturated_add(int64 a, int64 b)
+{
+	int64		sum;
+
+	if (pg_add_s64_overflow(a, b, &sum))
+		return a < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	return sum;
+}
+
+static int64
+saturated_sub(int64 a, int64 b)
+{
+	int64		difference;
+
+	if (pg_sub_s64_overflow(a, b, &difference))
+		return a < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	return difference;
+}
+
+/*
+ * A time for a message, at any distance.  timestamptz_to_str() has a static
+ * buffer.
+ */
+static char *
+show_time(TimestampTz t)
+{
+	if (TIMESTAMP_NOT_FINITE(t) || !IS_VALID_TIMESTAMP(t))
+		return pstrdup(t < 0 ? "the distant past" : "the distant future");
+	return pstrdup(timestamptz_to_str(t));
+}
+
+/*
+ * A span of time for a message, in its largest unit.
+ */
+static char *
+show_span(int64 usec)
+{
+	int64		seconds = usec / USECS_PER_SEC;
+	static const struct
+	{
+		int64		seconds;
+		const char *name;
+	}			units[] = {
+		{SECS_PER_DAY, "day"}, {SECS_PER_HOUR, "hour"}, {SECS_PER_MINUTE, "minute"}, {1, "second"},
+	};
+
+	for (int i = 0; i < (int) lengthof(units); i++)
+		if (seconds >= units[i].seconds || units[i].seconds == 1)
+		{
+			int64		n = seconds / units[i].seconds;
+
+			return psprintf(INT64_FORMAT " %s%s", n, units[i].name, n == 1 ? "" : "s");
+		}
+	pg_unreachable();
+}
+
+/*
+ * Judge the claims of a token whose signature is good, as of a time.  text is
+ * what the claims were read from.  audience narrows the policy's; its data is
+ * NULL when nobody asked.  times is filled in whatever the verdict, as far as
+ * the claims have the right types.
+ */
+bool
+claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
+			 const ClaimsPolicy *policy, const JwsString *audience,
+			 TimestampTz at, ClaimsTimes *times, Failure *failure)
+{
+	Failure		untyped;
+	bool		typed = read_times(claims, text, times, &untyped);
+
+	if (!check_issuer(claims, policy, failure) ||
+		!check_audience(claims, policy, audience, failure))
+		return false;
+	if (!typed)
+	{
+		*failure = untyped;
+		return false;
+	}
+	return check_validity(times, policy, at, failure) &&
+		check_required(claims, policy, failure) &&
+		check_lifetime(times, policy, at, failure) &&
+		check_type(&jws->typ, policy, failure);
+}
+
+/*
+ * The "iss" claim is the issuer that the key belongs to (RFC 7519 section
+ * 4.1.1).  The policy with the empty name is for tokens without "iss".
+ */
+static bool
+check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure)
+{
+	const JsonbPair *member = json_member(claims, "iss");
+	const char *issuer;
+	int			len;
+
+	if (member == NULL)
+	{
+		if (policy->issuer[0] == '\0')
+			return true;
+		return fail(failure, FAILURE_ISSUER,
+					psprintf("The token has no \"iss\"; its key belongs to the issuer \"%s\".",
+							 policy->issuer));
+	}
+	issuer = json_string(&member->value, &len);
+	if (issuer == NULL)
+		return fail(failure, FAILURE_CLAIM, "The claim \"iss\" is not a string.");
+	if (policy->issuer[0] == '\0')
+		return fail(failure, FAILURE_ISSUER,
+					psprintf("The token's issuer is \"%s\"; its key is for tokens without \"iss\".",
+							 quote_untrusted(issuer, len)));
+	if (!equal(policy->issuer, issuer, len))
+		return fail(failure, FAILURE_ISSUER,
+					psprintf("The token's issuer is \"%s\"; its key belongs to the issuer \"%s\".",
+							 quote_untrusted(issuer, len), policy->issuer));
+	return true;
+}
+
+/*
+ * The audiences that a token may name, for a message.
+ */
+static char *
+show_accepted(const ClaimsPolicy *policy, const JwsString *wanted)
+{
+	StringInfoData buf;
+
+	if (wanted->data != NULL)
+		return psprintf("\"%s\"", quote_untrusted(wanted->data, wanted->len));
+	initStringInfo(&buf);
+	for (int i = 0; i < policy->n_audience; i++)
+		appendStringInfo(&buf, "%s\"%s\"", i == 0 ? "" : ", ", policy->audience[i]);
+	return buf.data;
+}
+
+static bool
+policy_has_audience(const ClaimsPolicy *policy, const char *audience, int len)
+{
+	if (policy->any_audience)
+		return true;
+	for (int i = 0; i < policy->n_audience; i++)
+		if (equal(policy->audience[i], audience, len))
+			return true;
+	return false;
+}
+
+/*
+ * The "aud" claim, a string or an array of strings, names one of the policy's
+ * audiences (RFC 7519 section 4.1.3), and the one that the caller wanted.
+ */
+static bool
+check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
+			   const JwsString *wanted, Failure *failure)
+{
+	const JsonbPair *member = json_member(claims, "aud");
+	const JsonbValue *values;
+	int			n;
+	bool		accepted = false;
+
+	if (wanted->data != NULL && !policy_has_audience(policy, wanted->data, wanted->len))
+		return fail(failure, FAILURE_AUDIENCE,
+					psprintf("The audience \"%s\" is not one of the issuer \"%s\".",
+							 quote_untrusted(wanted->data, wanted->len), policy->issuer));
+
+	if (member == NULL)
+	{
+		if (wanted->data == NULL && (policy->any_audience || policy->n_audience == 0))
+			return true;
+		return fail(failure, FAILURE_AUDIENCE,
+					psprintf("The token has no \"aud\"; accepted is %s.", show_accepted(policy, wanted)));
+	}
+
+	values = &member->value;
+	n = 1;
+	if (values->type == jbvArray)
+	{
+		n = values->val.array.nElems;
+		values = values->val.array.elems;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		int			len;
+		const char *audience = json_string(&values[i], &len);
+
+		if (audience == NULL)
+			return fail(failure, FAILURE_CLAIM,
+						"The claim \"aud\" is neither a string nor an array of strings.");
+		if (wanted->data != NULL ?
+			(len == wanted->len && memcmp(audience, wanted->data, len) == 0) :
+			policy_has_audience(policy, audience, len))
+			accepted = true;
+	}
+	if (accepted || (policy->any_audience && wanted->data == NULL))
+		return true;
+	if (policy->n_audience == 0 && !policy->any_audience)
+		return fail(failure, FAILURE_AUDIENCE,
+					"The token has an \"aud\"; the issuer's policy accepts only tokens without.");
+	return fail(failure, FAILURE_AUDIENCE,
+				psprintf("The token is for \"%s\"%s; accepted is %s.",
+						 n == 0 ? "" : quote_untrusted(values[0].val.string.val, values[0].val.string.len),
+						 n > 1 ? " and others" : "",
+						 show_accepted(policy, wanted)));
+}
+
+/*
+ * Read a NumericDate (RFC 7519 section 2) of any magnitude; when it is absent,
+ * leave *t as it is.
+ */
+static bool
+read_time(const JsonbValue *claims, const char *text, const char *name,
+		  TimestampTz *t, bool *present, Failure *failure)
+{
+	const JsonbPair *member = json_member(claims, name);
+	int64		usec;
+
+	*present = member != NULL;
+	if (member == NULL)
+		return true;
+	if (member->value.type != jbvNumeric)
+		return fail(failure, FAILURE_CLAIM, psprintf("The claim \"%s\" is not a number.", name));
+	usec = json_number_usec(text, member);
+	*t = usec == PG_INT64_MAX ? DT_NOEND : saturated_sub(usec, UNIX_EPOCH_USECS);
+	return true;
+}
+
+/*
+ * Read the claims that say when, and check the type of those that say who.
+ */
+static bool
+read_times(const JsonbValue *claims, const char *text, ClaimsTimes *times, Failure *failure)
+{
+	static const char *const strings[] = {"sub", "jti"};
+	bool		has_not_before;
+
+	times->expires = DT_NOEND;
+	times->not_before = DT_NOBEGIN;
+	times->issued = DT_NOBEGIN;
+	times->has_expires = times->has_issued = false;
+
+	for (int i = 0; i < (int) lengthof(strings); i++)
+	{
+		const JsonbPair *member = json_member(claims, strings[i]);
+
+		if (member != NULL && member->value.type != jbvString)
+			return fail(failure, FAILURE_CLAIM,
+						psprintf("The claim \"%s\" is not a string.", strings[i]));
+	}
+	return read_time(claims, text, "exp", &times->expires, &times->has_expires, failure) &&
+		read_time(claims, text, "nbf", &times->not_before, &has_not_before, failure) &&
+		read_time(claims, text, "iat", &times->issued, &times->has_issued, failure);
+}
+
+/*
+ * Each required claim is there, and is not null.
+ */
+static bool
+check_required(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure)
+{
+	for (int i = 0; i < policy->n_required; i++)
+	{
+		const JsonbPair *member = json_member(claims, policy->required[i]);
+
+		if (member == NULL || member->value.type == jbvNull)
+			return fail(failure, FAILURE_CLAIM,
+						psprintf("The token has no \"%s\", which the issuer \"%s\" requires.",
+								 policy->required[i], policy->issuer));
+	}
+	return true;
+}
+
+/*
+ * "exp", "nbf" and "iat" (RFC 7519 sections 4.1.4 to 4.1.6).  Sums saturate, so
+ * no magnitude of a claim turns a check round.
+ */
+static bool
+check_validity(const ClaimsTimes *times, const ClaimsPolicy *policy,
+			   TimestampTz at, Failure *failure)
+{
+	if (times->has_expires && at >= saturated_add(times->expires, policy->leeway))
+		return fail(failure, FAILURE_EXPIRED,
+					psprintf("The token expired at %s, %s ago.", show_time(times->expires),
+							 show_span(saturated_sub(at, times->expires))));
+	if (saturated_add(at, policy->leeway) < times->not_before)
+		return fail(failure, FAILURE_NOT_YET_VALID,
+					psprintf("The token is not valid before %s.", show_time(times->not_before)));
+	if (times->has_issued && saturated_add(at, policy->leeway) < times->issued)
+		return fail(failure, FAILURE_NOT_YET_VALID,
+					psprintf("The token was issued at %s, which is in the future.",
+							 show_time(times->issued)));
+	return true;
+}
+
+/*
+ * How long the token lives in all, and how old it is.
+ */
+static bool
+check_lifetime(const ClaimsTimes *times, const ClaimsPolicy *policy,
+			   TimestampTz at, Failure *failure)
+{
+	if (policy->max_lifetime != CLAIMS_NO_LIMIT)
+	{
+		int64		lifetime = saturated_sub(times->expires, times->issued);
+
+		if (!times->has_expires || !times->has_issued)
+			return fail(failure, FAILURE_CLAIM,
+						psprintf("The token has no \"%s\", without which its lifetime is not known.",
+								 times->has_expires ? "iat" : "exp"));
+		if (lifetime > policy->max_lifetime)
+			return fail(failure, FAILURE_LIFETIME,
+						psprintf("The token's lifetime is %s; the issuer \"%s\" may give %s at most.",
+								 show_span(lifetime), policy->issuer,
+								 show_span(policy->max_lifetime)));
+	}
+	if (policy->max_age != CLAIMS_NO_LIMIT)
+	{
+		if (!times->has_issued)
+			return fail(failure, FAILURE_CLAIM,
+						"The token has no \"iat\", without which its age is not known.");
+		if (saturated_sub(at, times->issued) > saturated_add(policy->max_age, policy->leeway))
+			return fail(failure, FAILURE_LIFETIME,
+						psprintf("The token was issued at %s; the issuer \"%s\" accepts an age of %s at most.",
+								 show_time(times->issued), policy->issuer,
+								 show_span(policy->max_age)));
+	}
+	return true;
+}
+
+/*
+ * Judge again what depends on the time alone, for a token that has passed
+ * claims_check() before.
+ */
+bool
+claims_check_time(const ClaimsTimes *times, const ClaimsPolicy *policy,
+				  TimestampTz at, Failure *failure)
+{
+	return check_validity(times, policy, at, failure) &&
+		check_lifetime(times, policy, at, failure);
+}
+
+/*
+ * A media type without the "application/" that RFC 7515 section 4.1.9 lets the
+ * writer leave out.
+ */
+static JwsString
+short_type(const char *type, int len)
+{
+	static const char prefix[] = "application/";
+	const int	prefix_len = (int) sizeof(prefix) - 1;
+	JwsString	result = {type, len};
+
+	if (len > prefix_len && pg_strncasecmp(type, prefix, prefix_len) == 0 &&
+		memchr(type + prefix_len, '/', len - prefix_len) == NULL)
+	{
+		result.data += prefix_len;
+		result.len -= prefix_len;
+	}
+	return result;
+}
+
+/*
+ * The header's "typ", when the policy asks for one (RFC 8725 section 3.11).
+ */
+static bool
+check_type(const JwsString *typ, const ClaimsPolicy *policy, Failure *failure)
+{
+	JwsString	wanted;
+	JwsString	given;
+
+	if (policy->token_type == NULL)
+		return true;
+	if (typ->data == NULL)
+		return fail(failure, FAILURE_TOKEN_TYPE,
+					psprintf("The token has no \"typ\"; the issuer \"%s\" requires \"%s\".",
+							 policy->issuer, policy->token_type));
+	wanted = short_type(policy->token_type, (int) strlen(policy->token_type));
+	given = short_type(typ->data, typ->len);
+	if (wanted.len != given.len || pg_strncasecmp(wanted.data, given.data, wanted.len) != 0)
+		return fail(failure, FAILURE_TOKEN_TYPE,
+					psprintf("The token's \"typ\" is \"%s\"; the issuer \"%s\" requires \"%s\".",
+							 quote_untrusted(typ->data, typ->len), policy->issuer, policy->token_type));
+	return true;
+}

@@ -1,0 +1,55 @@
+/*-------------------------------------------------------------------------
+ *
+ * claims.h
+ *	  The registered claims against a policy and a time.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_CLAIMS_H
+#define JWT_CLAIMS_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "failure.h"
+#include "jws.h"
+#include "utils/jsonb.h"
+
+/* No limit, for the intervals of a policy. */
+#define CLAIMS_NO_LIMIT	(-1)
+
+/*
+ * On what terms an issuer is trusted: a row of jwt_issuer, ready to use.
+ * Strings are terminated; intervals are in microseconds.
+ */
+typedef struct ClaimsPolicy
+{
+	char	   *issuer;
+	bool		any_audience;	/* {*} */
+	int			n_audience;		/* 0: only tokens without aud */
+	char	  **audience;
+	int			n_required;
+	char	  **required;
+	char	   *token_type;		/* or NULL */
+	int64		leeway;
+	int64		max_lifetime;	/* or CLAIMS_NO_LIMIT */
+	int64		max_age;		/* or CLAIMS_NO_LIMIT */
+} ClaimsPolicy;
+
+/* Times of a token, as timestamps; saturated, and at infinity when absent. */
+typedef struct ClaimsTimes
+{
+	TimestampTz expires;		/* exp, or DT_NOEND */
+	TimestampTz not_before;		/* nbf, or DT_NOBEGIN */
+	TimestampTz issued;			/* iat, or DT_NOBEGIN */
+	bool		has_expires;
+	bool		has_issued;
+} ClaimsTimes;
+
+extern bool claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
+						 const ClaimsPolicy *policy, const JwsString *audience,
+						 TimestampTz at, ClaimsTimes *times, Failure *failure);
+extern bool claims_check_time(const ClaimsTimes *times, const ClaimsPolicy *policy,
+							  TimestampTz at, Failure *failure);
+
+#endif							/* JWT_CLAIMS_H */

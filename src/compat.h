@@ -1,0 +1,56 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  Every difference between the PostgreSQL versions we build on.
+ *
+ * Newest version first, with the reason for each block.  No other file looks
+ * at PG_VERSION_NUM.  OpenSSL needs no block: what a run-time OpenSSL lacks is
+ * found out by asking it for the algorithm by name.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_COMPAT_H
+#define JWT_COMPAT_H
+
+#include "postgres.h"
+
+#include "common/jsonapi.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+
+#if PG_VERSION_NUM < 150000
+#error "jwt needs PostgreSQL 15 or later"
+#endif
+
+/* 18: the module block also carries a name and a version */
+#ifdef PG_MODULE_MAGIC_EXT
+#define JWT_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "jwt", .version = JWT_VERSION)
+#else
+#define JWT_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+/* 17: the lexer's state is the caller's, so that lexing allocates nothing */
+#if PG_VERSION_NUM >= 170000
+#define JSON_LEXER(name) JsonLexContext name##_state; JsonLexContext *name = &name##_state
+#define json_lexer_init(lex, text, len) \
+	((void) makeJsonLexContextCstringLen(lex, text, len, PG_UTF8, false))
+#else
+#define JSON_LEXER(name) JsonLexContext *name
+#define json_lexer_init(lex, text, len) \
+	((lex) = makeJsonLexContextCstringLen(unconstify(char *, text), len, PG_UTF8, false))
+#endif
+
+/*
+ * We build with hidden visibility: PostgreSQL loads libraries with global
+ * symbols, and other libraries own jwt_* names.  Before 16, PGDLLEXPORT does
+ * not make a symbol visible again; an earlier declaration that does is merged
+ * with the one the macro writes.
+ */
+#define JWT_EXPORT __attribute__((visibility("default")))
+
+#define JWT_SQL_FUNCTION(name) \
+	extern JWT_EXPORT Datum name(PG_FUNCTION_ARGS); \
+	extern JWT_EXPORT const Pg_finfo_record *pg_finfo_##name(void); \
+	PG_FUNCTION_INFO_V1(name)
+
+#endif							/* JWT_COMPAT_H */

@@ -1,0 +1,601 @@
+/*-------------------------------------------------------------------------
+ *
+ * json.c
+ *	  Strict JSON by PostgreSQL's lexer, into a tree that becomes jsonb.
+ *
+ * Why not jsonb_in: it raises on bad input, takes the last of duplicate
+ * members without a word, reads the server encoding instead of UTF-8, and
+ * builds the tree by one call for each value.  Here the lexer's tokens go
+ * through a pushdown automaton of bounded depth, objects are sorted as jsonb
+ * sorts them, which shows duplicates, and the finished tree is serialised by
+ * JsonbValueToJsonb().  Nothing in this file raises an error for any input;
+ * only running out of memory does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include <ctype.h>
+
+#include "catalog/namespace.h"
+#include "json.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+
+/* Members and elements of open containers that need no allocation. */
+#define STACK_INITIAL	24
+
+/*
+ * What numeric can hold: digits before and after the decimal point.  A number
+ * beyond is refused before numeric_in() could raise an error about it.
+ */
+#define NUMERIC_DIGITS_BEFORE	131072
+#define NUMERIC_DIGITS_AFTER	16383
+
+/* What the grammar of RFC 8259 allows next. */
+typedef enum Expect
+{
+	EXPECT_VALUE,
+	EXPECT_FIRST_ELEMENT,		/* a value or ] */
+	EXPECT_FIRST_MEMBER,		/* a name or } */
+	EXPECT_MEMBER,				/* a name */
+	EXPECT_COLON,
+	EXPECT_NEXT					/* a comma or the end of the container */
+} Expect;
+
+/*
+ * State of one reading.  The stack holds the members and elements of all open
+ * containers, innermost last; an element is a pair without a key.  A pair's
+ * order is the offset of its value in the text.
+ */
+typedef struct Reader
+{
+	JsonbPair  *stack;
+	int			used;
+	int			size;
+	int			depth;
+	struct
+	{
+		bool		is_object;
+		int			first;		/* its first entry on the stack */
+	}			container[JSON_MAX_DEPTH];
+	JsonbPair	initial[STACK_INITIAL];
+} Reader;
+
+static const char not_json[] = "is not JSON";
+
+static JsonbPair *push_entry(Reader *reader);
+static const char *open_container(Reader *reader, bool is_object);
+static const char *close_container(Reader *reader, JsonbValue *container);
+static const char *read_scalar(const JsonLexContext *lex, JsonbValue *value);
+static const char *read_string(const char *lexeme, int len, JsonbValue *value);
+static const char *read_number(const char *lexeme, int len, JsonbValue *value);
+
+/*
+ * Read a JSON text that must be one object.  Returns NULL, or the reason for
+ * which the text is refused as the rest of a sentence that names the text
+ * ("is not JSON").
+ *
+ * The text is UTF-8; strings of the tree are in the server encoding.  The tree
+ * is allocated in the current memory context and points into the text, so the
+ * text must live as long.
+ */
+const char *
+json_read_object(const char *text, int len, JsonbValue *object)
+{
+	Reader		reader;
+	Expect		expect = EXPECT_FIRST_MEMBER;
+	const char *reason;
+
+	JSON_LEXER(lex);
+
+	if (pg_encoding_verifymbstr(PG_UTF8, text, len) != len)
+		return "is not UTF-8";
+
+	reader.stack = reader.initial;
+	reader.used = 0;
+	reader.size = STACK_INITIAL;
+	reader.depth = 0;
+
+	json_lexer_init(lex, text, len);
+	if (json_lex(lex) != JSON_SUCCESS)
+		return not_json;
+	if (lex->token_type != JSON_TOKEN_OBJECT_START)
+		return lex->token_type == JSON_TOKEN_END ? not_json : "is not a JSON object";
+	(void) open_container(&reader, true);
+
+	while (reader.depth > 0)
+	{
+		JsonTokenType token;
+		bool		is_object = reader.container[reader.depth - 1].is_object;
+		bool		closes;
+		JsonbPair  *entry;
+
+		if (json_lex(lex) != JSON_SUCCESS)
+			return not_json;
+		token = lex->token_type;
+		closes = token == (is_object ? JSON_TOKEN_OBJECT_END : JSON_TOKEN_ARRAY_END);
+
+		if (closes && (expect == EXPECT_FIRST_MEMBER ||
+					   expect == EXPECT_FIRST_ELEMENT ||
+					   expect == EXPECT_NEXT))
+		{
+			JsonbValue	container;
+
+			if ((reason = close_container(&reader, &container)) != NULL)
+				return reason;
+			if (reader.depth == 0)
+				*object = container;
+			else
+				reader.stack[reader.used - 1].value = container;
+			expect = EXPECT_NEXT;
+			continue;
+		}
+
+		switch (expect)
+		{
+			case EXPECT_FIRST_MEMBER:
+			case EXPECT_MEMBER:
+				if (token != JSON_TOKEN_STRING)
+					return not_json;
+				entry = push_entry(&reader);
+				if ((reason = read_scalar(lex, &entry->key)) != NULL)
+					return reason;
+				expect = EXPECT_COLON;
+				break;
+
+			case EXPECT_COLON:
+				if (token != JSON_TOKEN_COLON)
+					return not_json;
+				expect = EXPECT_VALUE;
+				break;
+
+			case EXPECT_NEXT:
+				if (token != JSON_TOKEN_COMMA)
+					return not_json;
+				expect = is_object ? EXPECT_MEMBER : EXPECT_VALUE;
+				break;
+
+			case EXPECT_FIRST_ELEMENT:
+			case EXPECT_VALUE:
+				entry = is_object ? &reader.stack[reader.used - 1] : push_entry(&reader);
+				entry->order = (uint32) (lex->token_start - text);
+				if (token == JSON_TOKEN_OBJECT_START || token == JSON_TOKEN_ARRAY_START)
+				{
+					bool		opens_object = token == JSON_TOKEN_OBJECT_START;
+
+					if ((reason = open_container(&reader, opens_object)) != NULL)
+						return reason;
+					expect = opens_object ? EXPECT_FIRST_MEMBER : EXPECT_FIRST_ELEMENT;
+				}
+				else
+				{
+					if ((reason = read_scalar(lex, &entry->value)) != NULL)
+						return reason;
+					expect = EXPECT_NEXT;
+				}
+				break;
+		}
+	}
+
+	if (json_lex(lex) != JSON_SUCCESS || lex->token_type != JSON_TOKEN_END)
+		return not_json;
+	return NULL;
+}
+
+/*
+ * The member of an object that json_read_object() has read, or NULL.
+ */
+const JsonbPair *
+json_member(const JsonbValue *object, const char *name)
+{
+	int			len = (int) strlen(name);
+	int			low = 0;
+	int			high = object->val.object.nPairs;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+		const JsonbPair *pair = &object->val.object.pairs[middle];
+		int			cmp = len - pair->key.val.string.len;
+
+		if (cmp == 0)
+			cmp = memcmp(name, pair->key.val.string.val, len);
+		if (cmp == 0)
+			return pair;
+		if (cmp < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return NULL;
+}
+
+/*
+ * The bytes of a string value (not terminated), or NULL when it is no string.
+ */
+const char *
+json_string(const JsonbValue *value, int *len)
+{
+	if (value->type != jbvString)
+		return NULL;
+	*len = value->val.string.len;
+	return value->val.string.val;
+}
+
+/*
+ * A number that counts seconds, as microseconds: exact for every number, what
+ * is beyond int64 becomes its smallest or largest value, and digits below a
+ * microsecond are cut off.  member is a direct member of the object that was
+ * read from text, and a number.
+ */
+int64
+json_number_usec(const char *text, const JsonbPair *member)
+{
+	const char *p = text + member->order;
+	bool		negative = *p == '-';
+	const char *digits = negative ? p + 1 : p;
+	int			exponent = 0;
+	int			wanted;			/* digits before the microsecond's point */
+	uint64		usec = 0;
+
+	Assert(member->value.type == jbvNumeric);
+
+	for (p = digits; isdigit((unsigned char) *p); p++)
+		;
+	wanted = (int) (p - digits);
+	if (*p == '.')
+		for (p++; isdigit((unsigned char) *p); p++)
+			;
+	/* read_number() has bounded the exponent */
+	if (*p == 'e' || *p == 'E')
+		exponent = atoi(p + 1);
+	wanted += exponent + 6;
+
+	for (p = digits; wanted > 0; wanted--)
+	{
+		int			digit = 0;
+
+		if (*p == '.')
+			p++;
+		if (isdigit((unsigned char) *p))
+			digit = *p++ - '0';
+		if (usec > ((uint64) PG_INT64_MAX - digit) / 10)
+			return negative ? PG_INT64_MIN : PG_INT64_MAX;
+		usec = usec * 10 + digit;
+		if (usec == 0 && !isdigit((unsigned char) *p) && *p != '.')
+			break;				/* zero, however often multiplied by ten */
+	}
+	return negative ? -(int64) usec : (int64) usec;
+}
+
+/*
+ * Make room for one more member or element of the innermost container.
+ */
+static JsonbPair *
+push_entry(Reader *reader)
+{
+	if (reader->used == reader->size)
+	{
+		Size		bytes = sizeof(JsonbPair) * reader->size;
+
+		if (reader->stack == reader->initial)
+		{
+			reader->stack = palloc(bytes * 2);
+			memcpy(reader->stack, reader->initial, bytes);
+		}
+		else
+			reader->stack = repalloc(reader->stack, bytes * 2);
+		reader->size *= 2;
+	}
+	return &reader->stack[reader->used++];
+}
+
+static const char *
+open_container(Reader *reader, bool is_object)
+{
+	if (reader->depth == JSON_MAX_DEPTH)
+		return "is nested too deep";
+	reader->container[reader->depth].is_object = is_object;
+	reader->container[reader->depth].first = reader->used;
+	reader->depth++;
+	return NULL;
+}
+
+/*
+ * The order in which jsonb keeps the members of an object: by length of the
+ * name in bytes, then bytewise.
+ */
+static int
+compare_members(const void *a, const void *b)
+{
+	const JsonbValue *key_a = &((const JsonbPair *) a)->key;
+	const JsonbValue *key_b = &((const JsonbPair *) b)->key;
+
+	if (key_a->val.string.len != key_b->val.string.len)
+		return key_a->val.string.len < key_b->val.string.len ? -1 : 1;
+	return memcmp(key_a->val.string.val, key_b->val.string.val,
+				  key_a->val.string.len);
+}
+
+/*
+ * Take the entries of the innermost container off the stack and make the
+ * container of them.
+ */
+static const char *
+close_container(Reader *reader, JsonbValue *container)
+{
+	bool		is_object = reader->container[--reader->depth].is_object;
+	int			first = reader->container[reader->depth].first;
+	int			count = reader->used - first;
+	const JsonbPair *entries = &reader->stack[first];
+
+	reader->used = first;
+	memset(container, 0, sizeof(*container));
+	if (is_object)
+	{
+		JsonbPair  *pairs = palloc(sizeof(JsonbPair) * Max(count, 1));
+
+		memcpy(pairs, entries, sizeof(JsonbPair) * count);
+		qsort(pairs, count, sizeof(JsonbPair), compare_members);
+		for (int i = 1; i < count; i++)
+			if (compare_members(&pairs[i - 1], &pairs[i]) == 0)
+				return "has two members of the same name";
+		container->type = jbvObject;
+		container->val.object.nPairs = count;
+		container->val.object.pairs = pairs;
+	}
+	else
+	{
+		JsonbValue *elements = palloc(sizeof(JsonbValue) * Max(count, 1));
+
+		for (int i = 0; i < count; i++)
+			elements[i] = entries[i].value;
+		container->type = jbvArray;
+		container->val.array.nElems = count;
+		container->val.array.elems = elements;
+		container->val.array.rawScalar = false;
+	}
+	return NULL;
+}
+
+static const char *
+read_scalar(const JsonLexContext *lex, JsonbValue *value)
+{
+	int			len = (int) (lex->token_terminator - lex->token_start);
+
+	switch (lex->token_type)
+	{
+		case JSON_TOKEN_STRING:
+			return read_string(lex->token_start, len, value);
+		case JSON_TOKEN_NUMBER:
+			return read_number(lex->token_start, len, value);
+		case JSON_TOKEN_TRUE:
+		case JSON_TOKEN_FALSE:
+			value->type = jbvBool;
+			value->val.boolean = lex->token_type == JSON_TOKEN_TRUE;
+			return NULL;
+		case JSON_TOKEN_NULL:
+			value->type = jbvNull;
+			return NULL;
+		default:
+			return not_json;
+	}
+}
+
+/*
+ * The value of four hexadecimal digits, which the lexer has checked.
+ */
+static pg_wchar
+read_hex4(const char *digits)
+{
+	pg_wchar	c = 0;
+
+	for (int i = 0; i < 4; i++)
+	{
+		unsigned char d = (unsigned char) digits[i];
+
+		c = c << 4 | (pg_wchar) (isdigit(d) ? d - '0' : (d | 0x20) - 'a' + 10);
+	}
+	return c;
+}
+
+/*
+ * Replace the escapes of RFC 8259 section 7.  dst has room for len bytes: no
+ * escape is shorter than what it stands for.  Returns NULL for what a text
+ * value cannot hold: U+0000 and lone surrogates.
+ */
+static char *
+unescape(const char *src, int len, char *dst)
+{
+	const char *end = src + len;
+
+	while (src < end)
+	{
+		const char *backslash = memchr(src, '\\', end - src);
+		int			plain = (int) ((backslash ? backslash : end) - src);
+		pg_wchar	c;
+
+		memcpy(dst, src, plain);
+		dst += plain;
+		src += plain;
+		if (backslash == NULL)
+			break;
+
+		src += 2;
+		switch (src[-1])
+		{
+			case 'b':
+				*dst++ = '\b';
+				break;
+			case 'f':
+				*dst++ = '\f';
+				break;
+			case 'n':
+				*dst++ = '\n';
+				break;
+			case 'r':
+				*dst++ = '\r';
+				break;
+			case 't':
+				*dst++ = '\t';
+				break;
+			case 'u':
+				c = read_hex4(src);
+				src += 4;
+				if (is_utf16_surrogate_first(c))
+				{
+					pg_wchar	second;
+
+					if (end - src < 6 || src[0] != '\\' || src[1] != 'u')
+						return NULL;
+					second = read_hex4(src + 2);
+					if (!is_utf16_surrogate_second(second))
+						return NULL;
+					c = surrogate_pair_to_codepoint(c, second);
+					src += 6;
+				}
+				else if (c == 0 || is_utf16_surrogate_second(c))
+					return NULL;
+				unicode_to_utf8(c, (unsigned char *) dst);
+				dst += pg_utf_mblen((unsigned char *) dst);
+				break;
+			default:			/* the character itself: " \ or / */
+				*dst++ = src[-1];
+				break;
+		}
+	}
+	return dst;
+}
+
+/*
+ * Convert UTF-8 to the server encoding without raising an error.  SQL_ASCII
+ * holds any bytes.
+ */
+static const char *
+to_server_encoding(char *utf8, int len, JsonbValue *value)
+{
+	int			encoding = GetDatabaseEncoding();
+	Oid			proc;
+	int			size;
+	char	   *converted;
+
+	value->val.string.val = utf8;
+	value->val.string.len = len;
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+		return NULL;
+	for (int i = 0;; i++)
+	{
+		if (i == len)
+			return NULL;		/* ASCII is the same in every server encoding */
+		if (IS_HIGHBIT_SET(utf8[i]))
+			break;
+	}
+
+	proc = FindDefaultConversionProc(PG_UTF8, encoding);
+	if (!OidIsValid(proc))
+		return "has characters that the server encoding cannot hold";
+	size = len * MAX_CONVERSION_GROWTH + 1;
+	converted = palloc(size);
+	if (pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding,
+									  (unsigned char *) utf8, len,
+									  (unsigned char *) converted, size, true) != len)
+		return "has characters that the server encoding cannot hold";
+	value->val.string.val = converted;
+	value->val.string.len = (int) strlen(converted);
+	return NULL;
+}
+
+/*
+ * A string's lexeme, with its quotes.  Without escapes it is not copied.
+ */
+static const char *
+read_string(const char *lexeme, int len, JsonbValue *value)
+{
+	char	   *str = unconstify(char *, lexeme + 1);
+	int			str_len = len - 2;
+
+	value->type = jbvString;
+	if (memchr(str, '\\', str_len) != NULL)
+	{
+		char	   *unescaped = palloc(str_len);
+		char	   *end = unescape(str, str_len, unescaped);
+
+		if (end == NULL)
+			return "has a string with \\u0000 or half a surrogate pair";
+		str = unescaped;
+		str_len = (int) (end - unescaped);
+	}
+	return to_server_encoding(str, str_len, value);
+}
+
+/*
+ * Would numeric_in() take this number?  lexeme has JSON's form.
+ */
+static bool
+number_fits_numeric(const char *lexeme, int len)
+{
+	const char *p = lexeme;
+	const char *end = lexeme + len;
+	int			before;
+	int			after = 0;
+	int			exponent = 0;
+
+	if (*p == '-')
+		p++;
+	for (before = 0; p < end && isdigit((unsigned char) *p); p++)
+		before++;
+	if (p < end && *p == '.')
+		for (p++; p < end && isdigit((unsigned char) *p); p++)
+			after++;
+	if (p < end)
+	{
+		bool		negative;
+
+		p++;					/* e or E */
+		negative = *p == '-';
+		if (*p == '-' || *p == '+')
+			p++;
+		for (; p < end; p++)
+		{
+			exponent = exponent * 10 + (*p - '0');
+			if (exponent > 2 * NUMERIC_DIGITS_BEFORE)
+				return false;
+		}
+		if (negative)
+			exponent = -exponent;
+	}
+	return before + exponent <= NUMERIC_DIGITS_BEFORE &&
+		after - exponent <= NUMERIC_DIGITS_AFTER;
+}
+
+static const char *
+read_number(const char *lexeme, int len, JsonbValue *value)
+{
+	bool		negative = lexeme[0] == '-';
+	int			i = negative ? 1 : 0;
+	int64		integer = 0;
+
+	value->type = jbvNumeric;
+
+	/* nearly always an integer that fits */
+	if (len - i <= 18)
+	{
+		while (i < len && isdigit((unsigned char) lexeme[i]))
+			integer = integer * 10 + (lexeme[i++] - '0');
+		if (i == len)
+		{
+			value->val.numeric = int64_to_numeric(negative ? -integer : integer);
+			return NULL;
+		}
+	}
+
+	if (!number_fits_numeric(lexeme, len))
+		return "has a number beyond the range of type numeric";
+	value->val.numeric =
+		DatumGetNumeric(DirectFunctionCall3(numeric_in,
+											CStringGetDatum(pnstrdup(lexeme, len)),
+											ObjectIdGetDatum(InvalidOid),
+											Int32GetDatum(-1)));
+	return NULL;
+}

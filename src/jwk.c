@@ -1,0 +1,845 @@
+/*-------------------------------------------------------------------------
+ *
+ * jwk.c
+ *	  JSON Web Keys (RFC 7517, RFC 7518 section 6, RFC 8037, RFC 9964):
+ *	  what a key must be before it is trusted, and OpenSSL's form of it.
+ *
+ * Only public keys and HMAC secrets get in.  Every function returns false with
+ * a reason, a palloc'd sentence that names the member at fault and what would
+ * be accepted, and never holds a byte of the key.
+ *
+ * A key reaches OpenSSL by EVP_PKEY_fromdata() and never through PEM, whose
+ * parsing costs more than ten RSA verifications.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/param_build.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+#include "base64url.h"
+#include "failure.h"
+#include "json.h"
+#include "jwk.h"
+#include "lib/stringinfo.h"
+
+#define RSA_MIN_BITS	2048
+#define RSA_MAX_BITS	8192
+#define RSA_MAX_EXPONENT_SIZE	8
+#define SECRET_MAX_SIZE	4096
+#define TEXT_MAX_SIZE	65536
+
+/*
+ * The key types.  "members" are those that RFC 7638 section 3.2 hashes, in its
+ * order, which are also the ones we keep; "parts" are those of them that hold
+ * the key itself.
+ */
+typedef struct KeyType
+{
+	const char *kty;
+	const char *members[5];
+	const char *parts[3];
+} KeyType;
+
+static const KeyType key_types[] = {
+	{"RSA", {"e", "kty", "n"}, {"n", "e"}},
+	{"EC", {"crv", "kty", "x", "y"}, {"x", "y"}},
+	{"OKP", {"crv", "kty", "x"}, {"x"}},
+	{"AKP", {"alg", "kty", "pub"}, {"pub"}},
+	{"oct", {"k", "kty"}, {"k"}},
+};
+
+/* RFC 7518 sections 6.2.2 and 6.3.2, RFC 8037 section 2, RFC 9964 section 3. */
+static const char *const private_members[] = {
+	"d", "p", "q", "dp", "dq", "qi", "oth", "priv",
+};
+
+static bool read_only_algorithm(const Jsonb *jsonb, Jwk *jwk, char **reason);
+static bool read_bytes(const Jsonb *jsonb, const char *name, JwkBytes *bytes, char **reason);
+static bool check_sizes(const Jwk *jwk, const KeyType *type, char **reason);
+static bool check_rsa(const Jwk *jwk, char **reason);
+static bool check_secret(const Jwk *jwk, const Algorithm *algorithm, char **reason);
+
+/* Note why a key is refused; false. */
+#define refuse(reason, ...)	(*(reason) = psprintf(__VA_ARGS__), false)
+
+static const KeyType *
+key_type(const char *kty, int len)
+{
+	for (int i = 0; i < (int) lengthof(key_types); i++)
+		if ((int) strlen(key_types[i].kty) == len && memcmp(key_types[i].kty, kty, len) == 0)
+			return &key_types[i];
+	return NULL;
+}
+
+/*
+ * Find a member; false when the JWK has none of this name.
+ */
+static bool
+get_member(const Jsonb *jsonb, const char *name, JsonbValue *value)
+{
+	return getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &jsonb->root),
+										name, (int) strlen(name), value) != NULL;
+}
+
+/*
+ * Read a member that must be a string when it is there.
+ */
+static bool
+read_optional_string(const Jsonb *jsonb, const char *name,
+					 const char **str, int *len, char **reason)
+{
+	JsonbValue	value;
+
+	*str = NULL;
+	*len = 0;
+	if (!get_member(jsonb, name, &value))
+		return true;
+	*str = json_string(&value, len);
+	if (*str == NULL)
+		return refuse(reason, "The member \"%s\" of the JWK is not a string.", name);
+	return true;
+}
+
+/*
+ * A key that its publisher meant for something else than signatures is not
+ * used for them (RFC 7517 sections 4.2 and 4.3).
+ */
+static bool
+check_purpose(const Jsonb *jsonb, char **reason)
+{
+	JsonbValue	value;
+	const char *use;
+	int			use_len;
+	bool		may_verify = false;
+
+	if (!read_optional_string(jsonb, "use", &use, &use_len, reason))
+		return false;
+	if (use != NULL && !(use_len == 3 && memcmp(use, "sig", 3) == 0))
+		return refuse(reason, "The member \"use\" of the JWK is \"%s\"; a key that verifies has \"sig\" or none.",
+					  quote_untrusted(use, use_len));
+
+	if (!get_member(jsonb, "key_ops", &value))
+		return true;
+	if (value.type != jbvBinary || !JsonContainerIsArray(value.val.binary.data))
+		return refuse(reason, "The member \"key_ops\" of the JWK is not an array.");
+	for (uint32 i = 0; i < JsonContainerSize(value.val.binary.data); i++)
+	{
+		JsonbValue *op = getIthJsonbValueFromContainer(value.val.binary.data, i);
+		int			op_len;
+		const char *op_str = json_string(op, &op_len);
+
+		if (op_str == NULL)
+			return refuse(reason, "The member \"key_ops\" of the JWK has an element that is not a string.");
+		if (op_len == 6 && memcmp(op_str, "verify", 6) == 0)
+			may_verify = true;
+	}
+	if (!may_verify)
+		return refuse(reason, "The member \"key_ops\" of the JWK does not name \"verify\".");
+	return true;
+}
+
+/*
+ * Check the form of a JWK: its type, the members that the type requires, and
+ * that nothing private and no other purpose is in it.  What is left open is
+ * whether the key is strong and fits an algorithm.
+ */
+bool
+jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason)
+{
+	const char *kty;
+	int			kty_len;
+	const KeyType *type;
+	JsonbValue	value;
+
+	memset(jwk, 0, sizeof(*jwk));
+	if (!JB_ROOT_IS_OBJECT(jsonb))
+		return refuse(reason, "The JWK is not a JSON object.");
+	for (int i = 0; i < (int) lengthof(private_members); i++)
+		if (get_member(jsonb, private_members[i], &value))
+			return refuse(reason, "The JWK has the private member \"%s\"; a database that verifies needs the public key only.",
+						  private_members[i]);
+
+	if (!read_optional_string(jsonb, "kty", &kty, &kty_len, reason))
+		return false;
+	if (kty == NULL)
+		return refuse(reason, "The JWK has no member \"kty\".");
+	type = key_type(kty, kty_len);
+	if (type == NULL)
+		return refuse(reason, "The key type \"%s\" of the JWK is not known; accepted are RSA, EC, OKP, AKP and oct.",
+					  quote_untrusted(kty, kty_len));
+	jwk->kty = type->kty;
+
+	if (!check_purpose(jsonb, reason) ||
+		!read_optional_string(jsonb, "alg", &jwk->alg, &jwk->alg_len, reason) ||
+		!read_optional_string(jsonb, "kid", &jwk->kid, &jwk->kid_len, reason))
+		return false;
+	for (int i = 0; type->members[i] != NULL; i++)
+		if (!get_member(jsonb, type->members[i], &value))
+			return refuse(reason, "The JWK has no member \"%s\", which the key type %s requires.",
+						  type->members[i], type->kty);
+	if (!read_only_algorithm(jsonb, jwk, reason))
+		return false;
+	for (int i = 0; type->parts[i] != NULL; i++)
+		if (!read_bytes(jsonb, type->parts[i], &jwk->part[i], reason))
+			return false;
+
+	/*
+	 * Base64urlUInt has no leading zeros (RFC 7518 section 2), but some large
+	 * issuers publish a modulus with one, and its value is the same.
+	 */
+	if (strcmp(type->kty, "RSA") == 0)
+		for (int i = 0; i < 2; i++)
+			while (jwk->part[i].len > 1 && jwk->part[i].data[0] == 0)
+			{
+				jwk->part[i].data++;
+				jwk->part[i].len--;
+			}
+	return check_sizes(jwk, type, reason);
+}
+
+/*
+ * A curve is for one algorithm, and an AKP key names its own (RFC 9964
+ * section 3).
+ */
+static bool
+read_only_algorithm(const Jsonb *jsonb, Jwk *jwk, char **reason)
+{
+	const char *crv;
+	int			crv_len;
+
+	if (strcmp(jwk->kty, "AKP") == 0)
+	{
+		jwk->only = algorithm_by_name(jwk->alg, jwk->alg_len);
+		if (jwk->only == NULL || strcmp(jwk->only->kty, jwk->kty) != 0)
+			return refuse(reason, "The member \"alg\" of the JWK is \"%s\"; accepted for the key type AKP are ML-DSA-44, ML-DSA-65 and ML-DSA-87.",
+						  quote_untrusted(jwk->alg, jwk->alg_len));
+		return true;
+	}
+	if (strcmp(jwk->kty, "EC") != 0 && strcmp(jwk->kty, "OKP") != 0)
+		return true;
+
+	if (!read_optional_string(jsonb, "crv", &crv, &crv_len, reason))
+		return false;
+	jwk->only = algorithm_by_curve(jwk->kty, crv, crv_len);
+	if (jwk->only == NULL)
+		return refuse(reason, "The curve \"%s\" of the JWK is not known; accepted for the key type %s are %s.",
+					  quote_untrusted(crv, crv_len), jwk->kty,
+					  strcmp(jwk->kty, "EC") == 0 ? "P-256, P-384, P-521 and secp256k1" : "Ed25519 and Ed448");
+	return true;
+}
+
+/*
+ * Coordinates and raw keys have exactly the size of their algorithm, leading
+ * zeros included (RFC 7518 section 6.2.1.2).
+ */
+static bool
+check_sizes(const Jwk *jwk, const KeyType *type, char **reason)
+{
+	for (int i = 0; jwk->only != NULL && type->parts[i] != NULL; i++)
+		if (jwk->part[i].len != jwk->only->part_size)
+			return refuse(reason, "The member \"%s\" of the JWK has %d bytes; a key for %s has exactly %d.",
+						  type->parts[i], jwk->part[i].len, jwk->only->name, jwk->only->part_size);
+	return true;
+}
+
+/*
+ * Decode a member that is base64url.
+ */
+static bool
+read_bytes(const Jsonb *jsonb, const char *name, JwkBytes *bytes, char **reason)
+{
+	JsonbValue	value;
+	const char *text;
+	int			len;
+
+	if (!get_member(jsonb, name, &value) ||
+		(text = json_string(&value, &len)) == NULL)
+		return refuse(reason, "The member \"%s\" of the JWK is not a string.", name);
+	if (len > base64url_encoded_size(SECRET_MAX_SIZE))
+		return refuse(reason, "The member \"%s\" of the JWK is longer than any key.", name);
+	bytes->data = palloc(base64url_decoded_size(len) + 1);
+	bytes->len = base64url_decode(text, len, bytes->data);
+	if (bytes->len < 0)
+		return refuse(reason, "The member \"%s\" of the JWK is not base64url without padding.", name);
+	return true;
+}
+
+/*
+ * The algorithms that a key can be pinned to, for a message.
+ */
+static char *
+fitting_names(const Jwk *jwk)
+{
+	StringInfoData buf;
+	const Algorithm *algorithm;
+
+	if (jwk->only != NULL)
+		return pstrdup(jwk->only->name);
+	initStringInfo(&buf);
+	for (int i = 0; (algorithm = algorithm_at(i)) != NULL; i++)
+		if (strcmp(algorithm->kty, jwk->kty) == 0)
+			appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", algorithm->name);
+	return buf.data;
+}
+
+/*
+ * May the key be pinned to this algorithm?  Checks type, strength, and the
+ * JWK's own "alg".  Gives the algorithm that the pin means for this key, which
+ * for EdDSA is that of its curve.
+ */
+bool
+jwk_fits(const Jwk *jwk, const char *alg, int alg_len,
+		 const Algorithm **algorithm, char **reason)
+{
+	const Algorithm *meant = jwk->only;
+
+	if (!algorithm_known(alg, alg_len))
+		return refuse(reason, "The algorithm \"%s\" is not known; accepted are %s.",
+					  quote_untrusted(alg, alg_len), algorithm_names());
+	if (meant == NULL)
+		meant = algorithm_by_name(alg, alg_len);
+	if (meant == NULL || strcmp(meant->kty, jwk->kty) != 0 || !algorithm_is(meant, alg, alg_len))
+		return refuse(reason, "A key of type %s does not fit the algorithm %s; this one fits %s.",
+					  jwk->kty, quote_untrusted(alg, alg_len), fitting_names(jwk));
+	if (jwk->alg != NULL && !algorithm_is(meant, jwk->alg, jwk->alg_len))
+		return refuse(reason, "The member \"alg\" of the JWK is \"%s\", not %s.",
+					  quote_untrusted(jwk->alg, jwk->alg_len), meant->name);
+	*algorithm = meant;
+
+	if (meant->family == FAMILY_HMAC)
+		return check_secret(jwk, meant, reason);
+	if (meant->family == FAMILY_RSA_PKCS1 || meant->family == FAMILY_RSA_PSS)
+		return check_rsa(jwk, reason);
+	return true;
+}
+
+/*
+ * RSA: a modulus of 2048 to 8192 bits, and an odd exponent of at least 3.
+ */
+static bool
+check_rsa(const Jwk *jwk, char **reason)
+{
+	const JwkBytes *n = &jwk->part[0];
+	const JwkBytes *e = &jwk->part[1];
+	int			bits = n->len * 8;
+
+	for (int mask = 0x80; n->len > 0 && mask > 0 && !(n->data[0] & mask); mask >>= 1)
+		bits--;
+	if (bits < RSA_MIN_BITS || bits > RSA_MAX_BITS)
+		return refuse(reason, "The RSA modulus has %d bits; accepted are %d to %d.",
+					  bits, RSA_MIN_BITS, RSA_MAX_BITS);
+	if (!(n->data[n->len - 1] & 1))
+		return refuse(reason, "The RSA modulus is even.");
+	if (e->len == 0 || !(e->data[e->len - 1] & 1) ||
+		(e->len == 1 && e->data[0] < 3) || e->len > RSA_MAX_EXPONENT_SIZE)
+		return refuse(reason, "The RSA exponent is not accepted; it must be odd, at least 3, and at most %d bytes long.",
+					  RSA_MAX_EXPONENT_SIZE);
+	return true;
+}
+
+static bool
+starts_with(const JwkBytes *bytes, const char *prefix)
+{
+	int			len = (int) strlen(prefix);
+
+	return bytes->len >= len && memcmp(bytes->data, prefix, len) == 0;
+}
+
+/*
+ * Is the secret some encoding of a public key?  Whoever took one for a secret
+ * has published it (key confusion).
+ */
+static bool
+is_public_key(const JwkBytes *secret)
+{
+	const unsigned char *p = secret->data;
+	JsonbValue	object;
+	EVP_PKEY   *pkey;
+
+	for (int i = 0; i + 11 <= secret->len; i++)
+		if (memcmp(secret->data + i, "-----BEGIN ", 11) == 0)
+			return true;
+	if (starts_with(secret, "ssh-") || starts_with(secret, "ecdsa-sha2-"))
+		return true;
+	if (json_read_object((const char *) secret->data, secret->len, &object) == NULL &&
+		(json_member(&object, "kty") != NULL || json_member(&object, "keys") != NULL))
+		return true;
+
+	pkey = d2i_PUBKEY(NULL, &p, secret->len);
+	EVP_PKEY_free(pkey);
+	ERR_clear_error();
+	return pkey != NULL;
+}
+
+/*
+ * HMAC: a secret at least as long as the digest (RFC 7518 section 3.2), that
+ * is one.
+ */
+static bool
+check_secret(const Jwk *jwk, const Algorithm *algorithm, char **reason)
+{
+	const JwkBytes *k = &jwk->part[0];
+	bool		zero = true;
+
+	if (k->len < algorithm->digest_size || k->len > SECRET_MAX_SIZE)
+		return refuse(reason, "The HMAC secret is %d bytes long; %s accepts %d to %d.",
+					  k->len, algorithm->name, algorithm->digest_size, SECRET_MAX_SIZE);
+	for (int i = 0; i < k->len; i++)
+		if (k->data[i] != 0)
+			zero = false;
+	if (zero)
+		return refuse(reason, "The HMAC secret is all zero.");
+	if (is_public_key(k))
+		return refuse(reason, "The HMAC secret is a public key in disguise: a PEM, a JWK, an SSH or a DER key is no secret.");
+	return true;
+}
+
+/*
+ * OpenSSL's form of a key that fits the algorithm.  The caller owns *pkey and
+ * frees it by EVP_PKEY_free(); for an HMAC secret it is NULL, as there is
+ * nothing to make.
+ */
+bool
+jwk_make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **reason)
+{
+	OSSL_PARAM_BLD *builder = NULL;
+	OSSL_PARAM *params = NULL;
+	EVP_PKEY_CTX *ctx = NULL;
+	BIGNUM	   *n = NULL;
+	BIGNUM	   *e = NULL;
+	uint8		point[1 + 2 * 66];
+	bool		available = true;
+
+	*pkey = NULL;
+	switch (algorithm->family)
+	{
+		case FAMILY_HMAC:
+			return true;
+
+		case FAMILY_EDDSA:
+		case FAMILY_ML_DSA:
+			ctx = EVP_PKEY_CTX_new_from_name(NULL, algorithm->key_name, NULL);
+			available = ctx != NULL;
+			if (available)
+				*pkey = EVP_PKEY_new_raw_public_key_ex(NULL, algorithm->key_name, NULL,
+													   jwk->part[0].data, jwk->part[0].len);
+			break;
+
+		case FAMILY_RSA_PKCS1:
+		case FAMILY_RSA_PSS:
+			ctx = EVP_PKEY_CTX_new_from_name(NULL, algorithm->key_name, NULL);
+			builder = OSSL_PARAM_BLD_new();
+			n = BN_bin2bn(jwk->part[0].data, jwk->part[0].len, NULL);
+			e = BN_bin2bn(jwk->part[1].data, jwk->part[1].len, NULL);
+			available = ctx != NULL;
+			if (available && builder != NULL && n != NULL && e != NULL &&
+				OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) &&
+				OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, e) &&
+				(params = OSSL_PARAM_BLD_to_param(builder)) != NULL &&
+				EVP_PKEY_fromdata_init(ctx) > 0)
+				(void) EVP_PKEY_fromdata(ctx, pkey, EVP_PKEY_PUBLIC_KEY, params);
+			break;
+
+		case FAMILY_ECDSA:
+			point[0] = POINT_CONVERSION_UNCOMPRESSED;
+			memcpy(point + 1, jwk->part[0].data, algorithm->part_size);
+			memcpy(point + 1 + algorithm->part_size, jwk->part[1].data, algorithm->part_size);
+			ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
+			builder = OSSL_PARAM_BLD_new();
+			available = ctx != NULL;
+			if (available && builder != NULL &&
+				OSSL_PARAM_BLD_push_utf8_string(builder, OSSL_PKEY_PARAM_GROUP_NAME,
+												algorithm->key_name, 0) &&
+				OSSL_PARAM_BLD_push_octet_string(builder, OSSL_PKEY_PARAM_PUB_KEY,
+												 point, 1 + 2 * algorithm->part_size) &&
+				(params = OSSL_PARAM_BLD_to_param(builder)) != NULL &&
+				EVP_PKEY_fromdata_init(ctx) > 0)
+				(void) EVP_PKEY_fromdata(ctx, pkey, EVP_PKEY_PUBLIC_KEY, params);
+			break;
+	}
+
+	OSSL_PARAM_free(params);
+	OSSL_PARAM_BLD_free(builder);
+	BN_free(n);
+	BN_free(e);
+	EVP_PKEY_CTX_free(ctx);
+	ERR_clear_error();
+
+	if (*pkey != NULL)
+		return true;
+	if (!available)
+		return refuse(reason, "The algorithm %s is not available in the OpenSSL that is loaded (%s).",
+					  algorithm->name, OpenSSL_version(OPENSSL_VERSION_STRING));
+	if (algorithm->family == FAMILY_ECDSA)
+		return refuse(reason, "The members \"x\" and \"y\" of the JWK are not a point on %s.", algorithm->crv);
+	return refuse(reason, "OpenSSL does not accept the key as one for %s.", algorithm->name);
+}
+
+/*
+ * Everything that OpenSSL can say against a public key, for keys that are about
+ * to be trusted.  Costs milliseconds for RSA.
+ */
+bool
+jwk_check_key(const Jwk *jwk, const Algorithm *algorithm, char **reason)
+{
+	EVP_PKEY   *pkey;
+	EVP_PKEY_CTX *ctx;
+	bool		good;
+
+	if (!jwk_make_key(jwk, algorithm, &pkey, reason))
+		return false;
+	if (pkey == NULL)
+		return true;
+	ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
+	good = ctx != NULL && EVP_PKEY_public_check(ctx) == 1;
+	EVP_PKEY_CTX_free(ctx);
+	EVP_PKEY_free(pkey);
+	ERR_clear_error();
+	if (!good)
+		return refuse(reason, "OpenSSL finds that the key is not a valid public key for %s.", algorithm->name);
+	return true;
+}
+
+/*
+ * The value of a member in our one spelling: palloc'd and terminated.
+ */
+static char *
+member_text(const Jwk *jwk, const KeyType *type, const char *name)
+{
+	if (strcmp(name, "kty") == 0)
+		return pstrdup(jwk->kty);
+	if (strcmp(name, "crv") == 0)
+		return pstrdup(jwk->only->crv);
+	if (strcmp(name, "alg") == 0)
+		return jwk->only ? pstrdup(jwk->only->name) : pnstrdup(jwk->alg, jwk->alg_len);
+	for (int i = 0; type->parts[i] != NULL; i++)
+		if (strcmp(name, type->parts[i]) == 0)
+		{
+			const JwkBytes *bytes = &jwk->part[i];
+			char	   *text = palloc(base64url_encoded_size(bytes->len) + 1);
+
+			text[base64url_encode(bytes->data, bytes->len, text)] = '\0';
+			return text;
+		}
+	pg_unreachable();
+}
+
+/*
+ * The JWK of the required members only, in their one spelling: what we store.
+ * with_alg adds the "alg" of a key that is restricted to one.
+ */
+Jsonb *
+jwk_normal_form(const Jwk *jwk, bool with_alg)
+{
+	const KeyType *type = key_type(jwk->kty, (int) strlen(jwk->kty));
+	const char *names[lengthof(type->members) + 1];
+	JsonbPair	pairs[lengthof(names)];
+	JsonbValue	object;
+	int			n_names = 0;
+	int			n = 0;
+
+	if (with_alg && jwk->alg != NULL && jwk->only == NULL)
+		names[n_names++] = "alg";
+	for (int i = 0; type->members[i] != NULL; i++)
+		names[n_names++] = type->members[i];
+
+	/* jsonb sorts names by length, then bytewise, as they are here already */
+	for (int len = 1; len <= 3; len++)
+		for (int i = 0; i < n_names; i++)
+		{
+			JsonbPair  *pair = &pairs[n];
+
+			if ((int) strlen(names[i]) != len)
+				continue;
+			n++;
+			pair->order = 0;
+			pair->key.type = jbvString;
+			pair->key.val.string.val = unconstify(char *, names[i]);
+			pair->key.val.string.len = len;
+			pair->value.type = jbvString;
+			pair->value.val.string.val = member_text(jwk, type, names[i]);
+			pair->value.val.string.len = (int) strlen(pair->value.val.string.val);
+		}
+	object.type = jbvObject;
+	object.val.object.nPairs = n;
+	object.val.object.pairs = pairs;
+	return JsonbValueToJsonb(&object);
+}
+
+/*
+ * The SHA-256 thumbprint (RFC 7638 section 3), base64url; NULL when OpenSSL
+ * cannot compute it.
+ */
+char *
+jwk_thumbprint(const Jwk *jwk)
+{
+	const KeyType *type = key_type(jwk->kty, (int) strlen(jwk->kty));
+	StringInfoData json;
+	uint8		digest[32];
+	size_t		digest_len;
+	char	   *text;
+
+	/* no value needs escaping: base64url, or a name of ours */
+	initStringInfo(&json);
+	for (int i = 0; type->members[i] != NULL; i++)
+		appendStringInfo(&json, "%c\"%s\":\"%s\"", i == 0 ? '{' : ',',
+						 type->members[i], member_text(jwk, type, type->members[i]));
+	appendStringInfoChar(&json, '}');
+	if (!EVP_Q_digest(NULL, "SHA2-256", NULL, json.data, json.len, digest, &digest_len))
+	{
+		ERR_clear_error();
+		return NULL;
+	}
+	text = palloc(base64url_encoded_size(sizeof(digest)) + 1);
+	text[base64url_encode(digest, sizeof(digest), text)] = '\0';
+	return text;
+}
+
+/*
+ * Make a Jwk of a public key that OpenSSL has read.  Its parts are allocated
+ * before, as no error may be raised while a handle is open; false for a type or
+ * curve that no algorithm of ours uses.
+ */
+static bool
+jwk_from_pkey(const EVP_PKEY *pkey, Jwk *jwk)
+{
+	static const char *const bn_params[][2] = {
+		{OSSL_PKEY_PARAM_RSA_N, OSSL_PKEY_PARAM_RSA_E},
+		{OSSL_PKEY_PARAM_EC_PUB_X, OSSL_PKEY_PARAM_EC_PUB_Y},
+	};
+	bool		is_rsa = EVP_PKEY_is_a(pkey, "RSA") || EVP_PKEY_is_a(pkey, "RSA-PSS");
+	char		name[64];
+
+	if (is_rsa)
+	{
+		jwk->kty = "RSA";
+		/* an RSASSA-PSS key may be restricted to one digest (RFC 4055) */
+		if (EVP_PKEY_is_a(pkey, "RSA-PSS") &&
+			EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_RSA_DIGEST, name, sizeof(name), NULL))
+		{
+			const Algorithm *algorithm;
+
+			for (int i = 0; (algorithm = algorithm_at(i)) != NULL; i++)
+				if (algorithm->family == FAMILY_RSA_PSS &&
+					(strcmp(algorithm->digest, name) == 0 ||
+					 (strncmp(name, "SHA", 3) == 0 && strcmp(algorithm->digest + 5, name + 3) == 0)))
+					break;
+			if (algorithm == NULL)
+				return false;
+			jwk->alg = algorithm->name;
+			jwk->alg_len = (int) strlen(algorithm->name);
+		}
+	}
+	else
+	{
+		const Algorithm *algorithm;
+
+		if (EVP_PKEY_is_a(pkey, "EC") &&
+			!EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_GROUP_NAME, name, sizeof(name), NULL))
+			return false;
+		for (int i = 0; (algorithm = algorithm_at(i)) != NULL; i++)
+		{
+			if (algorithm->family == FAMILY_ECDSA ?
+				(EVP_PKEY_is_a(pkey, "EC") && strcmp(algorithm->key_name, name) == 0) :
+				(algorithm->part_size > 0 && EVP_PKEY_is_a(pkey, algorithm->key_name)))
+				break;
+		}
+		if (algorithm == NULL)
+			return false;
+		jwk->only = algorithm;
+		jwk->kty = algorithm->kty;
+		if (algorithm->family != FAMILY_ECDSA)
+		{
+			size_t		len = SECRET_MAX_SIZE;
+
+			if (EVP_PKEY_get_raw_public_key(pkey, jwk->part[0].data, &len) <= 0)
+				return false;
+			jwk->part[0].len = (int) len;
+			return true;
+		}
+	}
+
+	for (int i = 0; i < 2; i++)
+	{
+		BIGNUM	   *bn = NULL;
+		int			len;
+
+		if (!EVP_PKEY_get_bn_param(pkey, bn_params[is_rsa ? 0 : 1][i], &bn))
+			return false;
+		len = is_rsa ? BN_num_bytes(bn) : jwk->only->part_size;
+		if (len <= SECRET_MAX_SIZE)
+			len = BN_bn2binpad(bn, jwk->part[i].data, len);
+		else
+			len = -1;
+		BN_free(bn);
+		if (len < 0)
+			return false;
+		jwk->part[i].len = len;
+	}
+	return true;
+}
+
+/*
+ * The public key of a PEM block's contents, or NULL.  A certificate is nothing
+ * but a container here: whoever adds it vouches for it, so its dates, issuer
+ * and chain are not looked at, only whether its key may verify signatures.
+ */
+static EVP_PKEY *
+pkey_from_der(const char *label, const unsigned char *der, long len, bool *wrong_usage)
+{
+	const unsigned char *p = der;
+	EVP_PKEY   *pkey = NULL;
+
+	if (strcmp(label, PEM_STRING_PUBLIC) == 0)
+		pkey = d2i_PUBKEY(NULL, &p, len);
+	else if (strcmp(label, PEM_STRING_RSA_PUBLIC) == 0)
+		pkey = d2i_PublicKey(EVP_PKEY_RSA, NULL, &p, len);
+	else
+	{
+		X509	   *cert = d2i_X509(NULL, &p, len);
+
+		if (cert != NULL)
+		{
+			/* all bits set when the certificate does not say */
+			*wrong_usage = !(X509_get_key_usage(cert) & (KU_DIGITAL_SIGNATURE | KU_NON_REPUDIATION));
+			pkey = X509_get_pubkey(cert);
+		}
+		X509_free(cert);
+	}
+	if (pkey != NULL && p != der + len)
+	{
+		EVP_PKEY_free(pkey);
+		pkey = NULL;
+	}
+	return pkey;
+}
+
+/*
+ * A JWK from the one block of a PEM text (RFC 7468).
+ */
+static bool
+jwk_from_pem(const char *text, int len, Jsonb **jsonb, char **reason)
+{
+	Jwk			jwk = {0};
+	BIO		   *bio;
+	char	   *label = NULL;
+	char	   *header = NULL;
+	char	   *second_label = NULL;
+	unsigned char *der = NULL;
+	long		der_len = 0;
+	EVP_PKEY   *pkey = NULL;
+	bool		wrong_usage = false;
+	bool		supported = false;
+	char		shown_label[32] = "";
+	enum
+	{
+		BAD_PEM, ENCRYPTED, SECOND_BLOCK, BAD_LABEL, READ
+	}			state = BAD_PEM;
+
+	for (int i = 0; i < 2; i++)
+		jwk.part[i].data = palloc(SECRET_MAX_SIZE);
+
+	/* from here to the label no error can be raised */
+	bio = BIO_new_mem_buf(text, len);
+	if (bio != NULL && PEM_read_bio(bio, &label, &header, &der, &der_len) == 1)
+	{
+		strlcpy(shown_label, label, sizeof(shown_label));
+		if (header[0] != '\0')
+			state = ENCRYPTED;
+		else if (strcmp(label, PEM_STRING_PUBLIC) != 0 &&
+				 strcmp(label, PEM_STRING_RSA_PUBLIC) != 0 &&
+				 strcmp(label, PEM_STRING_X509) != 0)
+			state = BAD_LABEL;
+		else
+		{
+			char	   *second_header = NULL;
+			unsigned char *second_der = NULL;
+			long		second_len = 0;
+
+			state = READ;
+			if (PEM_read_bio(bio, &second_label, &second_header, &second_der, &second_len) == 1)
+				state = SECOND_BLOCK;
+			OPENSSL_free(second_header);
+			OPENSSL_free(second_der);
+		}
+	}
+	if (state == READ)
+	{
+		pkey = pkey_from_der(label, der, der_len, &wrong_usage);
+		supported = pkey != NULL && jwk_from_pkey(pkey, &jwk);
+	}
+	EVP_PKEY_free(pkey);
+	OPENSSL_free(label);
+	OPENSSL_free(second_label);
+	OPENSSL_free(header);
+	OPENSSL_free(der);
+	BIO_free(bio);
+	ERR_clear_error();
+
+	switch (state)
+	{
+		case BAD_PEM:
+			return refuse(reason, "The text is not a PEM block.");
+		case ENCRYPTED:
+			return refuse(reason, "The PEM block has a header, as encrypted private keys have.");
+		case SECOND_BLOCK:
+			return refuse(reason, "The text has more than one PEM block.");
+		case BAD_LABEL:
+			return refuse(reason, "The PEM block is \"%s\"; accepted are PUBLIC KEY, RSA PUBLIC KEY and CERTIFICATE.",
+						  quote_untrusted(shown_label, (int) strlen(shown_label)));
+		case READ:
+			break;
+	}
+	if (pkey == NULL)
+		return refuse(reason, "The contents of the PEM block %s cannot be decoded, or OpenSSL does not know the type of key.",
+					  shown_label);
+	if (wrong_usage)
+		return refuse(reason, "The key usage of the certificate does not allow digital signatures.");
+	if (!supported)
+		return refuse(reason, "The key is of a type or on a curve that no accepted algorithm uses; accepted are RSA, P-256, P-384, P-521, secp256k1, Ed25519, Ed448 and ML-DSA.");
+	*jsonb = jwk_normal_form(&jwk, true);
+	return true;
+}
+
+/*
+ * A JWK from what people have: a JWK, a PEM public key or a PEM certificate.
+ * The text is in the server encoding.  A JWK comes back with all its members,
+ * but has passed jwk_read().
+ */
+bool
+jwk_from_text(const char *text, int len, Jsonb **jsonb, char **reason)
+{
+	static const char private_label[] = "PRIVATE KEY-----";
+	const char *not_object;
+	JsonbValue	object;
+	Jwk			jwk;
+
+	if (len > TEXT_MAX_SIZE)
+		return refuse(reason, "The key is longer than %d bytes.", TEXT_MAX_SIZE);
+	for (int i = 0; i + (int) strlen(private_label) <= len; i++)
+		if (memcmp(text + i, private_label, strlen(private_label)) == 0)
+			return refuse(reason, "The PEM block is a private key; a database that verifies needs the public key only.");
+	while (len > 0 && (*text == ' ' || *text == '\t' || *text == '\n' || *text == '\r'))
+	{
+		text++;
+		len--;
+	}
+	if (len > 0 && *text == '-')
+		return jwk_from_pem(text, len, jsonb, reason);
+	if (len == 0 || *text != '{')
+		return refuse(reason, "The key is neither a JWK nor a PEM block.");
+
+	not_object = json_read_object(text, len, &object);
+	if (not_object != NULL)
+		return refuse(reason, "The JWK %s.", not_object);
+	*jsonb = JsonbValueToJsonb(&object);
+	return jwk_read(*jsonb, &jwk, reason);
+}

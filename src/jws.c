@@ -1,0 +1,394 @@
+/*-------------------------------------------------------------------------
+ *
+ * jws.c
+ *	  Compact JWS (RFC 7515): its form, its header, its signature.
+ *
+ * Nothing here knows a table or a claim, and nothing here raises an error for
+ * any token.  The header's "alg" selects no code: a verifier is made for one
+ * key and one algorithm, and it verifies by that or not at all.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include <openssl/crypto.h>
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
+#include <openssl/core_names.h>
+#include <openssl/rsa.h>
+
+#include "base64url.h"
+#include "json.h"
+#include "jws.h"
+#include "utils/memutils.h"
+
+#define DIGEST_MAX_SIZE	64
+
+/* An ECDSA signature in DER: two integers of up to 66 bytes, and their heads. */
+#define ECDSA_DER_MAX_SIZE	160
+
+/*
+ * OpenSSL's objects for one key.  They are initialised once: a context that is
+ * reused verifies RS256 15 % faster than a new one.  A PSS context keeps its
+ * padding and salt length as long as nobody initialises it again, so nobody
+ * does.
+ */
+struct JwsVerifier
+{
+	const Algorithm *algorithm;
+	int			signature_size;
+	const EVP_MD *digest;		/* of the process; NULL for EdDSA and ML-DSA */
+	EVP_PKEY   *pkey;
+	EVP_PKEY_CTX *pkey_ctx;		/* RSA, ECDSA: initialised to verify */
+	EVP_MD_CTX *md_ctx;			/* EdDSA, ML-DSA */
+	EVP_MAC_CTX *mac_ctx;		/* HMAC: has the secret */
+	MemoryContextCallback free_callback;
+};
+
+/*
+ * The digests, fetched once a process and never freed: a fetch takes locks and
+ * costs as much as a signature.
+ */
+static struct
+{
+	const char *name;
+	EVP_MD	   *md;
+}			digests[] = {
+	{"SHA2-256", NULL},
+	{"SHA2-384", NULL},
+	{"SHA2-512", NULL},
+};
+static EVP_MAC *hmac = NULL;
+
+static bool get_string(const Jws *jws, const char *name, JwsString *string, Failure *failure);
+
+/*
+ * Fetch what every verification uses, so that with shared_preload_libraries it
+ * is done before the fork.
+ */
+void
+jws_init(void)
+{
+	for (int i = 0; i < (int) lengthof(digests); i++)
+		if (digests[i].md == NULL)
+			digests[i].md = EVP_MD_fetch(NULL, digests[i].name, NULL);
+	if (hmac == NULL)
+		hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+	ERR_clear_error();
+}
+
+/*
+ * Take a compact JWS apart (RFC 7515 section 7.1): size, exactly two dots,
+ * base64url in each part, and a header that is a strict JSON object.  The
+ * header's members are left to jws_check_header(); the payload is decoded, but
+ * not one byte of it is looked at.
+ */
+bool
+jws_split(const char *token, int len, int max_size, Jws *jws, Failure *failure)
+{
+	const char *dot[2] = {NULL, NULL};
+	const char *end = token + len;
+	int			dots = 0;
+	const char *reason;
+	uint8	   *buf;
+	int			header_len;
+	int			part_len[3];
+	const char *part[3];
+
+	memset(jws, 0, sizeof(*jws));
+	if (len > max_size)
+		return fail_hint(failure, FAILURE_MALFORMED,
+						 psprintf("The token is %d bytes long; at most %d are accepted.", len, max_size),
+						 "The setting jwt.max_token_size is the limit.");
+	for (const char *p = token; (p = memchr(p, '.', end - p)) != NULL; p++)
+	{
+		if (dots < 2)
+			dot[dots] = p;
+		dots++;
+	}
+	if (dots != 2)
+	{
+		if (len == 0)
+			return fail(failure, FAILURE_MALFORMED, "The token is empty.");
+		if (token[0] == '{')
+			return fail(failure, FAILURE_MALFORMED,
+						"The token is in a JSON serialization; only the compact form is accepted.");
+		if (dots == 4)
+			return fail(failure, FAILURE_MALFORMED,
+						"The token has five parts, so it is encrypted (JWE); only signed tokens are accepted.");
+		return fail(failure, FAILURE_MALFORMED,
+					psprintf("The token has %d parts separated by dots; a signed token has three.", dots + 1));
+	}
+
+	part[0] = token;
+	part_len[0] = (int) (dot[0] - token);
+	part[1] = dot[0] + 1;
+	part_len[1] = (int) (dot[1] - part[1]);
+	part[2] = dot[1] + 1;
+	part_len[2] = (int) (end - part[2]);
+
+	buf = palloc(base64url_decoded_size(len) + 3);
+	header_len = base64url_decode(part[0], part_len[0], buf);
+	jws->payload = buf + Max(header_len, 0);
+	jws->payload_len = base64url_decode(part[1], part_len[1], unconstify(uint8 *, jws->payload));
+	jws->signature = jws->payload + Max(jws->payload_len, 0);
+	jws->signature_len = base64url_decode(part[2], part_len[2], unconstify(uint8 *, jws->signature));
+	if (header_len < 0 || jws->payload_len < 0 || jws->signature_len < 0)
+	{
+		if (len > 7 && pg_strncasecmp(token, "Bearer ", 7) == 0)
+			return fail_hint(failure, FAILURE_MALFORMED,
+							 "The token begins with the scheme of an Authorization header.",
+							 "Pass what follows \"Bearer \".");
+		return fail(failure, FAILURE_MALFORMED,
+					psprintf("The %s of the token is not base64url without padding.",
+							 header_len < 0 ? "header" : jws->payload_len < 0 ? "payload" : "signature"));
+	}
+
+	reason = json_read_object((const char *) buf, header_len, &jws->header);
+	if (reason != NULL)
+		return fail(failure, FAILURE_MALFORMED, psprintf("The header of the token %s.", reason));
+
+	jws->signing_input = (const uint8 *) token;
+	jws->signing_input_len = (int) (dot[1] - token);
+	return true;
+}
+
+/*
+ * Check the members of the header that we understand, and that there is none
+ * we would have to (RFC 7515 section 4.1.11, RFC 7797 section 3).  jwk, jku,
+ * x5u and x5c are never looked at.
+ */
+bool
+jws_check_header(Jws *jws, Failure *failure)
+{
+	const JsonbPair *b64;
+
+	if (json_member(&jws->header, "crit") != NULL)
+		return fail(failure, FAILURE_MALFORMED,
+					"The header has \"crit\": it requires an extension that is not understood.");
+	b64 = json_member(&jws->header, "b64");
+	if (b64 != NULL && !(b64->value.type == jbvBool && b64->value.val.boolean))
+		return fail(failure, FAILURE_MALFORMED,
+					"The header has \"b64\": payloads that are not base64url are not accepted.");
+
+	if (!get_string(jws, "alg", &jws->alg, failure) ||
+		!get_string(jws, "kid", &jws->kid, failure) ||
+		!get_string(jws, "typ", &jws->typ, failure) ||
+		!get_string(jws, "cty", &jws->cty, failure))
+		return false;
+	if (jws->alg.data == NULL)
+		return fail(failure, FAILURE_MALFORMED, "The header has no \"alg\".");
+	if (!algorithm_known(jws->alg.data, jws->alg.len))
+		return fail(failure, FAILURE_ALGORITHM,
+					psprintf("The header's \"alg\" is \"%s\", which is no algorithm that a key can have here.",
+							 quote_untrusted(jws->alg.data, jws->alg.len)));
+	return true;
+}
+
+/*
+ * Get a header member that must be a string when it is there.
+ */
+static bool
+get_string(const Jws *jws, const char *name, JwsString *string, Failure *failure)
+{
+	const JsonbPair *member = json_member(&jws->header, name);
+
+	if (member == NULL)
+		return true;
+	string->data = json_string(&member->value, &string->len);
+	if (string->data == NULL)
+		return fail(failure, FAILURE_MALFORMED,
+					psprintf("The header's \"%s\" is not a string.", name));
+	return true;
+}
+
+static void
+free_verifier(void *arg)
+{
+	JwsVerifier *verifier = arg;
+
+	EVP_MD_CTX_free(verifier->md_ctx);
+	EVP_PKEY_CTX_free(verifier->pkey_ctx);
+	EVP_MAC_CTX_free(verifier->mac_ctx);
+	EVP_PKEY_free(verifier->pkey);
+}
+
+static bool
+prepare_hmac(JwsVerifier *verifier, const Jwk *jwk)
+{
+	OSSL_PARAM	params[] = {
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
+										 unconstify(char *, verifier->algorithm->digest), 0),
+		OSSL_PARAM_construct_end()
+	};
+
+	verifier->signature_size = verifier->algorithm->digest_size;
+	verifier->mac_ctx = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
+	return verifier->mac_ctx != NULL &&
+		EVP_MAC_init(verifier->mac_ctx, jwk->part[0].data, jwk->part[0].len, params) == 1;
+}
+
+static bool
+prepare_pkey_ctx(JwsVerifier *verifier)
+{
+	AlgorithmFamily family = verifier->algorithm->family;
+	EVP_PKEY_CTX *ctx;
+
+	verifier->pkey_ctx = ctx = EVP_PKEY_CTX_new_from_pkey(NULL, verifier->pkey, NULL);
+	if (ctx == NULL || verifier->digest == NULL || EVP_PKEY_verify_init(ctx) <= 0)
+		return false;
+	if (family == FAMILY_RSA_PKCS1)
+		return EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) > 0 &&
+			EVP_PKEY_CTX_set_signature_md(ctx, verifier->digest) > 0;
+	if (family == FAMILY_RSA_PSS)
+		return EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING) > 0 &&
+			EVP_PKEY_CTX_set_signature_md(ctx, verifier->digest) > 0 &&
+			EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, verifier->digest) > 0 &&
+			EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_DIGEST) > 0;
+	return EVP_PKEY_CTX_set_signature_md(ctx, verifier->digest) > 0;
+}
+
+/*
+ * Make a verifier of a key that jwk_fits() has found to fit the algorithm.  It
+ * lives in the given memory context and is freed with it.  NULL with a reason
+ * when the OpenSSL that is loaded lacks the algorithm or refuses the key.
+ */
+JwsVerifier *
+jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
+					MemoryContext context, char **reason)
+{
+	JwsVerifier *verifier = MemoryContextAllocZero(context, sizeof(JwsVerifier));
+	bool		good;
+
+	verifier->algorithm = algorithm;
+	verifier->free_callback.func = free_verifier;
+	verifier->free_callback.arg = verifier;
+	MemoryContextRegisterResetCallback(context, &verifier->free_callback);
+
+	jws_init();
+	for (int i = 0; i < (int) lengthof(digests); i++)
+		if (algorithm->digest != NULL && strcmp(digests[i].name, algorithm->digest) == 0)
+			verifier->digest = digests[i].md;
+
+	if (!jwk_make_key(jwk, algorithm, &verifier->pkey, reason))
+		return NULL;
+	if (algorithm->family == FAMILY_HMAC)
+		good = prepare_hmac(verifier, jwk);
+	else if (algorithm->digest != NULL)
+	{
+		verifier->signature_size = algorithm->signature_size ?
+			algorithm->signature_size : EVP_PKEY_get_size(verifier->pkey);
+		good = prepare_pkey_ctx(verifier);
+	}
+	else
+	{
+		verifier->signature_size = algorithm->signature_size;
+		good = (verifier->md_ctx = EVP_MD_CTX_new()) != NULL;
+	}
+	ERR_clear_error();
+	if (!good)
+	{
+		*reason = psprintf("The algorithm %s is not available in the OpenSSL that is loaded (%s).",
+						   algorithm->name, OpenSSL_version(OPENSSL_VERSION_STRING));
+		return NULL;
+	}
+	return verifier;
+}
+
+/*
+ * The one algorithm that the verifier verifies by.
+ */
+const Algorithm *
+jws_verifier_algorithm(const JwsVerifier *verifier)
+{
+	return verifier->algorithm;
+}
+
+static bool
+hmac_is_good(JwsVerifier *verifier, const uint8 *input, int input_len, const uint8 *signature)
+{
+	uint8		mac[DIGEST_MAX_SIZE];
+	size_t		mac_len;
+
+	/* a null key keeps the secret, and begins a new message */
+	return EVP_MAC_init(verifier->mac_ctx, NULL, 0, NULL) == 1 &&
+		EVP_MAC_update(verifier->mac_ctx, input, input_len) == 1 &&
+		EVP_MAC_final(verifier->mac_ctx, mac, &mac_len, sizeof(mac)) == 1 &&
+		mac_len == (size_t) verifier->signature_size &&
+		CRYPTO_memcmp(mac, signature, mac_len) == 0;
+}
+
+/*
+ * The DER form that OpenSSL wants of a raw ECDSA signature r || s (RFC 7518
+ * section 3.4).  Returns its length, or -1.  OpenSSL checks that both numbers
+ * are in range.
+ */
+static int
+ecdsa_to_der(const uint8 *raw, int part_size, uint8 *der)
+{
+	ECDSA_SIG  *sig = ECDSA_SIG_new();
+	BIGNUM	   *r = BN_bin2bn(raw, part_size, NULL);
+	BIGNUM	   *s = BN_bin2bn(raw + part_size, part_size, NULL);
+	int			len = -1;
+
+	if (sig != NULL && r != NULL && s != NULL && ECDSA_SIG_set0(sig, r, s))
+	{
+		r = s = NULL;			/* sig owns them now */
+		len = i2d_ECDSA_SIG(sig, NULL);
+		if (len > 0 && len <= ECDSA_DER_MAX_SIZE)
+			len = i2d_ECDSA_SIG(sig, &der);
+		else
+			len = -1;
+	}
+	BN_free(r);
+	BN_free(s);
+	ECDSA_SIG_free(sig);
+	return len;
+}
+
+static bool
+digest_is_good(JwsVerifier *verifier, const uint8 *input, int input_len, const uint8 *signature)
+{
+	uint8		digest[DIGEST_MAX_SIZE];
+	uint8		der[ECDSA_DER_MAX_SIZE];
+	unsigned int digest_len;
+	int			signature_len = verifier->signature_size;
+
+	if (verifier->algorithm->family == FAMILY_ECDSA)
+	{
+		signature_len = ecdsa_to_der(signature, verifier->algorithm->part_size, der);
+		if (signature_len < 0)
+			return false;
+		signature = der;
+	}
+	return EVP_Digest(input, input_len, digest, &digest_len, verifier->digest, NULL) == 1 &&
+		EVP_PKEY_verify(verifier->pkey_ctx, signature, signature_len, digest, digest_len) == 1;
+}
+
+/*
+ * Is this the signature of the input by the verifier's key and algorithm?
+ */
+bool
+jws_signature_is_good(JwsVerifier *verifier, const uint8 *input, int input_len,
+					  const uint8 *signature, int signature_len)
+{
+	bool		good;
+
+	if (signature_len != verifier->signature_size)
+		return false;
+
+	if (verifier->mac_ctx != NULL)
+		good = hmac_is_good(verifier, input, input_len, signature);
+	else if (verifier->pkey_ctx != NULL)
+		good = digest_is_good(verifier, input, input_len, signature);
+	else
+		good = EVP_DigestVerifyInit(verifier->md_ctx, NULL, NULL, NULL, verifier->pkey) == 1 &&
+			EVP_DigestVerify(verifier->md_ctx, signature, signature_len, input, input_len) == 1;
+
+	/* OpenSSL tells a bad signature by its error queue too */
+	if (!good)
+		ERR_clear_error();
+	return good;
+}

@@ -1,0 +1,60 @@
+/*-------------------------------------------------------------------------
+ *
+ * jws.h
+ *	  JSON Web Signature in compact form: bytes and a key in, payload out.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_JWS_H
+#define JWT_JWS_H
+
+#include "postgres.h"
+
+#include "algorithm.h"
+#include "failure.h"
+#include "jwk.h"
+#include "utils/jsonb.h"
+
+/* Largest token that the setting jwt.max_token_size can allow, in bytes. */
+#define JWS_MAX_SIZE	(1024 * 1024)
+
+/* A string of the header: not terminated; data is NULL when it is absent. */
+typedef struct JwsString
+{
+	const char *data;
+	int			len;
+} JwsString;
+
+/*
+ * A compact JWS taken apart.  All of it lives in the memory context of
+ * jws_split() and in the token, which must live as long.
+ */
+typedef struct Jws
+{
+	const uint8 *signing_input; /* the token up to its second dot */
+	int			signing_input_len;
+	JsonbValue	header;			/* an object; its text is not kept */
+	JwsString	alg;
+	JwsString	kid;
+	JwsString	typ;
+	JwsString	cty;
+	const uint8 *payload;		/* decoded, not verified, not parsed */
+	int			payload_len;
+	const uint8 *signature;
+	int			signature_len;
+} Jws;
+
+/* A key ready to verify: opaque, owned by a memory context. */
+typedef struct JwsVerifier JwsVerifier;
+
+extern void jws_init(void);
+extern bool jws_split(const char *token, int len, int max_size, Jws *jws, Failure *failure);
+extern bool jws_check_header(Jws *jws, Failure *failure);
+extern JwsVerifier *jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
+										MemoryContext context, char **reason);
+extern const Algorithm *jws_verifier_algorithm(const JwsVerifier *verifier);
+extern bool jws_signature_is_good(JwsVerifier *verifier,
+								  const uint8 *input, int input_len,
+								  const uint8 *signature, int signature_len);
+
+#endif							/* JWT_JWS_H */

@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * module.c
+ *	  The library's entry point.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "jws.h"
+#include "trust.h"
+#include "utils/guc.h"
+#include "verify.h"
+
+/* before the macro, which does not make it visible in every version */
+extern JWT_EXPORT const Pg_magic_struct *PG_MAGIC_FUNCTION_NAME(void);
+JWT_MODULE_MAGIC;
+
+extern JWT_EXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	jws_init();
+	trust_init();
+	verify_init();
+	MarkGUCPrefixReserved("jwt");
+}

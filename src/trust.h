@@ -1,0 +1,74 @@
+/*-------------------------------------------------------------------------
+ *
+ * trust.h
+ *	  The keys and the policy by which a token is judged.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_TRUST_H
+#define JWT_TRUST_H
+
+#include "postgres.h"
+
+#include "claims.h"
+#include "jws.h"
+#include "utils/array.h"
+#include "utils/timestamp.h"
+
+/* Rows of jwt_key that one question reads at most. */
+#define TRUST_MAX_KEYS	64
+
+/* Bytes of an issuer's name and of a kid at most, so that indexes hold them. */
+#define TRUST_MAX_NAME	1024
+
+/* A row of jwt_issuer. */
+typedef struct TrustIssuer
+{
+	ClaimsPolicy policy;
+	int			n_algorithms;
+	char	  **algorithms;
+} TrustIssuer;
+
+/* A row of jwt_key, ready to verify. */
+typedef struct TrustKey
+{
+	const TrustIssuer *issuer;
+	char	   *kid;			/* or NULL */
+	const Algorithm *algorithm; /* its pin; NULL when it is not usable */
+	JwsVerifier *verifier;		/* NULL when it is not usable */
+	char	   *unusable;		/* then why: a sentence */
+	bool		algorithm_allowed;	/* by the issuer */
+	bool		revoked;
+	TimestampTz not_before;		/* DT_NOBEGIN when open */
+	TimestampTz not_after;		/* DT_NOEND when open */
+} TrustKey;
+
+/* Which keys may have signed a token?  Strings with null data were not given. */
+typedef struct TrustQuestion
+{
+	JwsString	issuer;			/* from the caller, never from the token */
+	JwsString	kid;
+	JwsString	alg;			/* looked at only without a kid */
+} TrustQuestion;
+
+/* The keys, and when there is none, facts for a message. */
+typedef struct TrustAnswer
+{
+	int			n_keys;
+	TrustKey   *keys;
+	bool		too_many;		/* there are more than TRUST_MAX_KEYS */
+	bool		issuer_known;	/* the issuer that was named has a row */
+	int			n_other_keys;	/* of that issuer, or of all, up to TRUST_MAX_KEYS */
+} TrustAnswer;
+
+extern void trust_init(void);
+extern const TrustAnswer *trust_find_keys(const TrustQuestion *question);
+extern TrustIssuer *trust_read_issuer(const char *name, int len);
+extern bool trust_issuer_allows(const TrustIssuer *issuer, const Algorithm *algorithm);
+extern char **trust_text_array(ArrayType *array, int *n);
+extern int64 trust_interval_usec(const Interval *interval);
+extern void trust_table_changed(Oid relid);
+extern bool trust_is_issuer_table(Oid relid);
+extern bool trust_is_key_table(Oid relid);
+
+#endif							/* JWT_TRUST_H */

@@ -1,0 +1,321 @@
+/*-------------------------------------------------------------------------
+ *
+ * trust_check.c
+ *	  What may be written into the tables of issuers and keys.
+ *
+ * The checks are triggers and not constraints, because a refused row must say
+ * which column is at fault, why, and what would be accepted; and because the
+ * message of a violated constraint shows the row, which may hold a secret.
+ * That is also why they check for nulls, before the constraints do.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/htup_details.h"
+#include "jwk.h"
+#include "trust.h"
+#include "trust_check.h"
+#include "trust_tables.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+#define MAX_LEEWAY	(5 * USECS_PER_MINUTE)
+
+/* The row that a trigger was called for. */
+typedef struct Row
+{
+	Relation	rel;
+	HeapTuple	tuple;
+	Datum	   *values;
+	bool	   *nulls;
+} Row;
+
+/*
+ * Refuse the row for what is in a column; detail is a full sentence.
+ */
+static void pg_attribute_noreturn()
+refuse_row(const Row *row, AttrNumber column, const char *detail)
+{
+	const char *name = NameStr(TupleDescAttr(RelationGetDescr(row->rel), column - 1)->attname);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg("column \"%s\" of \"%s\" is not acceptable", name,
+					RelationGetRelationName(row->rel)),
+			 errdetail_internal("%s", detail),
+			 errtablecol(row->rel, column)));
+}
+
+/*
+ * Take the row apart.  One column may be null for now, as it is filled in.
+ */
+static Row
+read_row(TriggerData *trigger, AttrNumber may_be_null)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	Row			row;
+
+	row.rel = trigger->tg_relation;
+	row.tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
+		trigger->tg_newtuple : trigger->tg_trigtuple;
+	row.values = palloc(sizeof(Datum) * desc->natts);
+	row.nulls = palloc(sizeof(bool) * desc->natts);
+	heap_deform_tuple(row.tuple, desc, row.values, row.nulls);
+
+	for (AttrNumber column = 1; column <= desc->natts; column++)
+		if (row.nulls[column - 1] && TupleDescAttr(desc, column - 1)->attnotnull &&
+			column != may_be_null)
+			refuse_row(&row, column, "The column must not be null.");
+	return row;
+}
+
+/*
+ * A text column, terminated; NULL for null.
+ */
+static char *
+text_column(const Row *row, AttrNumber column)
+{
+	return row->nulls[column - 1] ? NULL : TextDatumGetCString(row->values[column - 1]);
+}
+
+static void
+check_name(const Row *row, AttrNumber column)
+{
+	char	   *name = text_column(row, column);
+
+	if (name != NULL && strlen(name) > TRUST_MAX_NAME)
+		refuse_row(row, column, psprintf("It is %d bytes long; at most %d are accepted.",
+										 (int) strlen(name), TRUST_MAX_NAME));
+}
+
+/*
+ * The elements of a text array column: one dimension, no nulls, no empty and no
+ * equal strings.
+ */
+static char **
+array_column(const Row *row, AttrNumber column, int *n)
+{
+	ArrayType  *array = DatumGetArrayTypeP(row->values[column - 1]);
+	char	  **elements;
+
+	if (ARR_NDIM(array) > 1)
+		refuse_row(row, column, "The array has more than one dimension.");
+	if (array_contains_nulls(array))
+		refuse_row(row, column, "The array has a null element.");
+	elements = trust_text_array(array, n);
+	for (int i = 0; i < *n; i++)
+	{
+		if (elements[i][0] == '\0')
+			refuse_row(row, column, "The array has an empty string.");
+		for (int j = 0; j < i; j++)
+			if (strcmp(elements[i], elements[j]) == 0)
+				refuse_row(row, column, psprintf("The array has \"%s\" twice.", elements[i]));
+	}
+	return elements;
+}
+
+static int64
+interval_column(const Row *row, AttrNumber column)
+{
+	return trust_interval_usec(DatumGetIntervalP(row->values[column - 1]));
+}
+
+/*
+ * Check a row of jwt_issuer (BEFORE INSERT OR UPDATE, FOR EACH ROW).
+ */
+HeapTuple
+trust_check_issuer(TriggerData *trigger)
+{
+	Row			row = read_row(trigger, InvalidAttrNumber);
+	char	  **elements;
+	char	   *token_type;
+	int			n;
+
+	check_name(&row, Anum_jwt_issuer_issuer);
+
+	elements = array_column(&row, Anum_jwt_issuer_audience, &n);
+	for (int i = 0; i < n; i++)
+		if (n > 1 && strcmp(elements[i], "*") == 0)
+			refuse_row(&row, Anum_jwt_issuer_audience,
+					   "\"*\" stands for any audience and must be alone.");
+
+	elements = array_column(&row, Anum_jwt_issuer_algorithms, &n);
+	if (n == 0)
+		refuse_row(&row, Anum_jwt_issuer_algorithms,
+				   psprintf("The array is empty; accepted are %s.", algorithm_names()));
+	for (int i = 0; i < n; i++)
+		if (!algorithm_known(elements[i], (int) strlen(elements[i])))
+			refuse_row(&row, Anum_jwt_issuer_algorithms,
+					   psprintf("The algorithm \"%s\" is not known; accepted are %s.",
+								elements[i], algorithm_names()));
+
+	(void) array_column(&row, Anum_jwt_issuer_required_claims, &n);
+
+	token_type = text_column(&row, Anum_jwt_issuer_token_type);
+	if (token_type != NULL)
+	{
+		if (token_type[0] == '\0')
+			refuse_row(&row, Anum_jwt_issuer_token_type,
+					   "It is empty; use null when the type does not matter.");
+		for (char *p = token_type; *p; p++)
+			if (*p <= ' ' || IS_HIGHBIT_SET(*p) || *p == 0x7f)
+				refuse_row(&row, Anum_jwt_issuer_token_type,
+						   "It is not a media type, such as \"at+jwt\".");
+	}
+
+	if (interval_column(&row, Anum_jwt_issuer_leeway) < 0 ||
+		interval_column(&row, Anum_jwt_issuer_leeway) > MAX_LEEWAY)
+		refuse_row(&row, Anum_jwt_issuer_leeway, "It must be between 0 and 5 minutes.");
+	for (AttrNumber column = Anum_jwt_issuer_max_lifetime; column <= Anum_jwt_issuer_max_age; column++)
+		if (!row.nulls[column - 1] && interval_column(&row, column) <= 0)
+			refuse_row(&row, column, "It must be more than 0; use null for no limit.");
+	return row.tuple;
+}
+
+/*
+ * The algorithm of a key whose row does not name one: the JWK's own, or that of
+ * its curve, or the only one of its issuer's that it can be pinned to.
+ */
+static char *
+choose_alg(const Row *row, const Jwk *jwk, const TrustIssuer *issuer)
+{
+	const char *only = NULL;
+
+	if (jwk->alg != NULL)
+		return pnstrdup(jwk->alg, jwk->alg_len);
+	if (jwk->only != NULL)
+		return pstrdup(jwk->only->name);
+	for (int i = 0; issuer != NULL && i < issuer->n_algorithms; i++)
+	{
+		const Algorithm *algorithm = algorithm_by_name(issuer->algorithms[i],
+													   (int) strlen(issuer->algorithms[i]));
+
+		if (algorithm == NULL || strcmp(algorithm->kty, jwk->kty) != 0)
+			continue;
+		if (only != NULL)
+			refuse_row(row, Anum_jwt_key_alg,
+					   psprintf("It must be given, as the issuer \"%s\" has more than one algorithm for a key of type %s.",
+								issuer->policy.issuer, jwk->kty));
+		only = algorithm->name;
+	}
+	if (only == NULL)
+		refuse_row(row, Anum_jwt_key_alg,
+				   psprintf("It must be given, as neither the JWK nor the issuer's algorithms say what a key of type %s is for.",
+							jwk->kty));
+	return pstrdup(only);
+}
+
+/*
+ * The algorithms of an issuer, for a message.
+ */
+static char *
+show_algorithms(const TrustIssuer *issuer)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < issuer->n_algorithms; i++)
+		appendStringInfo(&buf, "%s%s", i == 0 ? "" : ", ", issuer->algorithms[i]);
+	return buf.data;
+}
+
+/*
+ * Does an update leave the key as it is?  Then it is not judged again: a key
+ * can be revoked, or its window closed, though its issuer no longer allows its
+ * algorithm or OpenSSL no longer has it.
+ */
+static bool
+same_key(const TriggerData *trigger, const Row *row)
+{
+	static const AttrNumber text_columns[] = {Anum_jwt_key_issuer, Anum_jwt_key_alg};
+	TupleDesc	desc = RelationGetDescr(row->rel);
+	Datum		old;
+	bool		isnull;
+
+	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		return false;
+	for (int i = 0; i < (int) lengthof(text_columns); i++)
+	{
+		char	   *new = text_column(row, text_columns[i]);
+
+		old = heap_getattr(trigger->tg_trigtuple, text_columns[i], desc, &isnull);
+		if (new == NULL || strcmp(new, TextDatumGetCString(old)) != 0)
+			return false;
+	}
+	old = heap_getattr(trigger->tg_trigtuple, Anum_jwt_key_jwk, desc, &isnull);
+	return compareJsonbContainers(&DatumGetJsonbP(old)->root,
+								  &DatumGetJsonbP(row->values[Anum_jwt_key_jwk - 1])->root) == 0;
+}
+
+/*
+ * Judge the key of a row, fill in alg and kid where the JWK has them, and put
+ * the JWK into its normal form.
+ */
+static HeapTuple
+check_new_key(Row *row)
+{
+	char	   *issuer_name = text_column(row, Anum_jwt_key_issuer);
+	TrustIssuer *issuer = trust_read_issuer(issuer_name, (int) strlen(issuer_name));
+	char	   *alg = text_column(row, Anum_jwt_key_alg);
+	const Algorithm *algorithm;
+	Jwk			jwk;
+	char	   *reason;
+	int			columns[] = {Anum_jwt_key_jwk, Anum_jwt_key_alg, Anum_jwt_key_kid};
+	Datum		values[lengthof(columns)];
+	bool		nulls[lengthof(columns)] = {false};
+
+	if (!jwk_read(DatumGetJsonbP(row->values[Anum_jwt_key_jwk - 1]), &jwk, &reason))
+		refuse_row(row, Anum_jwt_key_jwk, reason);
+	if (alg == NULL)
+		alg = choose_alg(row, &jwk, issuer);
+	if (!jwk_fits(&jwk, alg, (int) strlen(alg), &algorithm, &reason))
+		refuse_row(row, algorithm_known(alg, (int) strlen(alg)) ? Anum_jwt_key_jwk : Anum_jwt_key_alg,
+				   reason);
+	if (issuer != NULL && !trust_issuer_allows(issuer, algorithm))
+		refuse_row(row, Anum_jwt_key_alg,
+				   psprintf("The algorithm %s is not one of the issuer \"%s\", which are %s.",
+							alg, issuer_name, show_algorithms(issuer)));
+	if (!jwk_check_key(&jwk, algorithm, &reason))
+		refuse_row(row, Anum_jwt_key_jwk, reason);
+
+	if (row->nulls[Anum_jwt_key_kid - 1] && jwk.kid != NULL)
+	{
+		row->nulls[Anum_jwt_key_kid - 1] = false;
+		row->values[Anum_jwt_key_kid - 1] =
+			PointerGetDatum(cstring_to_text_with_len(jwk.kid, jwk.kid_len));
+	}
+	values[0] = JsonbPGetDatum(jwk_normal_form(&jwk, false));
+	values[1] = CStringGetTextDatum(alg);
+	values[2] = row->values[Anum_jwt_key_kid - 1];
+	nulls[2] = row->nulls[Anum_jwt_key_kid - 1];
+	return heap_modify_tuple_by_cols(row->tuple, RelationGetDescr(row->rel),
+									 lengthof(columns), columns, values, nulls);
+}
+
+/*
+ * Check a row of jwt_key (BEFORE INSERT OR UPDATE, FOR EACH ROW).
+ *
+ * An issuer without a row is left to the foreign key: under logical replication
+ * the key may come first.
+ */
+HeapTuple
+trust_check_key(TriggerData *trigger)
+{
+	Row			row = read_row(trigger, Anum_jwt_key_alg);
+	HeapTuple	tuple = row.tuple;
+	char	   *source = text_column(&row, Anum_jwt_key_source);
+
+	check_name(&row, Anum_jwt_key_issuer);
+	if (!same_key(trigger, &row))
+		tuple = check_new_key(&row);
+	check_name(&row, Anum_jwt_key_kid);
+
+	if (!row.nulls[Anum_jwt_key_not_before - 1] && !row.nulls[Anum_jwt_key_not_after - 1] &&
+		DatumGetTimestampTz(row.values[Anum_jwt_key_not_before - 1]) >=
+		DatumGetTimestampTz(row.values[Anum_jwt_key_not_after - 1]))
+		refuse_row(&row, Anum_jwt_key_not_after, "It must be later than \"not_before\".");
+	if (strcmp(source, "manual") != 0 && strcmp(source, "jwks") != 0)
+		refuse_row(&row, Anum_jwt_key_source, "It must be \"manual\" or \"jwks\".");
+	return tuple;
+}

@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * trust_tables.h
+ *	  Columns of jwt_issuer and jwt_key, as the install script declares them.
+ *
+ * For trust.c, which reads the tables, and trust_check.c, which checks what is
+ * written into them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_TRUST_TABLES_H
+#define JWT_TRUST_TABLES_H
+
+#define Anum_jwt_issuer_issuer			1
+#define Anum_jwt_issuer_audience		2
+#define Anum_jwt_issuer_algorithms		3
+#define Anum_jwt_issuer_required_claims	4
+#define Anum_jwt_issuer_token_type		5
+#define Anum_jwt_issuer_leeway			6
+#define Anum_jwt_issuer_max_lifetime	7
+#define Anum_jwt_issuer_max_age			8
+#define Natts_jwt_issuer				8
+
+#define Anum_jwt_key_id					1
+#define Anum_jwt_key_issuer				2
+#define Anum_jwt_key_kid				3
+#define Anum_jwt_key_alg				4
+#define Anum_jwt_key_jwk				5
+#define Anum_jwt_key_not_before			6
+#define Anum_jwt_key_not_after			7
+#define Anum_jwt_key_revoked_at			8
+#define Anum_jwt_key_source				9
+#define Anum_jwt_key_created_at			10
+#define Natts_jwt_key					10
+
+#endif							/* JWT_TRUST_TABLES_H */

@@ -1,0 +1,214 @@
+/*-------------------------------------------------------------------------
+ *
+ * verify.c
+ *	  The order of verification: form, header, keys, signature, claims.
+ *
+ * A step is taken only when those before it have passed.  In particular no byte
+ * of the payload is parsed before a key has vouched for it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "json.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "verify.h"
+
+/* Keys that are tried for a token without a kid. */
+#define MAX_KEYS_WITHOUT_KID	8
+
+/* jwt.max_token_size, in bytes */
+static int	max_token_size;
+
+static bool find_signer(const VerifyRequest *request, Verdict *verdict);
+
+/*
+ * Define the settings of this room.
+ */
+void
+verify_init(void)
+{
+	DefineCustomIntVariable("jwt.max_token_size",
+							"Sets the size of the largest token that is accepted.",
+							NULL,
+							&max_token_size,
+							8192, 256, JWS_MAX_SIZE,
+							PGC_SUSET, GUC_UNIT_BYTE,
+							NULL, NULL, NULL);
+}
+
+/*
+ * The size of the largest token that is accepted, in bytes.
+ */
+int
+verify_max_token_size(void)
+{
+	return max_token_size;
+}
+
+/*
+ * Verify a token.  Returns whether it is valid; the verdict says more.  Raises
+ * an error only for what is not the token's fault.
+ */
+bool
+verify_token(const VerifyRequest *request, Verdict *verdict)
+{
+	Failure    *failure = &verdict->failure;
+	Jws		   *jws = &verdict->jws;
+	const char *payload;
+	const char *reason;
+
+	memset(verdict, 0, sizeof(*verdict));
+
+	if (!jws_split(request->token, request->token_len, max_token_size, jws, failure))
+		return false;
+	verdict->header_read = true;
+	if (!jws_check_header(jws, failure))
+		return false;
+
+	if (!find_signer(request, verdict))
+		return false;
+
+	payload = (const char *) jws->payload;
+	reason = json_read_object(payload, jws->payload_len, &verdict->claims);
+	if (reason != NULL)
+		return fail(failure, FAILURE_MALFORMED, psprintf("The payload of the token %s.", reason));
+	verdict->claims_read = true;
+
+	return claims_check(&verdict->claims, payload, jws, &verdict->key->issuer->policy,
+						&request->audience, request->at, &verdict->times, failure);
+}
+
+/*
+ * Which key a message speaks of.
+ */
+static char *
+show_key(const TrustKey *key)
+{
+	if (key->kid == NULL)
+		return psprintf("The key of the issuer \"%s\"", key->issuer->policy.issuer);
+	return psprintf("The key \"%s\" of the issuer \"%s\"",
+					quote_untrusted(key->kid, (int) strlen(key->kid)),
+					key->issuer->policy.issuer);
+}
+
+/*
+ * There is no row for the token at all.
+ */
+static bool
+fail_without_key(const VerifyRequest *request, const TrustAnswer *answer, Verdict *verdict)
+{
+	const Jws  *jws = &verdict->jws;
+	int			n = answer->n_other_keys;
+	char	   *issuer = request->issuer.data == NULL ? NULL :
+		quote_untrusted(request->issuer.data, request->issuer.len);
+	char	   *count = psprintf("%s%d key%s", n == TRUST_MAX_KEYS ? "at least " : "",
+								 n, n == 1 ? "" : "s");
+	char	   *wanted = jws->kid.data != NULL ?
+		psprintf("kid \"%s\"", quote_untrusted(jws->kid.data, jws->kid.len)) :
+		psprintf("algorithm %s, and the token names no kid",
+				 quote_untrusted(jws->alg.data, jws->alg.len));
+
+	if (issuer != NULL && !answer->issuer_known)
+		return fail(&verdict->failure, FAILURE_NO_KEY,
+					psprintf("There is no issuer \"%s\".", issuer));
+	if (issuer != NULL)
+		return fail(&verdict->failure, FAILURE_NO_KEY,
+					psprintf("The issuer \"%s\" has %s, none with the %s.", issuer, count, wanted));
+	return fail(&verdict->failure, FAILURE_NO_KEY,
+				psprintf("Of %s, none has the %s.", count, wanted));
+}
+
+/*
+ * Find the key whose signature the token has.  Each candidate is one whose pin
+ * equals the header's alg, whose issuer allows it, whose window is open, and
+ * that is not revoked.  When none is left, the failure tells of the candidate
+ * that came furthest.
+ */
+static bool
+find_signer(const VerifyRequest *request, Verdict *verdict)
+{
+	const Jws  *jws = &verdict->jws;
+	Failure    *failure = &verdict->failure;
+	TrustQuestion question = {.issuer = request->issuer, .kid = jws->kid};
+	const TrustAnswer *answer;
+	const TrustKey *candidates[TRUST_MAX_KEYS];
+	int			n = 0;
+
+	if (jws->kid.data == NULL)
+		question.alg = jws->alg;
+	answer = trust_find_keys(&question);
+	if (answer->n_keys == 0)
+		return fail_without_key(request, answer, verdict);
+
+	/*
+	 * A failure that comes later in this chain says more than one that comes
+	 * earlier, whichever key it is about.
+	 */
+	for (int i = 0; i < answer->n_keys; i++)
+	{
+		const TrustKey *key = &answer->keys[i];
+		FailureCode known = failure->code;
+
+		if (key->revoked)
+		{
+			if (known == FAILURE_NONE)
+				(void) fail(failure, FAILURE_NO_KEY, psprintf("%s has been revoked.", show_key(key)));
+		}
+		else if (request->at < key->not_before)
+		{
+			if (known == FAILURE_NONE)
+				(void) fail(failure, FAILURE_NO_KEY,
+							psprintf("%s does not verify before %s.", show_key(key),
+									 timestamptz_to_str(key->not_before)));
+		}
+		else if (request->at >= key->not_after)
+		{
+			if (known == FAILURE_NONE)
+				(void) fail(failure, FAILURE_NO_KEY,
+							psprintf("%s does not verify since %s.", show_key(key),
+									 timestamptz_to_str(key->not_after)));
+		}
+		else if (key->verifier == NULL)
+		{
+			if (known == FAILURE_NONE)
+				(void) fail(failure, FAILURE_NO_KEY,
+							psprintf("%s cannot be used. %s", show_key(key), key->unusable));
+		}
+		else if (!algorithm_is(key->algorithm, jws->alg.data, jws->alg.len))
+			(void) fail(failure, FAILURE_ALGORITHM,
+						psprintf("The header's \"alg\" is \"%s\". %s is for %s only.",
+								 quote_untrusted(jws->alg.data, jws->alg.len),
+								 show_key(key), key->algorithm->name));
+		else if (!key->algorithm_allowed)
+			(void) fail(failure, FAILURE_ALGORITHM,
+						psprintf("%s is for %s, which the issuer no longer allows.",
+								 show_key(key), key->algorithm->name));
+		else
+			candidates[n++] = key;
+	}
+	if (n == 0)
+		return false;
+	if (answer->too_many || (jws->kid.data == NULL && n > MAX_KEYS_WITHOUT_KID))
+		return fail_hint(failure, FAILURE_NO_KEY,
+						 psprintf("There are more keys that may have signed the token than are tried, which is %d.",
+								  jws->kid.data == NULL ? MAX_KEYS_WITHOUT_KID : TRUST_MAX_KEYS),
+						 request->issuer.data == NULL ? "Name the issuer." : NULL);
+
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (jws_signature_is_good(candidates[i]->verifier,
+								  jws->signing_input, jws->signing_input_len,
+								  jws->signature, jws->signature_len))
+		{
+			memset(failure, 0, sizeof(*failure));
+			verdict->key = candidates[i];
+			return true;
+		}
+	}
+	return fail(failure, FAILURE_SIGNATURE,
+				n == 1 ? psprintf("%s has not signed this token.", show_key(candidates[0])) :
+				psprintf("None of the %d keys that may have has signed this token.", n));
+}

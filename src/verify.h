@@ -1,0 +1,45 @@
+/*-------------------------------------------------------------------------
+ *
+ * verify.h
+ *	  The order of verification.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_VERIFY_H
+#define JWT_VERIFY_H
+
+#include "postgres.h"
+
+#include "trust.h"
+
+/* What to verify, and as of when. */
+typedef struct VerifyRequest
+{
+	const char *token;
+	int			token_len;
+	JwsString	audience;		/* null data: not narrowed */
+	JwsString	issuer;			/* the same */
+	TimestampTz at;				/* finite */
+} VerifyRequest;
+
+/*
+ * The verdict, and how far the token came.  What it points to lives in the
+ * current memory context, in the token and, as to the key, until the next
+ * verification.
+ */
+typedef struct Verdict
+{
+	Failure		failure;		/* code FAILURE_NONE when the token is valid */
+	bool		header_read;	/* jws has the header */
+	bool		claims_read;	/* the signature is good, claims has the claims */
+	Jws			jws;
+	const TrustKey *key;		/* whose signature it is */
+	JsonbValue	claims;			/* an object */
+	ClaimsTimes times;
+} Verdict;
+
+extern void verify_init(void);
+extern bool verify_token(const VerifyRequest *request, Verdict *verdict);
+extern int	verify_max_token_size(void);
+
+#endif							/* JWT_VERIFY_H */
