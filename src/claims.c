@@ -58,22 +58,32 @@ saturated_sub(int64 a, int64 b)
 }
 
 /*
- * A time for a message, at any distance.  timestamptz_to_str() has a static
- * buffer.
+ * A time for a message, at any distance.
  */
-static char *
+static const char *
 show_time(TimestampTz t)
 {
 	if (TIMESTAMP_NOT_FINITE(t) || !IS_VALID_TIMESTAMP(t))
-		return pstrdup(t < 0 ? "the distant past" : "the distant future");
-	return pstrdup(timestamptz_to_str(t));
+		return t < 0 ? "the distant past" : "the distant future";
+	return timestamptz_to_str(t);
 }
 
 /*
- * A span of time for a message, in its largest unit.
+ * The same with its preposition.
  */
 static char *
-show_span(int64 usec)
+show_when(TimestampTz t)
+{
+	return psprintf("%s %s", IS_VALID_TIMESTAMP(t) && !TIMESTAMP_NOT_FINITE(t) ? "at" : "in",
+					show_time(t));
+}
+
+/*
+ * How long ago something was, roughly: in the largest unit of which it is more
+ * than one.
+ */
+static char *
+show_ago(int64 usec)
 {
 	int64		seconds = usec / USECS_PER_SEC;
 	static const struct
@@ -85,12 +95,12 @@ show_span(int64 usec)
 	};
 
 	for (int i = 0; i < (int) lengthof(units); i++)
-		if (seconds >= units[i].seconds || units[i].seconds == 1)
-		{
-			int64		n = seconds / units[i].seconds;
+	{
+		int64		n = seconds / units[i].seconds;
 
-			return psprintf(INT64_FORMAT " %s%s", n, units[i].name, n == 1 ? "" : "s");
-		}
+		if (n > 1 || units[i].seconds == 1)
+			return psprintf(INT64_FORMAT " %s%s ago", n, units[i].name, n == 1 ? "" : "s");
+	}
 	pg_unreachable();
 }
 
@@ -233,9 +243,12 @@ check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
 	if (policy->n_audience == 0 && !policy->any_audience)
 		return fail(failure, FAILURE_AUDIENCE,
 					"The token has an \"aud\"; the issuer's policy accepts only tokens without.");
+	if (n == 0)
+		return fail(failure, FAILURE_AUDIENCE,
+					psprintf("The token's \"aud\" is empty; accepted is %s.", show_accepted(policy, wanted)));
 	return fail(failure, FAILURE_AUDIENCE,
 				psprintf("The token is for \"%s\"%s; accepted is %s.",
-						 n == 0 ? "" : quote_untrusted(values[0].val.string.val, values[0].val.string.len),
+						 quote_untrusted(values[0].val.string.val, values[0].val.string.len),
 						 n > 1 ? " and others" : "",
 						 show_accepted(policy, wanted)));
 }
@@ -316,15 +329,15 @@ check_validity(const ClaimsTimes *times, const ClaimsPolicy *policy,
 {
 	if (times->has_expires && at >= saturated_add(times->expires, policy->leeway))
 		return fail(failure, FAILURE_EXPIRED,
-					psprintf("The token expired at %s, %s ago.", show_time(times->expires),
-							 show_span(saturated_sub(at, times->expires))));
+					psprintf("The token expired %s, %s.", show_when(times->expires),
+							 show_ago(saturated_sub(at, times->expires))));
 	if (saturated_add(at, policy->leeway) < times->not_before)
 		return fail(failure, FAILURE_NOT_YET_VALID,
 					psprintf("The token is not valid before %s.", show_time(times->not_before)));
 	if (times->has_issued && saturated_add(at, policy->leeway) < times->issued)
 		return fail(failure, FAILURE_NOT_YET_VALID,
-					psprintf("The token was issued at %s, which is in the future.",
-							 show_time(times->issued)));
+					psprintf("The token was issued %s, which is after now.",
+							 show_when(times->issued)));
 	return true;
 }
 
@@ -345,9 +358,9 @@ check_lifetime(const ClaimsTimes *times, const ClaimsPolicy *policy,
 								 times->has_expires ? "iat" : "exp"));
 		if (lifetime > policy->max_lifetime)
 			return fail(failure, FAILURE_LIFETIME,
-						psprintf("The token's lifetime is %s; the issuer \"%s\" may give %s at most.",
-								 show_span(lifetime), policy->issuer,
-								 show_span(policy->max_lifetime)));
+						psprintf("The token's lifetime is " INT64_FORMAT " seconds; the issuer \"%s\" may give " INT64_FORMAT ".",
+								 lifetime / USECS_PER_SEC, policy->issuer,
+								 policy->max_lifetime / USECS_PER_SEC));
 	}
 	if (policy->max_age != CLAIMS_NO_LIMIT)
 	{
@@ -356,9 +369,9 @@ check_lifetime(const ClaimsTimes *times, const ClaimsPolicy *policy,
 						"The token has no \"iat\", without which its age is not known.");
 		if (saturated_sub(at, times->issued) > saturated_add(policy->max_age, policy->leeway))
 			return fail(failure, FAILURE_LIFETIME,
-						psprintf("The token was issued at %s; the issuer \"%s\" accepts an age of %s at most.",
-								 show_time(times->issued), policy->issuer,
-								 show_span(policy->max_age)));
+						psprintf("The token was issued %s; the issuer \"%s\" accepts an age of " INT64_FORMAT " seconds.",
+								 show_when(times->issued), policy->issuer,
+								 policy->max_age / USECS_PER_SEC));
 	}
 	return true;
 }

@@ -245,8 +245,8 @@ check_sizes(const Jwk *jwk, const KeyType *type, char **reason)
 {
 	for (int i = 0; jwk->only != NULL && type->parts[i] != NULL; i++)
 		if (jwk->part[i].len != jwk->only->part_size)
-			return refuse(reason, "The member \"%s\" of the JWK has %d bytes; a key for %s has exactly %d.",
-						  type->parts[i], jwk->part[i].len, jwk->only->name, jwk->only->part_size);
+			return refuse(reason, "The member \"%s\" of the JWK has a length of %d, not %d as in keys for %s.",
+						  type->parts[i], jwk->part[i].len, jwk->only->part_size, jwk->only->name);
 	return true;
 }
 

@@ -119,7 +119,8 @@ jws_split(const char *token, int len, int max_size, Jws *jws, Failure *failure)
 			return fail(failure, FAILURE_MALFORMED,
 						"The token has five parts, so it is encrypted (JWE); only signed tokens are accepted.");
 		return fail(failure, FAILURE_MALFORMED,
-					psprintf("The token has %d parts separated by dots; a signed token has three.", dots + 1));
+					psprintf("The token has %d part%s separated by dots; a signed token has three.",
+							 dots + 1, dots == 0 ? "" : "s"));
 	}
 
 	part[0] = token;

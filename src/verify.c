@@ -160,14 +160,14 @@ find_signer(const VerifyRequest *request, Verdict *verdict)
 		{
 			if (known == FAILURE_NONE)
 				(void) fail(failure, FAILURE_NO_KEY,
-							psprintf("%s does not verify before %s.", show_key(key),
+							psprintf("%s is not valid before %s.", show_key(key),
 									 timestamptz_to_str(key->not_before)));
 		}
 		else if (request->at >= key->not_after)
 		{
 			if (known == FAILURE_NONE)
 				(void) fail(failure, FAILURE_NO_KEY,
-							psprintf("%s does not verify since %s.", show_key(key),
+							psprintf("%s has not been valid since %s.", show_key(key),
 									 timestamptz_to_str(key->not_after)));
 		}
 		else if (key->verifier == NULL)

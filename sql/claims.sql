@@ -1,0 +1,101 @@
+--
+-- claims: the registered claims against an issuer's policy and the time
+--
+SET timezone = 'UTC';
+-- The token's claims, with changes; a null takes a claim away.
+CREATE FUNCTION judge(changes jsonb, header text DEFAULT '{"alg":"HS256","kid":"h1"}',
+					  at timestamptz DEFAULT half_past(), OUT sqlstate text, OUT detail text) LANGUAGE sql STABLE
+RETURN (SELECT (coalesce(i.sqlstate, 'valid'), i.detail)
+		FROM jwt_inspect(sign((jsonb_strip_nulls('{"iss":"https://hmac.example","aud":"api","exp":1767229200}' || changes))::text, header), at => at) i);
+
+CREATE FUNCTION judge_under(policy text[], changes jsonb, OUT sqlstate text, OUT detail text) LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE jwt_issuer SET audience = policy WHERE issuer = 'https://hmac.example';
+	SELECT v.* INTO sqlstate, detail FROM judge(changes) v;
+END $$;
+
+-- iss
+SELECT changes, v.* FROM (VALUES
+	('{"iss":"https://hmac.example"}'), ('{"iss":null}'), ('{"iss":""}'), ('{"iss":"https://hmac.example/"}'),
+	('{"iss":"https://idp.example"}'), ('{"iss":"HTTPS://HMAC.EXAMPLE"}'), ('{"iss":["https://hmac.example"]}'), ('{"iss":1}')
+	) t (changes), judge(changes::jsonb) v;
+
+-- The row '' stands for tokens without iss, and for no others.
+UPDATE jwt_issuer SET issuer = '' WHERE issuer = 'https://hmac.example';
+SELECT changes, v.* FROM (VALUES
+	('{"iss":null}'), ('{"iss":""}'), ('{"iss":"https://hmac.example"}')
+	) t (changes), judge(changes::jsonb) v;
+UPDATE jwt_issuer SET issuer = 'https://hmac.example' WHERE issuer = '';
+
+-- aud: one of ours; with {}, none at all; with {*}, any.
+SELECT policy, changes, v.* FROM (VALUES
+	('{api}', '{"aud":"api"}'), ('{api}', '{"aud":["x","api"]}'), ('{api}', '{"aud":"API"}'), ('{api}', '{"aud":"api "}'),
+	('{api}', '{"aud":null}'), ('{api}', '{"aud":[]}'), ('{api}', '{"aud":["x","y"]}'), ('{api}', '{"aud":"*"}'),
+	('{api}', '{"aud":["api",1]}'), ('{api}', '{"aud":{"api":1}}'), ('{api}', '{"aud":true}'), ('{api,web}', '{"aud":"x"}'),
+	('{}', '{"aud":null}'), ('{}', '{"aud":"api"}'), ('{}', '{"aud":[]}'),
+	('{*}', '{"aud":null}'), ('{*}', '{"aud":"anything"}'), ('{*}', '{"aud":1}')
+	) t (policy, changes), judge_under(policy::text[], changes::jsonb) v;
+UPDATE jwt_issuer SET audience = '{api}' WHERE issuer = 'https://hmac.example';
+
+-- exp: on or after it a token is expired; leeway is 30 seconds.
+SELECT at, v.* FROM (VALUES
+	('2026-01-01 01:00:29.999999'), ('2026-01-01 01:00:30'), ('2026-01-01 03:00'), ('2026-01-04 03:00')
+	) t (at), judge('{}', at => at::timestamptz) v;
+-- nbf and iat.
+SELECT at, v.* FROM (VALUES ('2026-01-01 00:29:29.999999'), ('2026-01-01 00:29:30')) t (at),
+	judge('{"nbf":1767227400}', at => at::timestamptz) v;
+SELECT at, v.* FROM (VALUES ('2026-01-01 00:29:29.999999'), ('2026-01-01 00:29:30')) t (at),
+	judge('{"iat":1767227400}', at => at::timestamptz) v;
+UPDATE jwt_issuer SET leeway = '0' WHERE issuer = 'https://hmac.example';
+SELECT at, v.* FROM (VALUES ('2026-01-01 00:59:59.999999'), ('2026-01-01 01:00')) t (at),
+	judge('{}', at => at::timestamptz) v;
+-- Fractions, exponents, any magnitude, no overflow.
+SELECT changes, v.* FROM (VALUES
+	('{"exp":1767227400.5}'), ('{"exp":1767227400.0000001}'), ('{"exp":1767227400}'), ('{"exp":1767227399.9}'),
+	('{"exp":17672274001e-1}'), ('{"exp":1.7672274001e9}'), ('{"exp":1e300}'), ('{"exp":-1e300}'), ('{"exp":0}'), ('{"exp":-1}'),
+	('{"exp":9223372036854775807}'), ('{"exp":-9223372036854775808}'), ('{"exp":9223372036854}'), ('{"exp":99999999999999999999}'),
+	('{"nbf":1e300}'), ('{"nbf":-1e300}'), ('{"iat":1e300}'), ('{"iat":-1e300}'), ('{"nbf":9223372036854775807}'), ('{"exp":1e-16000}')
+	) t (changes), judge(changes::jsonb) v;
+SELECT expires_at FROM jwt_inspect(sign('{"exp":1e300}'), at => half_past());
+SELECT expires_at FROM jwt_inspect(sign('{"exp":-1e300}'), at => half_past());
+SELECT expires_at FROM jwt_inspect(sign('{"exp":1767229200.25}'), at => half_past());
+UPDATE jwt_issuer SET leeway = DEFAULT WHERE issuer = 'https://hmac.example';
+
+-- Types.
+SELECT changes, v.* FROM (VALUES
+	('{"exp":"1767229200"}'), ('{"exp":true}'), ('{"exp":[1767229200]}'), ('{"exp":{}}'), ('{"nbf":"0"}'), ('{"iat":"0"}'),
+	('{"sub":1}'), ('{"sub":"alice"}'), ('{"jti":1}'), ('{"jti":"1"}')
+	) t (changes), judge(changes::jsonb) v;
+SELECT sqlstate, detail FROM jwt_inspect(sign('{"iss":"https://hmac.example","aud":"api","exp":null}'), at => half_past());
+
+-- Required claims: exp unless the policy says otherwise.
+SELECT * FROM judge('{"exp":null}');
+UPDATE jwt_issuer SET required_claims = '{sub,tenant}' WHERE issuer = 'https://hmac.example';
+SELECT changes, v.* FROM (VALUES
+	('{"exp":null,"sub":"alice","tenant":7}'), ('{"sub":"alice"}'), ('{"tenant":7}')
+	) t (changes), judge(changes::jsonb) v;
+UPDATE jwt_issuer SET required_claims = DEFAULT WHERE issuer = 'https://hmac.example';
+
+-- Lifetime and age.
+UPDATE jwt_issuer SET max_lifetime = '1 hour' WHERE issuer = 'https://hmac.example';
+SELECT changes, v.* FROM (VALUES
+	('{"iat":1767225600}'), ('{"iat":1767225599}'), ('{"iat":null}'), ('{"iat":1767225600,"exp":1e300}'), ('{"iat":-1e300}')
+	) t (changes), judge(changes::jsonb) v;
+UPDATE jwt_issuer SET max_lifetime = NULL, max_age = '10 minutes' WHERE issuer = 'https://hmac.example';
+SELECT changes, v.* FROM (VALUES
+	('{"iat":1767226770}'), ('{"iat":1767226769}'), ('{"iat":null}'), ('{"iat":-1e300}')
+	) t (changes), judge(changes::jsonb) v;
+UPDATE jwt_issuer SET max_age = NULL WHERE issuer = 'https://hmac.example';
+
+-- The token type.
+UPDATE jwt_issuer SET token_type = 'at+jwt' WHERE issuer = 'https://hmac.example';
+SELECT typ, v.* FROM (VALUES
+	('"at+jwt"'), ('"AT+JWT"'), ('"application/at+jwt"'), ('"Application/AT+jwt"'),
+	('"JWT"'), ('""'), ('"application/"'), ('"application/x/at+jwt"'), ('"at+jwt "')
+	) t (typ), judge('{}', '{"alg":"HS256","kid":"h1","typ":' || typ || '}') v;
+SELECT * FROM judge('{}');
+UPDATE jwt_issuer SET token_type = NULL WHERE issuer = 'https://hmac.example';
+
+-- A message quotes claims only within bounds.
+SELECT * FROM judge(jsonb_build_object('iss', repeat('x', 1000)));
+SELECT * FROM judge(jsonb_build_object('aud', E'a\nLOG:  forged'));

@@ -1,0 +1,52 @@
+# JwtTest: tokens and trust for the tests of whole servers.
+package JwtTest;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Digest::SHA qw(hmac_sha256);
+use Exporter 'import';
+use MIME::Base64 qw(encode_base64);
+
+our @EXPORT = qw(token setup_trust verdict);
+
+my $secret = 'a secret of the tests of whole servers';
+
+sub base64url
+{
+	my $text = encode_base64(shift, '');
+	$text =~ tr{+/=}{-_}d;
+	return $text;
+}
+
+# A token of https://idp.example for a subject, signed by the key k1.
+sub token
+{
+	my ($sub) = @_;
+	my $exp = time() + 3600;
+	my $input = base64url('{"alg":"HS256","kid":"k1"}') . '.'
+	  . base64url(qq({"iss":"https://idp.example","aud":"api","sub":"$sub","exp":$exp}));
+	return "$input." . base64url(hmac_sha256($input, $secret));
+}
+
+# Install the extension, trust the issuer, add the key.
+sub setup_trust
+{
+	my ($node, $db) = @_;
+	my $hex = unpack('H*', $secret);
+	$node->safe_psql($db // 'postgres', qq{
+		CREATE EXTENSION jwt;
+		INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://idp.example', '{api}', '{HS256}');
+		SELECT jwt_add_secret('https://idp.example', '\\x$hex', 'HS256', 'k1');
+	});
+	return;
+}
+
+# The SQL that tells of a token whether it is valid, or its SQLSTATE.
+sub verdict
+{
+	my ($token) = @_;
+	return "SELECT coalesce(sqlstate, 'valid') FROM jwt_inspect('$token')";
+}
+
+1;
