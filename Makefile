@@ -1,0 +1,82 @@
+# jwt: a PostgreSQL extension.  "make help" lists the targets.
+
+EXTENSION = jwt
+EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" jwt.control)
+MODULE_big = jwt
+OBJS = $(addprefix src/, base64url.o json.o failure.o algorithm.o jwk.o jws.o claims.o \
+	trust.o trust_check.o verify.o functions.o module.o)
+DATA = jwt--1.0.sql
+
+# init makes what the others use; the rest follows the way of a token.
+REGRESS = init verify order claims issuer key privileges
+REGRESS_OPTS = --inputdir=.
+
+PG_CONFIG ?= pg_config
+HAVE_PG_CONFIG := $(shell command -v $(PG_CONFIG) 2>/dev/null)
+
+# The server's headers are not ours to warn about.  Hidden visibility: libraries
+# are loaded with global symbols, and others own jwt_* names too.
+PG_CPPFLAGS = $(if $(HAVE_PG_CONFIG),-isystem $(shell $(PG_CONFIG) --includedir-server)) \
+	-DJWT_VERSION='"$(EXTVERSION)"'
+PG_CFLAGS = -Wall -Wextra -fvisibility=hidden -fstack-protector-strong $(if $(WERROR),-Werror)
+# PostgreSQL's flags are those of the compiler that it was built with.
+ifneq ($(findstring clang,$(CC)),)
+PG_CFLAGS += -Wno-ignored-optimization-argument -Wno-unknown-warning-option
+endif
+SHLIB_LINK = -lcrypto -Wl,-z,relro,-z,now
+
+# Functions with static state gain nothing from being inlined into queries.
+override with_llvm = no
+
+EXTRA_CLEAN = build results regression.diffs regression.out
+
+.DEFAULT_GOAL := all
+
+ifneq ($(HAVE_PG_CONFIG),)
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+-include $(PGXS)
+$(OBJS): $(wildcard src/*.h)
+else
+all install installcheck clean:
+	@echo "pg_config was not found; install the server headers of PostgreSQL, or set PG_CONFIG." >&2
+	@exit 1
+endif
+
+## all            build the extension
+## install        install it into the PostgreSQL of PG_CONFIG
+## installcheck   run the regression tests against a running server that has it
+
+## demo           set up what is missing, and show tokens verified in a private PostgreSQL
+.PHONY: demo
+demo:
+	@test/demo
+
+## test           set up what is missing, and run every test (SUITES="regress tap ..." for some)
+.PHONY: test
+test:
+	@test/run $(SUITES)
+
+## mutate         verify mutated tokens (SEED=1 COUNT=1000000)
+.PHONY: mutate
+mutate:
+	@SEED="$(SEED)" COUNT="$(or $(COUNT),1000000)" test/run mutate
+
+## leak           call a million times, and watch the memory (COUNT=1000000)
+.PHONY: leak
+leak:
+	@COUNT="$(or $(COUNT),1000000)" test/run leak
+
+## format         put the sources into PostgreSQL's style
+.PHONY: format
+format:
+	clang-format -i src/*.c src/*.h test/module/*.c
+
+## dist           make the archive for PGXN
+.PHONY: dist
+dist:
+	git archive --format zip --prefix=jwt-$(EXTVERSION).0/ -o jwt-$(EXTVERSION).0.zip HEAD
+
+## help           show this list
+.PHONY: help
+help:
+	@sed -n 's/^## //p' Makefile

@@ -1,0 +1,131 @@
+# private-server.sh: a PostgreSQL of our own, with the extension, that nobody
+# else sees.  Sourced.
+#
+# PostgreSQL finds its libraries and its share directory relative to where its
+# program lies.  So a copy of the programs, with links to the rest, is an
+# installation into which the extension can go without touching the real one.
+# It needs no root, and listens on a socket in its own folder only.
+
+server_dir=
+server_user=()
+
+# Run as the user of the server: postgres refuses to be root.
+as_server_user()
+{
+	"${server_user[@]}" "$@"
+}
+
+# The part of two paths that is the same, up to a slash.
+common_prefix()
+{
+	local a=$1/ b=$2/ prefix=
+	while [ "${a%%/*}" = "${b%%/*}" ] && [ -n "$a" ] && [ -n "$b" ]; do
+		prefix+=${a%%/*}/
+		a=${a#*/}
+		b=${b#*/}
+	done
+	echo "$prefix"
+}
+
+# Make a folder that has links to all that is in another.
+link_all()
+{
+	mkdir -p "$2"
+	find "$1" -mindepth 1 -maxdepth 1 -exec ln -sfn -t "$2" {} +
+}
+
+# Put the extension that lies in $1 (control, SQL, .so) into the staged copy.
+stage_extension()
+{
+	local from=$1
+	cp "$from"/*.control "$from"/*--*.sql "$stage_share/extension/"
+	cp "$from"/*.so "$stage_lib/"
+}
+
+# Stage a copy of the installation; $1 is the folder with the built extension.
+server_stage()
+{
+	local config=${PG_CONFIG:-pg_config} bin share lib prefix
+	bin=$("$config" --bindir) share=$("$config" --sharedir) lib=$("$config" --pkglibdir)
+	prefix=$(common_prefix "$(common_prefix "$bin" "$share")" "$lib")
+
+	server_dir=$(mktemp -d "${TMPDIR:-/tmp}/jwt.XXXXXX")
+	trap server_cleanup EXIT
+	stage_bin=$server_dir/stage/${bin#"$prefix"}
+	stage_share=$server_dir/stage/${share#"$prefix"}
+	stage_lib=$server_dir/stage/${lib#"$prefix"}
+
+	# programs are copied: a link would be followed to the real installation
+	mkdir -p "$stage_bin"
+	cp "$bin"/* "$stage_bin/"
+	link_all "$lib" "$stage_lib"
+	link_all "$share" "$stage_share"
+	rm "$stage_share/extension"
+	link_all "$share/extension" "$stage_share/extension"
+	rm -f "$stage_share"/extension/jwt{.control,--*.sql} "$stage_lib/jwt.so"
+	stage_extension "$1"
+
+	if [ "$(id -u)" = 0 ]; then
+		server_user=(setpriv "--reuid=${JWT_TEST_USER:-nobody}" --regid=nogroup --clear-groups)
+		chmod 755 "$server_dir"
+	fi
+	mkdir "$server_dir/run"
+	[ "$(id -u)" != 0 ] || chown "${JWT_TEST_USER:-nobody}" "$server_dir/run"
+	export PATH=$stage_bin:$PATH
+}
+
+# Start a server; the arguments are lines for its configuration.
+server_start()
+{
+	local data=$server_dir/run/data
+	(
+		cd "$server_dir/run"
+		as_server_user initdb -D "$data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 >initdb.log
+		{
+			echo "listen_addresses = ''"
+			echo "unix_socket_directories = '$server_dir/run'"
+			echo "fsync = off"
+			printf '%s\n' "$@"
+		} | as_server_user tee -a "$data/postgresql.conf" >/dev/null
+		as_server_user pg_ctl -D "$data" -l "$server_dir/run/server.log" -w start >/dev/null
+	)
+	export PGHOST=$server_dir/run PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
+	unset PGSERVICE PGPASSWORD PGOPTIONS
+}
+
+server_stop()
+{
+	if [ -f "$server_dir/run/data/postmaster.pid" ]; then
+		(cd "$server_dir/run" && as_server_user pg_ctl -D "$server_dir/run/data" -m immediate -w stop >/dev/null) || true
+	fi
+}
+
+# At exit, whatever happened.  KEEP=1 keeps the folder.
+server_cleanup()
+{
+	local status=$?
+	trap - EXIT
+	if [ -n "$server_dir" ]; then
+		server_stop
+		if [ -n "${KEEP:-}" ]; then
+			echo "kept $server_dir" >&2
+		else
+			rm -rf "$server_dir"
+		fi
+	fi
+	exit $status
+}
+
+# Build the extension with a compiler into a folder of its own, which gets what
+# stage_extension() wants.
+build_extension()
+{
+	local source=$1 dir=$2 cc=$3
+	shift 3
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	cp -r "$source"/{Makefile,jwt.control,src} "$source"/jwt--*.sql "$dir/"
+	[ ! -d "$source/test/module" ] || { mkdir -p "$dir/test"; cp -r "$source/test/module" "$dir/test/"; }
+	find "$dir" -name '*.o' -delete
+	make -s -C "$dir" -j2 CC="$cc" "$@" >"$dir/build.log" 2>&1 || { cat "$dir/build.log" >&2; return 1; }
+}

@@ -1,0 +1,22 @@
+/* jwt_test: see jwt_test.c */
+\echo Use "CREATE EXTENSION jwt_test" to load this file. \quit
+
+CREATE FUNCTION jwt_test_signature(alg text, jwk jsonb, message bytea, signature bytea) RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_signature(text, jsonb, bytea, bytea)
+IS 'whether a raw signature is good; null when the key is refused';
+
+CREATE FUNCTION jwt_test_available(alg text) RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_available(text)
+IS 'whether the OpenSSL that is loaded has the algorithm';
+
+CREATE FUNCTION jwt_test_mutate(tokens text[], seed bigint, n bigint) RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_mutate(text[], bigint, bigint)
+IS 'the n-th mutation of good tokens under a seed';
+
+CREATE FUNCTION jwt_test_memory(OUT contexts bigint, OUT malloced bigint)
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_memory()
+IS 'bytes in memory contexts, and bytes given out by malloc';

@@ -1,0 +1,294 @@
+/*-------------------------------------------------------------------------
+ *
+ * jwt_test.c
+ *	  Functions that only tests call: signatures below SQL, mutated tokens, and
+ *	  memory in use.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include <malloc.h>
+#include <openssl/evp.h>
+
+#include "base64url.h"
+#include "catalog/pg_type.h"
+#include "access/htup_details.h"
+#include "funcapi.h"
+#include "jws.h"
+#include "lib/stringinfo.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+extern JWT_EXPORT const Pg_magic_struct *PG_MAGIC_FUNCTION_NAME(void);
+PG_MODULE_MAGIC;
+
+JWT_SQL_FUNCTION(jwt_test_signature);
+JWT_SQL_FUNCTION(jwt_test_available);
+JWT_SQL_FUNCTION(jwt_test_mutate);
+JWT_SQL_FUNCTION(jwt_test_memory);
+
+/*
+ * jwt_test_signature(alg, jwk, message, signature)
+ */
+Datum
+jwt_test_signature(PG_FUNCTION_ARGS)
+{
+	text	   *alg = PG_GETARG_TEXT_PP(0);
+	Jsonb	   *jsonb = PG_GETARG_JSONB_P(1);
+	bytea	   *message = PG_GETARG_BYTEA_PP(2);
+	bytea	   *signature = PG_GETARG_BYTEA_PP(3);
+	Jwk			jwk;
+	const Algorithm *algorithm;
+	JwsVerifier *verifier;
+	char	   *reason;
+	bool		first;
+	bool		second;
+
+	if (!jwk_read(jsonb, &jwk, &reason) ||
+		!jwk_fits(&jwk, VARDATA_ANY(alg), (int) VARSIZE_ANY_EXHDR(alg), &algorithm, &reason) ||
+		(verifier = jws_verifier_create(&jwk, algorithm, CurrentMemoryContext, &reason)) == NULL)
+		PG_RETURN_NULL();
+
+	/* a verifier is used many times, and must say the same each time */
+	first = jws_signature_is_good(verifier, (uint8 *) VARDATA_ANY(message), (int) VARSIZE_ANY_EXHDR(message),
+								  (uint8 *) VARDATA_ANY(signature), (int) VARSIZE_ANY_EXHDR(signature));
+	second = jws_signature_is_good(verifier, (uint8 *) VARDATA_ANY(message), (int) VARSIZE_ANY_EXHDR(message),
+								   (uint8 *) VARDATA_ANY(signature), (int) VARSIZE_ANY_EXHDR(signature));
+	if (first != second)
+		elog(ERROR, "a verifier gave two verdicts");
+	PG_RETURN_BOOL(first);
+}
+
+/*
+ * jwt_test_available(alg)
+ */
+Datum
+jwt_test_available(PG_FUNCTION_ARGS)
+{
+	text	   *name = PG_GETARG_TEXT_PP(0);
+	const Algorithm *algorithm = algorithm_by_name(VARDATA_ANY(name), (int) VARSIZE_ANY_EXHDR(name));
+	EVP_PKEY_CTX *ctx;
+
+	if (algorithm == NULL || algorithm->family != FAMILY_ML_DSA)
+		PG_RETURN_BOOL(algorithm != NULL);
+	ctx = EVP_PKEY_CTX_new_from_name(NULL, algorithm->key_name, NULL);
+	EVP_PKEY_CTX_free(ctx);
+	PG_RETURN_BOOL(ctx != NULL);
+}
+
+/* splitmix64: the same sequence everywhere for the same seed. */
+static uint64 state;
+
+static uint32
+roll(uint32 sides)
+{
+	uint64		z = (state += UINT64CONST(0x9e3779b97f4a7c15));
+
+	z = (z ^ (z >> 30)) * UINT64CONST(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64CONST(0x94d049bb133111eb);
+	return (uint32) ((z ^ (z >> 31)) % sides);
+}
+
+static char *
+encode(const char *data, int len)
+{
+	char	   *text = palloc(base64url_encoded_size(len) + 1);
+
+	text[base64url_encode((const uint8 *) data, len, text)] = '\0';
+	return text;
+}
+
+/* A part of a token, decoded; terminated for convenience. */
+static char *
+decode(const char *part, int *len)
+{
+	int			part_len = (int) strlen(part);
+	char	   *data = palloc(base64url_decoded_size(part_len) + 1);
+
+	*len = base64url_decode(part, part_len, (uint8 *) data);
+	Assert(*len >= 0);
+	data[*len] = '\0';
+	return data;
+}
+
+/* Replace the first occurrence, or append when there is none. */
+static char *
+replace(const char *text, const char *from, const char *to)
+{
+	const char *at = strstr(text, from);
+
+	if (at == NULL)
+		return psprintf("%s%s", text, to);
+	return psprintf("%.*s%s%s", (int) (at - text), text, to, at + strlen(from));
+}
+
+static const char base64url_alphabet[] =
+"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+static const char *const header_members[] = {
+	"{\"crit\":[\"exp\"],", "{\"b64\":false,", "{\"jku\":\"https://evil.example/\",", "{\"jwk\":{},",
+	"{\"x5u\":\"https://evil.example/\",", "{\"x5c\":[],", "{\"alg\":\"none\",", "{\"kid\":\"../k\",",
+	"{\"typ\":\"at+jwt\",", "{\"zip\":\"DEF\",", "{\"\":0,", "{ ",
+};
+
+static const char *const algorithm_names_to_try[] = {
+	"none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256",
+	"PS384", "PS512", "ES256", "ES384", "ES512", "ES256K", "EdDSA", "Ed25519", "Ed448", "ML-DSA-44", "rs256",
+};
+
+static const char *const claims_to_try[] = {
+	"\"sub\":\"mallory\"", "\"sub\":\"root\"", "\"exp\":99999999999", "\"aud\":\"admin\"", "\"iss\":\"x\"", "\"admin\":true",
+};
+
+/*
+ * Change the parts of a token by one rule.
+ */
+static void
+mutate_parts(char **part, char **other)
+{
+	int			len;
+	int			at;
+	char	   *data;
+	int			which = (int) roll(3);
+
+	switch (roll(16))
+	{
+		case 0:					/* one bit of the bytes of a part */
+		case 1:
+			data = decode(part[which], &len);
+			if (len > 0)
+				data[roll(len)] ^= (char) (1 << roll(8));
+			part[which] = encode(data, len);
+			break;
+		case 2:					/* one character */
+		case 3:
+			len = (int) strlen(part[which]);
+			if (len > 0)
+				part[which][roll(len)] = base64url_alphabet[roll(64)];
+			break;
+		case 4:					/* one byte of any value */
+			len = (int) strlen(part[which]);
+			if (len > 0)
+				part[which][roll(len)] = (char) (1 + roll(127));
+			break;
+		case 5:					/* a character more */
+			len = (int) strlen(part[which]);
+			at = (int) roll(len + 1);
+			part[which] = psprintf("%.*s%c%s", at, part[which], base64url_alphabet[roll(64)], part[which] + at);
+			break;
+		case 6:					/* a part cut off */
+			len = (int) strlen(part[which]);
+			part[which][roll(len + 1)] = '\0';
+			break;
+		case 7:					/* a part of another token */
+			part[which] = other[which];
+			break;
+		case 8:					/* parts in another order */
+			data = part[0];
+			part[0] = part[1 + roll(2)];
+			part[2] = data;
+			break;
+		case 9:					/* another algorithm */
+			data = decode(part[0], &len);
+			at = (int) (strstr(data, "\"alg\":\"") - data) + 7;
+			part[0] = psprintf("%.*s%s%s", at, data,
+							   algorithm_names_to_try[roll(lengthof(algorithm_names_to_try))], strchr(data + at, '"'));
+			part[0] = encode(part[0], (int) strlen(part[0]));
+			if (roll(2))
+				part[2] = pstrdup("");
+			break;
+		case 10:				/* another member in the header */
+			data = replace(decode(part[0], &len), "{", header_members[roll(lengthof(header_members))]);
+			part[0] = encode(data, (int) strlen(data));
+			break;
+		case 11:				/* another claim */
+			data = decode(part[1], &len);
+			data = replace(data, roll(2) ? "\"sub\":\"alice\"" : "}", claims_to_try[roll(lengthof(claims_to_try))]);
+			part[1] = encode(data, (int) strlen(data));
+			break;
+		case 12:				/* a signature of nothing but one byte */
+			data = decode(part[2], &len);
+			memset(data, roll(2) ? 0 : (int) roll(256), len);
+			part[2] = encode(data, len);
+			break;
+		case 13:				/* the halves of the signature swapped */
+			data = decode(part[2], &len);
+			part[2] = psprintf("%s%s", encode(data + len / 2, len - len / 2), encode(data, len / 2));
+			break;
+		case 14:				/* padding, white space, another alphabet */
+			part[which] = psprintf("%s%c", part[which], "= \n.+/\t~"[roll(8)]);
+			break;
+		case 15:				/* a signature that is longer by a zero */
+			data = decode(part[2], &len);
+			data = memcpy(palloc0(len + 1), data, len);
+			part[2] = encode(data, len + 1);
+			break;
+	}
+}
+
+/*
+ * jwt_test_mutate(tokens, seed, n): one mutation, and sometimes up to four.
+ */
+Datum
+jwt_test_mutate(PG_FUNCTION_ARGS)
+{
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
+	Datum	   *tokens;
+	int			n_tokens;
+	char	   *part[3];
+	char	   *other[3];
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &tokens, NULL, &n_tokens);
+	state = (uint64) PG_GETARG_INT64(1) * UINT64CONST(1000000007) + (uint64) PG_GETARG_INT64(2);
+
+	for (int i = 0; i < 2; i++)
+	{
+		char	  **parts = i == 0 ? part : other;
+
+		parts[0] = TextDatumGetCString(tokens[roll(n_tokens)]);
+		parts[1] = strchr(parts[0], '.');
+		*parts[1]++ = '\0';
+		parts[2] = strchr(parts[1], '.');
+		*parts[2]++ = '\0';
+	}
+	mutate_parts(part, other);
+
+	/* only parts that are still base64url can be mutated again */
+	for (int more = roll(4) == 0 ? 1 + (int) roll(3) : 0; more > 0; more--)
+	{
+		uint8	   *scratch = palloc(strlen(part[0]) + strlen(part[1]) + strlen(part[2]) + 3);
+		char	   *header;
+		int			len;
+
+		for (int i = 0; i < 3; i++)
+			if (base64url_decode(part[i], (int) strlen(part[i]), scratch) < 0)
+				more = 0;
+		if (more == 0)
+			break;
+		header = decode(part[0], &len);
+		if (strstr(header, "\"alg\":\"") == NULL || strchr(strstr(header, "\"alg\":\"") + 7, '"') == NULL)
+			break;
+		mutate_parts(part, other);
+	}
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%s.%s.%s", part[0], part[1], part[2])));
+}
+
+/*
+ * jwt_test_memory()
+ */
+Datum
+jwt_test_memory(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+	struct mallinfo2 info = mallinfo2();
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = Int64GetDatum((int64) MemoryContextMemAllocated(TopMemoryContext, true));
+	values[1] = Int64GetDatum((int64) (info.uordblks + info.hblkhd));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
