@@ -69,6 +69,13 @@ SELECT name, alg, try_key(fixture('key', name)::jsonb, alg) FROM (VALUES
 	('Ed25519', 'Ed448'), ('Ed448', 'Ed25519'), ('ES256', 'EdDSA'), ('RS256', 'RS512'), ('ES256K', 'ES256K')
 	) t (name, alg);
 
+-- A coordinate that lost its leading zeros, or gained one, is the same integer.
+SELECT jwt_thumbprint(k || jsonb_build_object('x', b64url('\x00' || decode(translate(k ->> 'x', '-_', '+/') || '=', 'base64')))) = jwt_thumbprint(k) AS same
+FROM (SELECT fixture('key', 'ES256')::jsonb) t (k);
+SELECT jwt_thumbprint('{"kty":"EC","crv":"P-256","x":"AQ","y":""}');
+SELECT jwt_thumbprint('{"kty":"EC","crv":"P-256","x":"AQ","y":"AA"}') =
+	jwt_thumbprint('{"kty":"EC","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}') AS same;
+
 -- RSA: 2048 to 8192 bits, odd, with an odd exponent of at least 3.
 SELECT changes, try_key(fixture('key', 'RS256')::jsonb || changes::jsonb, 'RS256') FROM (VALUES
 	('{"e":""}'), ('{"e":"AA"}'), ('{"e":"AQ"}'), ('{"e":"Ag"}'), ('{"e":"AQAA"}'), ('{"e":"AQAAAAAAAAAB"}'), ('{"n":""}'), ('{"n":"AA"}')

@@ -61,6 +61,7 @@ static const char *const private_members[] = {
 	"d", "p", "q", "dp", "dq", "qi", "oth", "priv",
 };
 
+static void normalise_integer(JwkBytes *bytes, int size);
 static bool read_only_algorithm(const Jsonb *jsonb, Jwk *jwk, char **reason);
 static bool read_bytes(const Jsonb *jsonb, const char *name, JwkBytes *bytes, char **reason);
 static bool check_sizes(const Jwk *jwk, const KeyType *type, char **reason);
@@ -191,18 +192,34 @@ jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason)
 		if (!read_bytes(jsonb, type->parts[i], &jwk->part[i], reason))
 			return false;
 
-	/*
-	 * Base64urlUInt has no leading zeros (RFC 7518 section 2), but some large
-	 * issuers publish a modulus with one, and its value is the same.
-	 */
-	if (strcmp(type->kty, "RSA") == 0)
+	if (strcmp(type->kty, "RSA") == 0 || strcmp(type->kty, "EC") == 0)
 		for (int i = 0; i < 2; i++)
-			while (jwk->part[i].len > 1 && jwk->part[i].data[0] == 0)
-			{
-				jwk->part[i].data++;
-				jwk->part[i].len--;
-			}
+			normalise_integer(&jwk->part[i], jwk->only ? jwk->only->part_size : 1);
 	return check_sizes(jwk, type, reason);
+}
+
+/*
+ * Give an integer its one spelling: that of at least so many bytes.  A modulus
+ * has no leading zeros and a coordinate has all of them (RFC 7518 sections 2 and
+ * 6.2.1.2), but issuers publish both with one more or less, and the integer is
+ * the same.
+ */
+static void
+normalise_integer(JwkBytes *bytes, int size)
+{
+	while (bytes->len > size && bytes->data[0] == 0)
+	{
+		bytes->data++;
+		bytes->len--;
+	}
+	if (bytes->len < size && bytes->len > 0)
+	{
+		uint8	   *padded = palloc0(size);
+
+		memcpy(padded + size - bytes->len, bytes->data, bytes->len);
+		bytes->data = padded;
+		bytes->len = size;
+	}
 }
 
 /*
@@ -237,8 +254,7 @@ read_only_algorithm(const Jsonb *jsonb, Jwk *jwk, char **reason)
 }
 
 /*
- * Coordinates and raw keys have exactly the size of their algorithm, leading
- * zeros included (RFC 7518 section 6.2.1.2).
+ * Coordinates and raw keys have exactly the size of their algorithm.
  */
 static bool
 check_sizes(const Jwk *jwk, const KeyType *type, char **reason)
@@ -387,16 +403,10 @@ static bool
 check_secret(const Jwk *jwk, const Algorithm *algorithm, char **reason)
 {
 	const JwkBytes *k = &jwk->part[0];
-	bool		zero = true;
 
 	if (k->len < algorithm->digest_size || k->len > SECRET_MAX_SIZE)
 		return refuse(reason, "The HMAC secret is %d bytes long; %s accepts %d to %d.",
 					  k->len, algorithm->name, algorithm->digest_size, SECRET_MAX_SIZE);
-	for (int i = 0; i < k->len; i++)
-		if (k->data[i] != 0)
-			zero = false;
-	if (zero)
-		return refuse(reason, "The HMAC secret is all zero.");
 	if (is_public_key(k))
 		return refuse(reason, "The HMAC secret is a public key in disguise: a PEM, a JWK, an SSH or a DER key is no secret.");
 	return true;
@@ -484,8 +494,9 @@ jwk_make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char *
 }
 
 /*
- * Everything that OpenSSL can say against a public key, for keys that are about
- * to be trusted.  Costs milliseconds for RSA.
+ * Further checks for keys that are about to be trusted: everything that OpenSSL
+ * can say against a public key, which costs milliseconds for RSA, and that a
+ * secret is not what memory holds that nobody has filled in.
  */
 bool
 jwk_check_key(const Jwk *jwk, const Algorithm *algorithm, char **reason)
@@ -494,10 +505,15 @@ jwk_check_key(const Jwk *jwk, const Algorithm *algorithm, char **reason)
 	EVP_PKEY_CTX *ctx;
 	bool		good;
 
+	if (algorithm->family == FAMILY_HMAC)
+	{
+		for (int i = 0; i < jwk->part[0].len; i++)
+			if (jwk->part[0].data[i] != 0)
+				return true;
+		return refuse(reason, "The HMAC secret is all zero.");
+	}
 	if (!jwk_make_key(jwk, algorithm, &pkey, reason))
 		return false;
-	if (pkey == NULL)
-		return true;
 	ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
 	good = ctx != NULL && EVP_PKEY_public_check(ctx) == 1;
 	EVP_PKEY_CTX_free(ctx);
