@@ -1,0 +1,69 @@
+-- The story of the README.  test/demo gives the tokens and the public keys.
+\pset pager off
+-- Whom do we trust, for which audience, with which algorithms?
+CREATE EXTENSION jwt;
+INSERT INTO jwt_issuer (issuer, audience, algorithms)
+VALUES ('https://idp.example', '{api}', '{RS256,ES256,EdDSA}');
+
+-- With which keys?  Public ones, as PEM; the private keys never come here.
+SELECT jwt_add_key('https://idp.example', :'rsa_key', 'RS256', 'rsa-1');
+SELECT jwt_add_key('https://idp.example', :'ec_key', 'ES256', 'ec-1');
+SELECT jwt_add_key('https://idp.example', :'ed_key', 'EdDSA', 'ed-1');
+
+-- Tokens that OpenSSL has signed: RS256, ES256, EdDSA.
+SELECT jwt_verify(:'alice');
+SELECT jwt_verify(:'bob');
+SELECT jwt_verify(:'carol');
+
+-- A table whose rows belong to the subjects of tokens.
+CREATE TABLE note (owner text NOT NULL, body text);
+INSERT INTO note VALUES ('alice', 'what alice wrote'), ('alice', 'and more'), ('bob', 'what bob wrote');
+ALTER TABLE note ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON note
+	USING (owner = (SELECT jwt_verify(nullif(current_setting('app.token', true), '')) ->> 'sub'));
+CREATE ROLE app;
+GRANT SELECT ON note TO app;
+SET ROLE app;
+
+-- Alice.
+BEGIN;
+SELECT set_config('app.token', :'alice', true) \g /dev/null
+SELECT * FROM note;
+SELECT count(*) = 2 AS as_alice FROM note \gset
+COMMIT;
+-- Bob, who asks for everything.
+BEGIN;
+SELECT set_config('app.token', :'bob', true) \g /dev/null
+SELECT * FROM note WHERE true OR owner = 'alice';
+SELECT count(*) = 1 AS as_bob FROM note \gset
+COMMIT;
+-- Nobody.
+SELECT * FROM note;
+SELECT count(*) = 0 AS as_nobody FROM note \gset
+
+-- And those who try.  A payload that was changed:
+SELECT jwt_verify(:'tampered');
+SELECT :'SQLSTATE' = '28J04' AS tampered_refused \gset
+-- A token that has expired:
+SELECT jwt_verify(:'expired');
+SELECT :'SQLSTATE' = '28J05' AS expired_refused \gset
+-- "alg": "none":
+SELECT jwt_verify(:'none');
+SELECT :'SQLSTATE' = '28J02' AS none_refused \gset
+-- A token for another service:
+SELECT jwt_verify(:'elsewhere');
+SELECT :'SQLSTATE' = '28J08' AS elsewhere_refused \gset
+-- The same through the policy: no row, but the reason.
+BEGIN;
+SELECT set_config('app.token', :'tampered', true) \g /dev/null
+SELECT * FROM note;
+\set policy_sqlstate :SQLSTATE
+ROLLBACK;
+
+\set ECHO none
+SELECT :'as_alice' = 't' AND :'as_bob' = 't' AND :'as_nobody' = 't' AND :'tampered_refused' = 't' AND
+	:'expired_refused' = 't' AND :'none_refused' = 't' AND :'elsewhere_refused' = 't' AND
+	:'policy_sqlstate' = '28J04' AS good \gset
+\if :good
+\echo 'demo: all as it should be'
+\endif

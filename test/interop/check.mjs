@@ -1,0 +1,13 @@
+// Do jose and the extension mean the same by a stored key?
+import { importJWK, jwtVerify } from 'jose';
+import { readFileSync } from 'node:fs';
+
+let checked = 0;
+for (const { jwk, alg, token, kid } of JSON.parse(readFileSync(process.argv[2], 'utf8'))) {
+  await jwtVerify(token, await importJWK(jwk, alg), { algorithms: [alg] }).catch((error) => {
+    console.log(`# ${kid}: ${error.message}`);
+    process.exitCode = 1;
+  });
+  checked += 1;
+}
+if (checked === 0) process.exitCode = 1;
