@@ -121,79 +121,81 @@ fail_without_key(const VerifyRequest *request, const TrustAnswer *answer, Verdic
 }
 
 /*
- * Find the key whose signature the token has.  Each candidate is one whose pin
- * equals the header's alg, whose issuer allows it, whose window is open, and
- * that is not revoked.  When none is left, the failure tells of the candidate
- * that came furthest.
+ * May this key have signed the token?  Its window is open, it is not revoked,
+ * its pin equals the header's alg, and its issuer allows that.
+ */
+static bool
+is_candidate(const TrustKey *key, const VerifyRequest *request, const Jws *jws, Failure *failure)
+{
+	if (key->revoked)
+		return fail(failure, FAILURE_NO_KEY, psprintf("%s has been revoked.", show_key(key)));
+	if (request->at < key->not_before)
+		return fail(failure, FAILURE_NO_KEY,
+					psprintf("%s is not valid before %s.", show_key(key),
+							 timestamptz_to_str(key->not_before)));
+	if (request->at >= key->not_after)
+		return fail(failure, FAILURE_NO_KEY,
+					psprintf("%s has not been valid since %s.", show_key(key),
+							 timestamptz_to_str(key->not_after)));
+	if (key->verifier == NULL)
+		return fail(failure, FAILURE_NO_KEY,
+					psprintf("%s cannot be used. %s", show_key(key), key->unusable));
+	if (!algorithm_is(key->algorithm, jws->alg.data, jws->alg.len))
+		return fail(failure, FAILURE_ALGORITHM,
+					psprintf("The header's \"alg\" is \"%s\". %s is for %s only.",
+							 quote_untrusted(jws->alg.data, jws->alg.len),
+							 show_key(key), key->algorithm->name));
+	if (!key->algorithm_allowed)
+		return fail(failure, FAILURE_ALGORITHM,
+					psprintf("%s is for %s, which the issuer no longer allows.",
+							 show_key(key), key->algorithm->name));
+	return true;
+}
+
+/*
+ * Find the key whose signature the token has, among those that the tables have
+ * for it.  No fallback of any kind: a key verifies by its own algorithm or not
+ * at all.
  */
 static bool
 find_signer(const VerifyRequest *request, Verdict *verdict)
 {
 	const Jws  *jws = &verdict->jws;
 	Failure    *failure = &verdict->failure;
+	Failure		reason = {.code = FAILURE_NONE};
 	TrustQuestion question = {.issuer = request->issuer, .kid = jws->kid};
+	int			max_candidates = TRUST_MAX_KEYS;
 	const TrustAnswer *answer;
 	const TrustKey *candidates[TRUST_MAX_KEYS];
 	int			n = 0;
 
 	if (jws->kid.data == NULL)
+	{
 		question.alg = jws->alg;
+		max_candidates = MAX_KEYS_WITHOUT_KID;
+	}
 	answer = trust_find_keys(&question);
 	if (answer->n_keys == 0)
 		return fail_without_key(request, answer, verdict);
 
-	/*
-	 * A failure that comes later in this chain says more than one that comes
-	 * earlier, whichever key it is about.
-	 */
 	for (int i = 0; i < answer->n_keys; i++)
 	{
-		const TrustKey *key = &answer->keys[i];
-		FailureCode known = failure->code;
+		Failure		why_not;
 
-		if (key->revoked)
-		{
-			if (known == FAILURE_NONE)
-				(void) fail(failure, FAILURE_NO_KEY, psprintf("%s has been revoked.", show_key(key)));
-		}
-		else if (request->at < key->not_before)
-		{
-			if (known == FAILURE_NONE)
-				(void) fail(failure, FAILURE_NO_KEY,
-							psprintf("%s is not valid before %s.", show_key(key),
-									 timestamptz_to_str(key->not_before)));
-		}
-		else if (request->at >= key->not_after)
-		{
-			if (known == FAILURE_NONE)
-				(void) fail(failure, FAILURE_NO_KEY,
-							psprintf("%s has not been valid since %s.", show_key(key),
-									 timestamptz_to_str(key->not_after)));
-		}
-		else if (key->verifier == NULL)
-		{
-			if (known == FAILURE_NONE)
-				(void) fail(failure, FAILURE_NO_KEY,
-							psprintf("%s cannot be used. %s", show_key(key), key->unusable));
-		}
-		else if (!algorithm_is(key->algorithm, jws->alg.data, jws->alg.len))
-			(void) fail(failure, FAILURE_ALGORITHM,
-						psprintf("The header's \"alg\" is \"%s\". %s is for %s only.",
-								 quote_untrusted(jws->alg.data, jws->alg.len),
-								 show_key(key), key->algorithm->name));
-		else if (!key->algorithm_allowed)
-			(void) fail(failure, FAILURE_ALGORITHM,
-						psprintf("%s is for %s, which the issuer no longer allows.",
-								 show_key(key), key->algorithm->name));
-		else
-			candidates[n++] = key;
+		if (is_candidate(&answer->keys[i], request, jws, &why_not))
+			candidates[n++] = &answer->keys[i];
+		else if (reason.code != FAILURE_ALGORITHM)
+			reason = why_not;	/* a key for another algorithm came furthest */
 	}
 	if (n == 0)
+	{
+		*failure = reason;
 		return false;
-	if (answer->too_many || (jws->kid.data == NULL && n > MAX_KEYS_WITHOUT_KID))
+	}
+	if (answer->too_many || n > max_candidates)
 		return fail_hint(failure, FAILURE_NO_KEY,
 						 psprintf("There are more keys that may have signed the token than are tried, which is %d.",
-								  jws->kid.data == NULL ? MAX_KEYS_WITHOUT_KID : TRUST_MAX_KEYS),
+								  max_candidates),
 						 request->issuer.data == NULL ? "Name the issuer." : NULL);
 
 	for (int i = 0; i < n; i++)
@@ -203,12 +205,13 @@ find_signer(const VerifyRequest *request, Verdict *verdict)
 								  jws->signing_input, jws->signing_input_len,
 								  jws->signature, jws->signature_len))
 		{
-			memset(failure, 0, sizeof(*failure));
 			verdict->key = candidates[i];
 			return true;
 		}
 	}
+	if (n == 1)
+		return fail(failure, FAILURE_SIGNATURE,
+					psprintf("%s has not signed this token.", show_key(candidates[0])));
 	return fail(failure, FAILURE_SIGNATURE,
-				n == 1 ? psprintf("%s has not signed this token.", show_key(candidates[0])) :
 				psprintf("None of the %d keys that may have has signed this token.", n));
 }
