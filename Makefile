@@ -4,11 +4,11 @@ EXTENSION = jwt
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" jwt.control)
 MODULE_big = jwt
 OBJS = $(addprefix src/, base64url.o json.o failure.o algorithm.o jwk.o jws.o claims.o \
-	trust.o trust_check.o verify.o functions.o module.o)
+	trust.o trust_check.o verify_cache.o verify.o session.o functions.o module.o)
 DATA = jwt--1.0.sql
 
 # init makes what the others use; the rest follows the way of a token.
-REGRESS = init verify order claims issuer key privileges
+REGRESS = init verify order claims issuer key privileges session
 REGRESS_OPTS = --inputdir=.
 
 PG_CONFIG ?= pg_config

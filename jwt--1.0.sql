@@ -18,7 +18,9 @@ CREATE TABLE @extschema@.jwt_issuer (
 	token_type		text COLLATE "C",
 	leeway			interval NOT NULL DEFAULT '30 seconds',
 	max_lifetime	interval,
-	max_age			interval
+	max_age			interval,
+	role_claim		text COLLATE "C",
+	roles			text[] COLLATE "C" NOT NULL DEFAULT '{}'
 );
 
 COMMENT ON TABLE @extschema@.jwt_issuer IS 'whom we trust to issue tokens, and on what terms';
@@ -30,6 +32,8 @@ COMMENT ON COLUMN @extschema@.jwt_issuer.token_type IS 'when set, the header mem
 COMMENT ON COLUMN @extschema@.jwt_issuer.leeway IS 'clock skew allowed for exp, nbf and iat, 0 to 5 minutes';
 COMMENT ON COLUMN @extschema@.jwt_issuer.max_lifetime IS 'the longest exp - iat accepted';
 COMMENT ON COLUMN @extschema@.jwt_issuer.max_age IS 'the longest time since iat accepted';
+COMMENT ON COLUMN @extschema@.jwt_issuer.role_claim IS 'when set, jwt_authenticate takes the database role that this claim names';
+COMMENT ON COLUMN @extschema@.jwt_issuer.roles IS 'the roles that tokens of this issuer may name';
 
 CREATE TABLE @extschema@.jwt_key (
 	id				uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
@@ -184,6 +188,62 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE;
 
 COMMENT ON FUNCTION @extschema@.jwt_unverified_claims(text)
 IS 'the claims of a token, not verified: anyone can have written them';
+
+--
+-- The current token: the setting jwt.token, and its verified claims
+--
+-- The accessors are STABLE, never IMMUTABLE: a plan must not carry one user's
+-- identity to the next.  What sets the token is VOLATILE and PARALLEL UNSAFE.
+--
+
+CREATE FUNCTION @extschema@.jwt_authenticate(token text, is_local boolean DEFAULT true) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'jwt_sql_authenticate'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100;
+
+COMMENT ON FUNCTION @extschema@.jwt_authenticate(text, boolean)
+IS 'verifies a token and makes it the current one, for the transaction or for the session; null for none';
+
+CREATE FUNCTION @extschema@.jwt_claims() RETURNS jsonb
+AS 'MODULE_PATHNAME', 'jwt_sql_claims'
+LANGUAGE C STABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION @extschema@.jwt_claims()
+IS 'the verified claims of the current token; null without one';
+
+CREATE FUNCTION @extschema@.jwt_claim(VARIADIC path text[]) RETURNS text
+AS 'MODULE_PATHNAME', 'jwt_sql_claim'
+LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION @extschema@.jwt_claim(text[])
+IS 'a verified claim of the current token, by its path, as text; null without one';
+
+CREATE FUNCTION @extschema@.jwt_subject() RETURNS text
+AS 'MODULE_PATHNAME', 'jwt_sql_subject'
+LANGUAGE C STABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION @extschema@.jwt_subject()
+IS 'the verified subject of the current token; null without one';
+
+CREATE FUNCTION @extschema@.jwt_has_scope(scope text) RETURNS boolean
+AS 'MODULE_PATHNAME', 'jwt_sql_has_scope'
+LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION @extschema@.jwt_has_scope(text)
+IS 'whether the current token grants a scope, in its claim scope or scp; false without a token';
+
+CREATE FUNCTION @extschema@.jwt_cache(
+	OUT entries bigint,
+	OUT bytes bigint,
+	OUT hits bigint,
+	OUT misses bigint,
+	OUT evictions bigint,
+	OUT invalidations bigint
+) RETURNS record
+AS 'MODULE_PATHNAME', 'jwt_sql_cache'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION @extschema@.jwt_cache()
+IS 'what this session remembers of the tokens that it has verified';
 
 --
 -- Keys

@@ -4,7 +4,7 @@
 CREATE FUNCTION try_issuer(changes jsonb) RETURNS text LANGUAGE sql
 RETURN refusal(format(
 	'INSERT INTO jwt_issuer SELECT * FROM jsonb_populate_record(NULL::jwt_issuer, %L)',
-	'{"issuer":"https://try.example","audience":["api"],"algorithms":["RS256"],"required_claims":["exp"],"leeway":"30 seconds"}'::jsonb || changes));
+	'{"issuer":"https://try.example","audience":["api"],"algorithms":["RS256"],"required_claims":["exp"],"leeway":"30 seconds","roles":[]}'::jsonb || changes));
 
 BEGIN;
 SELECT try_issuer('{}');
@@ -18,6 +18,7 @@ SELECT changes, try_issuer(changes::jsonb) FROM (VALUES
 	('{"required_claims":[null]}'), ('{"required_claims":["exp","exp"]}'),
 	('{"token_type":""}'), ('{"token_type":"at jwt"}'),
 	('{"leeway":"-1 second"}'), ('{"leeway":"5 minutes 1 microsecond"}'), ('{"leeway":"1 month"}'), ('{"leeway":"178000000 years"}'),
+	('{"role_claim":""}'), ('{"roles":null}'), ('{"roles":["none"]}'), ('{"roles":["a","a"]}'),
 	('{"max_lifetime":"0"}'), ('{"max_lifetime":"-1 day"}'), ('{"max_age":"0"}')
 	) t (changes);
 SELECT try_issuer(jsonb_build_object('issuer', repeat('x', 1025)));

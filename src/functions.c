@@ -14,6 +14,7 @@
 #include "funcapi.h"
 #include "json.h"
 #include "jwk.h"
+#include "session.h"
 #include "trust.h"
 #include "trust_check.h"
 #include "utils/builtins.h"
@@ -25,6 +26,12 @@ JWT_SQL_FUNCTION(jwt_sql_inspect);
 JWT_SQL_FUNCTION(jwt_sql_jws_verify);
 JWT_SQL_FUNCTION(jwt_sql_header);
 JWT_SQL_FUNCTION(jwt_sql_unverified_claims);
+JWT_SQL_FUNCTION(jwt_sql_authenticate);
+JWT_SQL_FUNCTION(jwt_sql_claims);
+JWT_SQL_FUNCTION(jwt_sql_claim);
+JWT_SQL_FUNCTION(jwt_sql_subject);
+JWT_SQL_FUNCTION(jwt_sql_has_scope);
+JWT_SQL_FUNCTION(jwt_sql_cache);
 JWT_SQL_FUNCTION(jwt_sql_thumbprint);
 JWT_SQL_FUNCTION(jwt_sql_jwk);
 JWT_SQL_FUNCTION(jwt_sql_issuer_check);
@@ -78,16 +85,14 @@ text_argument(FunctionCallInfo fcinfo, int n)
 }
 
 /*
- * Verify by the four arguments that the verifying functions share.  The first,
- * the token, is not null.
+ * The four arguments that the verifying functions share.  The first, the token,
+ * is not null.
  */
-static bool
-verify_arguments(FunctionCallInfo fcinfo, Verdict *verdict)
+static VerifyRequest
+request_arguments(FunctionCallInfo fcinfo)
 {
-	JwsString	token = text_argument(fcinfo, 0);
 	VerifyRequest request = {
-		.token = token.data,
-		.token_len = token.len,
+		.token = text_argument(fcinfo, 0),
 		.audience = text_argument(fcinfo, 1),
 		.issuer = text_argument(fcinfo, 2),
 		.at = PG_ARGISNULL(3) ? GetCurrentStatementStartTimestamp() : PG_GETARG_TIMESTAMPTZ(3)
@@ -97,7 +102,7 @@ verify_arguments(FunctionCallInfo fcinfo, Verdict *verdict)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the time of verification must be finite")));
-	return verify_token(&request, verdict);
+	return request;
 }
 
 /*
@@ -106,13 +111,16 @@ verify_arguments(FunctionCallInfo fcinfo, Verdict *verdict)
 Datum
 jwt_sql_verify(PG_FUNCTION_ARGS)
 {
-	Verdict		verdict;
+	VerifyRequest request;
+	VerifiedClaims verified;
+	Failure		failure;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	if (!verify_arguments(fcinfo, &verdict))
-		raise_failure(&verdict.failure);
-	PG_RETURN_JSONB_P(JsonbValueToJsonb(&verdict.claims));
+	request = request_arguments(fcinfo);
+	if (!verify_claims(&request, &verified, &failure))
+		raise_failure(&failure);
+	PG_RETURN_JSONB_P(verified.claims);
 }
 
 /*
@@ -121,11 +129,16 @@ jwt_sql_verify(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_try_verify(PG_FUNCTION_ARGS)
 {
-	Verdict		verdict;
+	VerifyRequest request;
+	VerifiedClaims verified;
+	Failure		failure;
 
-	if (PG_ARGISNULL(0) || !verify_arguments(fcinfo, &verdict))
+	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	PG_RETURN_JSONB_P(JsonbValueToJsonb(&verdict.claims));
+	request = request_arguments(fcinfo);
+	if (!verify_claims(&request, &verified, &failure))
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(verified.claims);
 }
 
 /*
@@ -140,6 +153,7 @@ jwt_sql_inspect(PG_FUNCTION_ARGS)
 	{
 		VALID, SQLSTATE, ERROR_MESSAGE, DETAIL, HEADER, CLAIMS, ISSUER, KID, ALG, EXPIRES_AT, N_COLUMNS
 	};
+	VerifyRequest request;
 	Verdict		verdict;
 	TupleDesc	desc;
 	Datum		values[N_COLUMNS];
@@ -150,7 +164,8 @@ jwt_sql_inspect(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != N_COLUMNS)
 		elog(ERROR, "return type must be a row type");
-	valid = verify_arguments(fcinfo, &verdict);
+	request = request_arguments(fcinfo);
+	valid = verify_token(&request, &verdict);
 
 	memset(nulls, true, sizeof(nulls));
 #define SET(column, datum) (values[column] = (datum), nulls[column] = false)
@@ -273,6 +288,222 @@ jwt_sql_unverified_claims(PG_FUNCTION_ARGS)
 		raise_failure(&failure);
 	}
 	PG_RETURN_JSONB_P(JsonbValueToJsonb(&claims));
+}
+
+/*
+ * jwt_authenticate(token, is_local): the claims, or an error; null forgets.
+ */
+Datum
+jwt_sql_authenticate(PG_FUNCTION_ARGS)
+{
+	JwsString	token = text_argument(fcinfo, 0);
+	bool		is_local = PG_ARGISNULL(1) || PG_GETARG_BOOL(1);
+	const Jsonb *claims;
+	Failure		failure;
+
+	if (token.len == 0)
+	{
+		session_forget(is_local);
+		PG_RETURN_NULL();
+	}
+	if (!session_authenticate(&token, is_local, &claims, &failure))
+		raise_failure(&failure);
+	PG_RETURN_JSONB_P(claims);
+}
+
+/*
+ * What a call site in a plan remembers from row to row.
+ */
+typedef struct CallSite
+{
+	SessionMoment moment;
+	Datum		value;
+	bool		isnull;
+} CallSite;
+
+/*
+ * How an accessor gets its value from the claims, which are not NULL; the value
+ * is palloc'd.  false stands for null.
+ */
+typedef bool (*ClaimReader) (FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value);
+
+static bool
+read_current(FunctionCallInfo fcinfo, ClaimReader reader, SessionMoment *moment, Datum *value)
+{
+	const Jsonb *claims;
+	Failure		failure;
+
+	if (!session_claims(&claims, moment, &failure))
+		raise_failure(&failure);
+	return claims != NULL && reader(fcinfo, claims, value);
+}
+
+/*
+ * Make the call site's value that of this moment.
+ */
+static pg_noinline CallSite *
+refresh_site(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
+{
+	CallSite   *site = fcinfo->flinfo->fn_extra;
+	MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+	SessionMoment moment;
+
+	if (site == NULL)
+		fcinfo->flinfo->fn_extra = site = palloc0(sizeof(CallSite));
+	else if (!by_value && !site->isnull)
+		pfree(DatumGetPointer(site->value));
+
+	/* no moment is this one, should an error come */
+	memset(site, 0, sizeof(*site));
+	site->isnull = true;
+	site->isnull = !read_current(fcinfo, reader, &moment, &site->value);
+	site->moment = moment;
+	MemoryContextSwitchTo(old);
+	return site;
+}
+
+/*
+ * Is the argument a constant of the plan?  A parameter is not one: plpgsql
+ * evaluates the same expression with other values.
+ */
+static bool
+argument_is_constant(FmgrInfo *flinfo)
+{
+	return flinfo->fn_expr != NULL && IsA(flinfo->fn_expr, FuncExpr) &&
+		IsA(linitial(((FuncExpr *) flinfo->fn_expr)->args), Const);
+}
+
+/*
+ * The value of an accessor, from its call site when that remembers it: with no
+ * argument, or one that is the same for every row.
+ */
+static inline Datum
+current_value(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value, int n_args)
+{
+	const CallSite *site = fcinfo->flinfo->fn_extra;
+
+	if (unlikely(site == NULL || !session_moment_is_now(&site->moment)))
+	{
+		if (n_args > 0 && !argument_is_constant(fcinfo->flinfo))
+		{
+			SessionMoment moment;
+			Datum		value = (Datum) 0;
+
+			fcinfo->isnull = !read_current(fcinfo, reader, &moment, &value);
+			return value;
+		}
+		site = refresh_site(fcinfo, reader, by_value);
+	}
+	fcinfo->isnull = site->isnull;
+	return site->value;
+}
+
+static bool
+read_claims(FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value)
+{
+	(void) fcinfo;
+	*value = PointerGetDatum(memcpy(palloc(VARSIZE(claims)), claims, VARSIZE(claims)));
+	return true;
+}
+
+static bool
+read_claim(FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value)
+{
+	text	   *claim = session_claim_text(claims, PG_GETARG_ARRAYTYPE_P(0));
+
+	*value = PointerGetDatum(claim);
+	return claim != NULL;
+}
+
+static bool
+read_subject(FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value)
+{
+	JsonbValue	subject;
+
+	(void) fcinfo;
+	if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &claims->root),
+									 "sub", 3, &subject) == NULL)
+		return false;
+	/* claims.c has checked that it is a string */
+	*value = PointerGetDatum(cstring_to_text_with_len(subject.val.string.val,
+													  subject.val.string.len));
+	return true;
+}
+
+static bool
+read_scope(FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value)
+{
+	text	   *scope = PG_GETARG_TEXT_PP(0);
+
+	*value = BoolGetDatum(session_has_scope(claims, VARDATA_ANY(scope),
+											(int) VARSIZE_ANY_EXHDR(scope)));
+	return true;
+}
+
+/*
+ * jwt_claims()
+ */
+Datum
+jwt_sql_claims(PG_FUNCTION_ARGS)
+{
+	return current_value(fcinfo, read_claims, false, 0);
+}
+
+/*
+ * jwt_claim(VARIADIC path)
+ */
+Datum
+jwt_sql_claim(PG_FUNCTION_ARGS)
+{
+	return current_value(fcinfo, read_claim, false, 1);
+}
+
+/*
+ * jwt_subject()
+ */
+Datum
+jwt_sql_subject(PG_FUNCTION_ARGS)
+{
+	return current_value(fcinfo, read_subject, false, 0);
+}
+
+/*
+ * jwt_has_scope(scope): never null.
+ */
+Datum
+jwt_sql_has_scope(PG_FUNCTION_ARGS)
+{
+	Datum		value = current_value(fcinfo, read_scope, true, 1);
+
+	if (fcinfo->isnull)
+	{
+		fcinfo->isnull = false;
+		return BoolGetDatum(false);
+	}
+	return value;
+}
+
+/*
+ * jwt_cache()
+ */
+Datum
+jwt_sql_cache(PG_FUNCTION_ARGS)
+{
+	CacheStatistics statistics;
+	TupleDesc	desc;
+	Datum		values[6];
+	bool		nulls[6] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != 6)
+		elog(ERROR, "return type must be a row type");
+	verify_cache_statistics(&statistics);
+	values[0] = Int64GetDatum(statistics.entries);
+	values[1] = Int64GetDatum(statistics.bytes);
+	values[2] = Int64GetDatum(statistics.hits);
+	values[3] = Int64GetDatum(statistics.misses);
+	values[4] = Int64GetDatum(statistics.evictions);
+	values[5] = Int64GetDatum(statistics.invalidations);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
 /*

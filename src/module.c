@@ -8,9 +8,9 @@
 #include "compat.h"
 
 #include "jws.h"
+#include "session.h"
 #include "trust.h"
 #include "utils/guc.h"
-#include "verify.h"
 
 /* before the macro, which does not make it visible in every version */
 extern JWT_EXPORT const Pg_magic_struct *PG_MAGIC_FUNCTION_NAME(void);
@@ -24,5 +24,7 @@ _PG_init(void)
 	jws_init();
 	trust_init();
 	verify_init();
+	verify_cache_init();
+	session_init();
 	MarkGUCPrefixReserved("jwt");
 }

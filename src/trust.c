@@ -175,6 +175,26 @@ trust_table_changed(Oid relid)
 }
 
 /*
+ * A number that moves whenever the tables may have changed, as far as this
+ * backend has been told until now.
+ */
+uint64
+trust_generation(void)
+{
+	AcceptInvalidationMessages();
+	return generation;
+}
+
+/*
+ * The same without listening for news.
+ */
+uint64
+trust_last_generation(void)
+{
+	return generation;
+}
+
+/*
  * The keys that may have signed a token.  The answer is valid until the next
  * call.  Raises an error only for what is not the token's fault.
  */
@@ -525,6 +545,10 @@ read_issuer_row(HeapTuple tuple, TupleDesc desc)
 		trust_interval_usec(DatumGetIntervalP(values[Anum_jwt_issuer_max_lifetime - 1]));
 	policy->max_age = nulls[Anum_jwt_issuer_max_age - 1] ? CLAIMS_NO_LIMIT :
 		trust_interval_usec(DatumGetIntervalP(values[Anum_jwt_issuer_max_age - 1]));
+	if (!nulls[Anum_jwt_issuer_role_claim - 1])
+		issuer->role_claim = TextDatumGetCString(values[Anum_jwt_issuer_role_claim - 1]);
+	issuer->roles = trust_text_array(DatumGetArrayTypeP(values[Anum_jwt_issuer_roles - 1]),
+									 &issuer->n_roles);
 	return issuer;
 }
 

@@ -27,6 +27,9 @@ typedef struct TrustIssuer
 	ClaimsPolicy policy;
 	int			n_algorithms;
 	char	  **algorithms;
+	char	   *role_claim;		/* or NULL */
+	int			n_roles;
+	char	  **roles;			/* that role_claim may name */
 } TrustIssuer;
 
 /* A row of jwt_key, ready to verify. */
@@ -62,6 +65,8 @@ typedef struct TrustAnswer
 } TrustAnswer;
 
 extern void trust_init(void);
+extern uint64 trust_generation(void);
+extern uint64 trust_last_generation(void);
 extern const TrustAnswer *trust_find_keys(const TrustQuestion *question);
 extern TrustIssuer *trust_read_issuer(const char *name, int len);
 extern bool trust_issuer_allows(const TrustIssuer *issuer, const Algorithm *algorithm);

@@ -130,6 +130,7 @@ trust_check_issuer(TriggerData *trigger)
 	Row			row = read_row(trigger, InvalidAttrNumber);
 	char	  **elements;
 	char	   *token_type;
+	char	   *role_claim;
 	int			n;
 
 	check_name(&row, Anum_jwt_issuer_issuer);
@@ -170,6 +171,16 @@ trust_check_issuer(TriggerData *trigger)
 	for (AttrNumber column = Anum_jwt_issuer_max_lifetime; column <= Anum_jwt_issuer_max_age; column++)
 		if (!row.nulls[column - 1] && interval_column(&row, column) <= 0)
 			refuse_row(&row, column, "It must be more than 0; use null for no limit.");
+
+	role_claim = text_column(&row, Anum_jwt_issuer_role_claim);
+	if (role_claim != NULL && role_claim[0] == '\0')
+		refuse_row(&row, Anum_jwt_issuer_role_claim,
+				   "It is empty; use null when tokens name no role.");
+	elements = array_column(&row, Anum_jwt_issuer_roles, &n);
+	for (int i = 0; i < n; i++)
+		if (strcmp(elements[i], "none") == 0 || strlen(elements[i]) >= NAMEDATALEN)
+			refuse_row(&row, Anum_jwt_issuer_roles,
+					   psprintf("\"%s\" is not the name of a role.", elements[i]));
 	return row.tuple;
 }
 

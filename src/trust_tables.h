@@ -19,7 +19,9 @@
 #define Anum_jwt_issuer_leeway			6
 #define Anum_jwt_issuer_max_lifetime	7
 #define Anum_jwt_issuer_max_age			8
-#define Natts_jwt_issuer				8
+#define Anum_jwt_issuer_role_claim		9
+#define Anum_jwt_issuer_roles			10
+#define Natts_jwt_issuer				10
 
 #define Anum_jwt_key_id					1
 #define Anum_jwt_key_issuer				2

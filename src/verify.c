@@ -48,6 +48,32 @@ verify_max_token_size(void)
 }
 
 /*
+ * The claims of a token, when it is valid.  They are to be read only, and may be
+ * used until the end of the transaction and of the statement, or until the
+ * current memory context is reset, whichever comes first.
+ */
+bool
+verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *failure)
+{
+	uint64		generation;
+	Verdict		verdict;
+
+	if (request->token.len <= max_token_size && verify_cache_find(request, verified))
+		return true;
+
+	generation = trust_generation();
+	if (!verify_token(request, &verdict))
+	{
+		*failure = verdict.failure;
+		return false;
+	}
+	verified->claims = JsonbValueToJsonb(&verdict.claims);
+	verified->switches_role = verdict.key->issuer->role_claim != NULL;
+	verify_cache_add(request, generation, verdict.key, &verdict.times, verified);
+	return true;
+}
+
+/*
  * Verify a token.  Returns whether it is valid; the verdict says more.  Raises
  * an error only for what is not the token's fault.
  */
@@ -61,7 +87,7 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 
 	memset(verdict, 0, sizeof(*verdict));
 
-	if (!jws_split(request->token, request->token_len, max_token_size, jws, failure))
+	if (!jws_split(request->token.data, request->token.len, max_token_size, jws, failure))
 		return false;
 	verdict->header_read = true;
 	if (!jws_check_header(jws, failure))

@@ -10,17 +10,7 @@
 
 #include "postgres.h"
 
-#include "trust.h"
-
-/* What to verify, and as of when. */
-typedef struct VerifyRequest
-{
-	const char *token;
-	int			token_len;
-	JwsString	audience;		/* null data: not narrowed */
-	JwsString	issuer;			/* the same */
-	TimestampTz at;				/* finite */
-} VerifyRequest;
+#include "verify_cache.h"
 
 /*
  * The verdict, and how far the token came.  What it points to lives in the
@@ -39,6 +29,7 @@ typedef struct Verdict
 } Verdict;
 
 extern void verify_init(void);
+extern bool verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *failure);
 extern bool verify_token(const VerifyRequest *request, Verdict *verdict);
 extern int	verify_max_token_size(void);
 

@@ -1,0 +1,270 @@
+/*-------------------------------------------------------------------------
+ *
+ * session.c
+ *	  The current token: the setting jwt.token, and what its claims say.
+ *
+ * The setting needs no protection from the SQL user, because what it holds is
+ * signed: anything but a valid token yields no claims.  Rollback, savepoints,
+ * RESET, DISCARD and parallel workers follow from PostgreSQL's own handling of
+ * settings.  It is verified when somebody asks, not when it is set, so it may
+ * be set before a transaction begins and by a connection's options.
+ *
+ * It holds a secret all the same: whoever has the token is its subject.  So it
+ * is refused from configuration files and from ALTER ROLE and ALTER DATABASE,
+ * which every role can read, and no message shows it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "json.h"
+#include "miscadmin.h"
+#include "session.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+
+/* jwt.token; PostgreSQL owns the string */
+static char *token_setting;
+
+/* how often it was assigned, counting rollbacks */
+static uint64 token_assignments = 1;
+
+static bool check_token(char **value, void **extra, GucSource source);
+static void assign_token(const char *value, void *extra);
+
+/*
+ * Define the setting.
+ */
+void
+session_init(void)
+{
+	DefineCustomStringVariable("jwt.token",
+							   "Sets the current JSON Web Token, by whose claims policies decide.",
+							   NULL,
+							   &token_setting,
+							   "",
+							   PGC_USERSET,
+							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							   check_token, assign_token, NULL);
+}
+
+/*
+ * Accept a token from SET, set_config() and a connection's options.  What is
+ * stored in a catalog is tried with PGC_S_TEST.  The message must not be
+ * PostgreSQL's own, which shows the value.
+ */
+static bool
+check_token(char **value, void **extra, GucSource source)
+{
+	(void) extra;
+	if (*value == NULL || **value == '\0')
+		return true;
+	if (source == PGC_S_SESSION || source == PGC_S_CLIENT ||
+		source == PGC_S_INTERACTIVE || source == PGC_S_OVERRIDE)
+		return true;
+	GUC_check_errcode(ERRCODE_CANT_CHANGE_RUNTIME_PARAM);
+	GUC_check_errmsg("parameter \"jwt.token\" cannot be stored");
+	GUC_check_errdetail("Configuration files and the settings of roles, databases and functions can be read by others.");
+	GUC_check_errhint("Use SET LOCAL or set_config() in the session.");
+	return false;
+}
+
+static void
+assign_token(const char *value, void *extra)
+{
+	(void) value;
+	(void) extra;
+	token_assignments++;
+}
+
+/*
+ * Is what was true at that moment true now?  Cheap enough for every row: it does
+ * not look for changes that other sessions have made since the statement began.
+ */
+bool
+session_moment_is_now(const SessionMoment *moment)
+{
+	return moment->token == token_assignments &&
+		moment->statement == GetCurrentStatementStartTimestamp() &&
+		moment->generation == trust_last_generation();
+}
+
+/*
+ * The claims of the current token, or NULL without one; false with the failure
+ * when there is one that does not verify.  The claims belong to the cache of
+ * verified tokens; see verify_claims().
+ */
+bool
+session_claims(const Jsonb **claims, SessionMoment *moment, Failure *failure)
+{
+	VerifyRequest request = {.at = GetCurrentStatementStartTimestamp()};
+	VerifiedClaims verified;
+
+	*claims = NULL;
+	moment->token = token_assignments;
+	moment->statement = request.at;
+	moment->generation = trust_generation();
+	if (token_setting == NULL || token_setting[0] == '\0')
+		return true;
+	request.token.data = token_setting;
+	request.token.len = (int) strlen(token_setting);
+	if (!verify_claims(&request, &verified, failure))
+		return false;
+	*claims = verified.claims;
+	return true;
+}
+
+/*
+ * Set a setting as SET or SET LOCAL does.
+ */
+static void
+set_setting(const char *name, const char *value, bool is_local)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 is_local ? GUC_ACTION_LOCAL : GUC_ACTION_SET, true, 0, false);
+}
+
+/*
+ * Take the role that the claims name, as SET ROLE does: it must exist, and the
+ * session's user must be allowed to take it.  The issuer must be allowed to give
+ * it, too.
+ */
+static bool
+switch_role(const Jsonb *claims, bool is_local, Failure *failure)
+{
+	JsonbContainer *root = unconstify(JsonbContainer *, &claims->root);
+	JsonbValue	value;
+	const char *name = "";
+	int			len = 0;
+	TrustIssuer *issuer;
+	char	   *role;
+
+	/* the token has verified, so its issuer is the key's */
+	if (getKeyJsonValueFromContainer(root, "iss", 3, &value) != NULL)
+		name = json_string(&value, &len);
+	issuer = trust_read_issuer(name, len);
+	if (issuer == NULL || issuer->role_claim == NULL)
+		return true;			/* changed this very moment */
+
+	if (getKeyJsonValueFromContainer(root, issuer->role_claim, (int) strlen(issuer->role_claim),
+									 &value) == NULL ||
+		(name = json_string(&value, &len)) == NULL)
+		return fail(failure, FAILURE_CLAIM,
+					psprintf("The token has no string \"%s\", which names a role.",
+							 issuer->role_claim));
+	role = pnstrdup(name, len);
+	for (int i = 0; i < issuer->n_roles; i++)
+		if (strcmp(issuer->roles[i], role) == 0)
+		{
+			set_setting("role", role, is_local);
+			return true;
+		}
+	return fail(failure, FAILURE_CLAIM,
+				psprintf("The role \"%s\" is not one that the issuer \"%s\" may give.",
+						 quote_untrusted(name, len), issuer->policy.issuer));
+}
+
+/*
+ * Verify a token and make it the current one, for the transaction or for the
+ * session; and take the role it names when its issuer may give one.
+ */
+bool
+session_authenticate(const JwsString *token, bool is_local,
+					 const Jsonb **claims, Failure *failure)
+{
+	VerifyRequest request = {.token = *token, .at = GetCurrentStatementStartTimestamp()};
+	VerifiedClaims verified;
+
+	if (!verify_claims(&request, &verified, failure))
+		return false;
+	if (verified.switches_role && !switch_role(verified.claims, is_local, failure))
+		return false;
+	set_setting("jwt.token", pnstrdup(token->data, token->len), is_local);
+	*claims = verified.claims;
+	return true;
+}
+
+/*
+ * Have no current token.
+ */
+void
+session_forget(bool is_local)
+{
+	set_setting("jwt.token", "", is_local);
+}
+
+/*
+ * A claim by its path, as the operator #>> gives it; NULL when there is none.
+ */
+text *
+session_claim_text(const Jsonb *claims, ArrayType *path)
+{
+	LOCAL_FCINFO(call, 2);
+	Datum		result;
+
+	InitFunctionCallInfoData(*call, NULL, 2, InvalidOid, NULL, NULL);
+	call->args[0].value = JsonbPGetDatum(claims);
+	call->args[0].isnull = false;
+	call->args[1].value = PointerGetDatum(path);
+	call->args[1].isnull = false;
+	result = jsonb_extract_path_text(call);
+	return call->isnull ? NULL : DatumGetTextPP(result);
+}
+
+/*
+ * Is a scope one of those in a list that is separated by spaces (RFC 6749
+ * section 3.3)?
+ */
+static bool
+list_has_scope(const char *list, int list_len, const char *scope, int len)
+{
+	const char *end = list + list_len;
+
+	while (list < end)
+	{
+		const char *space = memchr(list, ' ', end - list);
+		int			item_len = (int) ((space ? space : end) - list);
+
+		if (item_len == len && memcmp(list, scope, len) == 0)
+			return true;
+		list += item_len + 1;
+	}
+	return false;
+}
+
+/*
+ * Do the claims grant a scope: in "scope" (RFC 8693 section 4.2), or in "scp",
+ * where some issuers put a string and some an array?
+ */
+bool
+session_has_scope(const Jsonb *claims, const char *scope, int len)
+{
+	JsonbContainer *root = unconstify(JsonbContainer *, &claims->root);
+	JsonbValue	value;
+	const char *list;
+	int			list_len;
+
+	if (len == 0 || memchr(scope, ' ', len) != NULL)
+		return false;			/* no scope has such a name */
+	if (getKeyJsonValueFromContainer(root, "scope", 5, &value) != NULL &&
+		(list = json_string(&value, &list_len)) != NULL &&
+		list_has_scope(list, list_len, scope, len))
+		return true;
+	if (getKeyJsonValueFromContainer(root, "scp", 3, &value) == NULL)
+		return false;
+	if ((list = json_string(&value, &list_len)) != NULL)
+		return list_has_scope(list, list_len, scope, len);
+	if (value.type == jbvBinary && JsonContainerIsArray(value.val.binary.data))
+		for (uint32 i = 0; i < JsonContainerSize(value.val.binary.data); i++)
+		{
+			JsonbValue *element = getIthJsonbValueFromContainer(value.val.binary.data, i);
+
+			list = json_string(element, &list_len);
+			if (list != NULL && list_len == len && memcmp(list, scope, len) == 0)
+				return true;
+		}
+	return false;
+}

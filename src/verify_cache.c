@@ -1,0 +1,343 @@
+/*-------------------------------------------------------------------------
+ *
+ * verify_cache.c
+ *	  The tokens that this backend has verified, and their claims.
+ *
+ * An entry stands for a token under a caller's audience and issuer, all three
+ * byte for byte.  What does not depend on the time was judged when it was made;
+ * what does, the token's times and the key's window, is judged at every use.
+ * When that judgement is bad the entry is not used, and the token is verified
+ * from the beginning, which says why.
+ *
+ * Entries are true for one generation of the tables of trust (trust.c), and
+ * are all dropped when it has moved.
+ *
+ * Claims are handed out as pointers, not as copies: a plan may hold one until
+ * its transaction ends, or, in a procedure that commits, until its statement
+ * does.  So an entry that is dropped is retired, and freed when the transaction
+ * in which that happened and the statement are both over.  Both together have
+ * twice the room of the cache: when that is full nothing is added, and a flood of
+ * tokens within one transaction is verified without a cache.
+ *
+ * Only tokens that verified get in, so an attacker without a key cannot fill it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/xact.h"
+#include "lib/ilist.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "verify_cache.h"
+
+/* Bytes of the token's end, which is signature, that are hashed. */
+#define HASHED_BYTES	32
+
+#define N_BUCKETS		1024	/* a power of two */
+
+typedef struct VerifiedToken
+{
+	uint64		hash;
+	struct VerifiedToken *next; /* in its bucket, or among the retired */
+	dlist_node	lru;
+	JwsString	token;
+	JwsString	audience;
+	JwsString	issuer;
+	ClaimsTimes times;
+	ClaimsPolicy policy;		/* of the times only */
+	TimestampTz key_not_before;
+	TimestampTz key_not_after;
+	Size		size;
+	VerifiedClaims verified;
+} VerifiedToken;
+
+static struct
+{
+	MemoryContext context;		/* NULL until first used */
+	uint64		generation;
+	VerifiedToken *buckets[N_BUCKETS];
+	dlist_head	lru;			/* most recently used first */
+	Size		size;
+
+	VerifiedToken *retired;
+	Size		retired_size;
+	bool		transaction_over;	/* the one in which they were retired */
+	TimestampTz retired_in;		/* the statement's start */
+
+	CacheStatistics statistics;
+}			cache;
+
+/* jwt.cache_size, in kB */
+static int	cache_size;
+
+static void transaction_ended(XactEvent event, void *arg);
+
+/*
+ * Define the settings of this room.
+ */
+void
+verify_cache_init(void)
+{
+	DefineCustomIntVariable("jwt.cache_size",
+							"Sets the memory that a backend uses for verified tokens.",
+							"0 turns the cache off.",
+							&cache_size,
+							4096, 0, MAX_KILOBYTES / 4,
+							PGC_SUSET, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	RegisterXactCallback(transaction_ended, NULL);
+}
+
+/*
+ * The end of a signature is as good as random, for tokens that verify.
+ */
+static uint64
+hash_request(const VerifyRequest *request)
+{
+	const JwsString *token = &request->token;
+	uint64		hash = (uint64) token->len * UINT64CONST(0x9e3779b97f4a7c15);
+
+	if (token->len >= HASHED_BYTES)
+	{
+		const char *end = token->data + token->len - HASHED_BYTES;
+
+		for (int i = 0; i < HASHED_BYTES; i += 8)
+		{
+			uint64		word;
+
+			memcpy(&word, end + i, 8);
+			hash = (hash ^ word) * UINT64CONST(0x9e3779b97f4a7c15);
+			hash ^= hash >> 32;
+		}
+	}
+	return hash;
+}
+
+/*
+ * Are the bytes the same?  Takes the same time wherever they differ: in a pooled
+ * session the token in the cache may be another user's.
+ */
+static bool
+same_bytes(const char *a, const char *b, int len)
+{
+	uint64		difference = 0;
+	int			i;
+
+	for (i = 0; i + 8 <= len; i += 8)
+	{
+		uint64		word_a;
+		uint64		word_b;
+
+		memcpy(&word_a, a + i, 8);
+		memcpy(&word_b, b + i, 8);
+		difference |= word_a ^ word_b;
+	}
+	for (; i < len; i++)
+		difference |= (uint64) (uint8) (a[i] ^ b[i]);
+	return difference == 0;
+}
+
+static bool
+same_argument(const JwsString *a, const JwsString *b)
+{
+	if (a->data == NULL || b->data == NULL)
+		return a->data == b->data;
+	return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
+}
+
+static void
+start_cache(void)
+{
+	cache.context = AllocSetContextCreate(CacheMemoryContext, "jwt tokens",
+										  ALLOCSET_DEFAULT_SIZES);
+	dlist_init(&cache.lru);
+}
+
+/*
+ * Take an entry out of the cache.  Somebody may still hold its claims.
+ */
+static void
+retire(VerifiedToken *entry)
+{
+	VerifiedToken **link = &cache.buckets[entry->hash % N_BUCKETS];
+
+	while (*link != entry)
+		link = &(*link)->next;
+	*link = entry->next;
+	dlist_delete(&entry->lru);
+	cache.size -= entry->size;
+	cache.statistics.entries--;
+
+	entry->next = cache.retired;
+	cache.retired = entry;
+	cache.retired_size += entry->size;
+	cache.transaction_over = false;
+	cache.retired_in = GetCurrentStatementStartTimestamp();
+}
+
+static void
+transaction_ended(XactEvent event, void *arg)
+{
+	(void) arg;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
+		event == XACT_EVENT_PREPARE ||
+		event == XACT_EVENT_PARALLEL_COMMIT || event == XACT_EVENT_PARALLEL_ABORT)
+		cache.transaction_over = true;
+}
+
+static void
+free_retired(void)
+{
+	if (cache.retired == NULL || !cache.transaction_over ||
+		cache.retired_in == GetCurrentStatementStartTimestamp())
+		return;
+	while (cache.retired != NULL)
+	{
+		VerifiedToken *entry = cache.retired;
+
+		cache.retired = entry->next;
+		pfree(entry);
+	}
+	cache.retired_size = 0;
+}
+
+/*
+ * Find a token that is in the cache and valid at the time of the request.  Its
+ * claims belong to the cache, and may be used until the transaction and the
+ * statement are over.
+ */
+bool
+verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
+{
+	uint64		generation = trust_generation();
+	uint64		hash = hash_request(request);
+	VerifiedToken *entry;
+	Failure		failure;
+
+	if (cache.retired != NULL)
+		free_retired();
+	if (cache.generation != generation)
+	{
+		if (cache.context != NULL && !dlist_is_empty(&cache.lru))
+		{
+			while (!dlist_is_empty(&cache.lru))
+				retire(dlist_head_element(VerifiedToken, lru, &cache.lru));
+			cache.statistics.invalidations++;
+		}
+		cache.generation = generation;
+	}
+
+	for (entry = cache.buckets[hash % N_BUCKETS]; entry != NULL; entry = entry->next)
+	{
+		if (entry->hash != hash || entry->token.len != request->token.len ||
+			!same_argument(&entry->audience, &request->audience) ||
+			!same_argument(&entry->issuer, &request->issuer) ||
+			!same_bytes(entry->token.data, request->token.data, entry->token.len))
+			continue;
+		if (request->at < entry->key_not_before || request->at >= entry->key_not_after ||
+			!claims_check_time(&entry->times, &entry->policy, request->at, &failure))
+			break;
+		if (cache.lru.head.next != &entry->lru)
+			dlist_move_head(&cache.lru, &entry->lru);
+		cache.statistics.hits++;
+		*verified = entry->verified;
+		return true;
+	}
+	cache.statistics.misses++;
+	return false;
+}
+
+/*
+ * Make room for an entry, if that can be.
+ */
+static bool
+make_room(Size size)
+{
+	Size		limit = (Size) cache_size * 1024;
+
+	if (size > limit / 4 || cache.size + cache.retired_size + size > 2 * limit)
+		return false;
+	while (cache.size + size > limit)
+	{
+		retire(dlist_tail_element(VerifiedToken, lru, &cache.lru));
+		cache.statistics.evictions++;
+	}
+	return true;
+}
+
+/* Copy bytes to where the next go, and move that on. */
+static JwsString
+append_string(char **to, const JwsString *string)
+{
+	JwsString	copy = {NULL, 0};
+
+	if (string->data != NULL)
+	{
+		copy.data = memcpy(*to, string->data, string->len);
+		copy.len = string->len;
+		*to += string->len;
+	}
+	return copy;
+}
+
+/*
+ * Remember a token that has verified at the generation given, which was read
+ * before the keys were.  Its claims become those that the cache holds, unless
+ * the cache has no room.
+ */
+void
+verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey *key,
+				 const ClaimsTimes *times, VerifiedClaims *verified)
+{
+	Size		claims_size = VARSIZE(verified->claims);
+	const ClaimsPolicy *policy = &key->issuer->policy;
+	JwsString	name = {policy->issuer, (int) strlen(policy->issuer) + 1};
+	Size		size = MAXALIGN(sizeof(VerifiedToken)) + MAXALIGN(claims_size) +
+		request->token.len + request->audience.len + request->issuer.len + name.len;
+	VerifiedToken *entry;
+	VerifiedToken **bucket;
+	char	   *rest;
+
+	if (cache.context == NULL)
+		start_cache();
+	if (generation != cache.generation || !make_room(size))
+		return;
+
+	entry = MemoryContextAlloc(cache.context, size);
+	entry->hash = hash_request(request);
+	rest = (char *) entry + MAXALIGN(sizeof(VerifiedToken));
+	verified->claims = memcpy(rest, verified->claims, claims_size);
+	entry->verified = *verified;
+	rest += MAXALIGN(claims_size);
+	entry->token = append_string(&rest, &request->token);
+	entry->audience = append_string(&rest, &request->audience);
+	entry->issuer = append_string(&rest, &request->issuer);
+	entry->times = *times;
+	memset(&entry->policy, 0, sizeof(entry->policy));
+	entry->policy.issuer = unconstify(char *, append_string(&rest, &name).data);
+	entry->policy.leeway = policy->leeway;
+	entry->policy.max_lifetime = policy->max_lifetime;
+	entry->policy.max_age = policy->max_age;
+	entry->key_not_before = key->not_before;
+	entry->key_not_after = key->not_after;
+	entry->size = size;
+
+	bucket = &cache.buckets[entry->hash % N_BUCKETS];
+	entry->next = *bucket;
+	*bucket = entry;
+	dlist_push_head(&cache.lru, &entry->lru);
+	cache.size += size;
+	cache.statistics.entries++;
+}
+
+/*
+ * What jwt_cache() shows.
+ */
+void
+verify_cache_statistics(CacheStatistics *statistics)
+{
+	*statistics = cache.statistics;
+	statistics->bytes = cache.size + cache.retired_size;
+}

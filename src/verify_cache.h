@@ -1,0 +1,49 @@
+/*-------------------------------------------------------------------------
+ *
+ * verify_cache.h
+ *	  The tokens that this backend has verified.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_VERIFY_CACHE_H
+#define JWT_VERIFY_CACHE_H
+
+#include "postgres.h"
+
+#include "trust.h"
+
+/* What to verify, and as of when. */
+typedef struct VerifyRequest
+{
+	JwsString	token;
+	JwsString	audience;		/* null data: not narrowed */
+	JwsString	issuer;			/* the same */
+	TimestampTz at;				/* finite */
+} VerifyRequest;
+
+/* What a valid token says. */
+typedef struct VerifiedClaims
+{
+	const Jsonb *claims;
+	bool		switches_role;	/* its issuer names a claim for that */
+} VerifiedClaims;
+
+/* For jwt_cache(). */
+typedef struct CacheStatistics
+{
+	int64		entries;
+	int64		bytes;
+	int64		hits;
+	int64		misses;
+	int64		evictions;
+	int64		invalidations;	/* how often all of it was dropped */
+} CacheStatistics;
+
+extern void verify_cache_init(void);
+extern bool verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified);
+extern void verify_cache_add(const VerifyRequest *request, uint64 generation,
+							 const TrustKey *key, const ClaimsTimes *times,
+							 VerifiedClaims *verified);
+extern void verify_cache_statistics(CacheStatistics *statistics);
+
+#endif							/* JWT_VERIFY_CACHE_H */
