@@ -59,6 +59,7 @@ SELECT header, v.* FROM (VALUES
 	('{"alg":"HS256","kid":"h1'' OR true --"}'), ('{"alg":"HS256","kid":"' || repeat('k', 100) || '"}'),
 	('{"alg":"HS256","kid":"a\u001b[2Jb\nc"}')
 	) t (header), verdict(sign(:'good', header)) v;
+SELECT sqlstate, detail FROM jwt_inspect(sign(:'good', '{"alg":"HS256","kid":"' || repeat('k', 2000) || '"}'), issuer => 'https://hmac.example');
 UPDATE jwt_key SET not_before = '2026-01-01 00:45' WHERE kid = 'h1';
 SELECT * FROM verdict(sign(:'good'));
 UPDATE jwt_key SET not_before = NULL, not_after = '2026-01-01 00:30' WHERE kid = 'h1';
@@ -88,6 +89,16 @@ SELECT jwt_add_secret('https://second.example', sha256('second'), 'HS256', 'h1')
 SELECT * FROM verdict(sign(:'good'));
 SELECT * FROM verdict(sign('{"iss":"https://second.example","aud":"api","exp":1767229200}'));
 SELECT sqlstate, detail FROM jwt_inspect(sign(:'good'), issuer => 'https://second.example', at => half_past());
+-- They may even share the key, as the tenants of some providers do: the token
+-- is then the one's that it says it is from, and nobody else's.
+UPDATE jwt_key SET jwk = (SELECT jwk FROM jwt_key WHERE issuer = 'https://hmac.example' AND kid = 'h1')
+WHERE issuer = 'https://second.example' AND kid = 'h1';
+SELECT i.issuer, v.* FROM (VALUES ('https://hmac.example'), ('https://second.example'), ('https://third.example')) t (iss),
+	LATERAL (SELECT sign(replace(:'good', 'https://hmac.example', iss)) AS token) s,
+	verdict(token) v, jwt_inspect(token, at => half_past()) i;
+SELECT i.issuer, v.* FROM (VALUES ('https://hmac.example'), ('https://second.example'), ('https://third.example')) t (iss),
+	LATERAL (SELECT sign(replace(:'good', 'https://hmac.example', iss), '{"alg":"HS256"}') AS token) s,
+	verdict(token) v, jwt_inspect(token, at => half_past()) i;
 DELETE FROM jwt_issuer WHERE issuer = 'https://second.example';
 
 -- An issuer that no longer allows an algorithm takes it from its keys, which
@@ -102,7 +113,11 @@ UPDATE jwt_key SET revoked_at = NULL WHERE kid = 'h1';
 -- 4. The signature.
 SELECT * FROM verdict(left(sign(:'good'), -4));
 SELECT * FROM verdict(left(sign(:'good'), -43) || repeat('A', 43));
+SELECT * FROM verdict(overlay(sign(:'good') placing CASE right(left(sign(:'good'), -1), 1) WHEN 'A' THEN 'B' ELSE 'A' END from length(sign(:'good')) - 1 for 1));
 SELECT * FROM verdict(fixture('token', 'other key'));
+-- RSASSA-PSS with a salt that is not as long as the hash (RFC 7518 section 3.5).
+SELECT * FROM verdict(fixture('token', 'PS256'));
+SELECT * FROM verdict(fixture('token', 'short salt'));
 
 -- 5. The payload: a strict JSON object, and parsed only now.
 SELECT payload, v.* FROM (VALUES

@@ -24,7 +24,7 @@ SELECT jwt_verify(fixture('token', 'RS256'), at => half_past()) ->> 'sub' AS sub
 
 -- Every algorithm.  Ed25519 and EdDSA are two names of one on this key.
 SELECT name, jwt_verify(value, at => half_past()) ->> 'sub' AS sub
-FROM fixture WHERE kind = 'token' AND name NOT IN ('other key', 'bob')
+FROM fixture WHERE kind = 'token' AND name NOT IN ('other key', 'short salt', 'bob')
 ORDER BY name COLLATE "C";
 
 -- The same tokens with one bit of the signature changed, and of the payload.
@@ -32,14 +32,14 @@ SELECT name, i.sqlstate, i.claims
 FROM fixture, jwt_inspect(
 	left(value, -10) || CASE substr(right(value, 10), 1, 1) WHEN 'A' THEN 'B' ELSE 'A' END || right(value, 9),
 	at => half_past()) i
-WHERE kind = 'token' AND name NOT IN ('other key', 'bob')
+WHERE kind = 'token' AND name NOT IN ('other key', 'short salt', 'bob')
 ORDER BY name COLLATE "C";
 SELECT name, i.sqlstate, i.claims
 FROM fixture, jwt_inspect(
 	split_part(value, '.', 1) || '.' ||
 	b64url('{"iss":"https://idp.example","aud":"api","sub":"mallory","iat":1767225600,"exp":1767229200}') || '.' ||
 	split_part(value, '.', 3), at => half_past()) i
-WHERE kind = 'token' AND name NOT IN ('other key', 'bob')
+WHERE kind = 'token' AND name NOT IN ('other key', 'short salt', 'bob')
 ORDER BY name COLLATE "C";
 
 -- Now, two years later, it has expired.  jwt_verify raises, jwt_try_verify

@@ -133,6 +133,23 @@ claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
 }
 
 /*
+ * Is the token from this issuer, as far as its claims say?  The empty name
+ * stands for no claim.
+ */
+bool
+claims_issuer_is(const JsonbValue *claims, const char *issuer)
+{
+	const JsonbPair *member = json_member(claims, "iss");
+	const char *claimed;
+	int			len;
+
+	if (member == NULL)
+		return issuer[0] == '\0';
+	claimed = json_string(&member->value, &len);
+	return claimed != NULL && issuer[0] != '\0' && equal(issuer, claimed, len);
+}
+
+/*
  * The "iss" claim is the issuer that the key belongs to (RFC 7519 section
  * 4.1.1).  The policy with the empty name is for tokens without "iss".
  */
@@ -143,14 +160,12 @@ check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *fail
 	const char *issuer;
 	int			len;
 
+	if (claims_issuer_is(claims, policy->issuer))
+		return true;
 	if (member == NULL)
-	{
-		if (policy->issuer[0] == '\0')
-			return true;
 		return fail(failure, FAILURE_ISSUER,
 					psprintf("The token has no \"iss\"; its key belongs to the issuer \"%s\".",
 							 policy->issuer));
-	}
 	issuer = json_string(&member->value, &len);
 	if (issuer == NULL)
 		return fail(failure, FAILURE_CLAIM, "The claim \"iss\" is not a string.");
@@ -158,11 +173,9 @@ check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *fail
 		return fail(failure, FAILURE_ISSUER,
 					psprintf("The token's issuer is \"%s\"; its key is for tokens without \"iss\".",
 							 quote_untrusted(issuer, len)));
-	if (!equal(policy->issuer, issuer, len))
-		return fail(failure, FAILURE_ISSUER,
-					psprintf("The token's issuer is \"%s\"; its key belongs to the issuer \"%s\".",
-							 quote_untrusted(issuer, len), policy->issuer));
-	return true;
+	return fail(failure, FAILURE_ISSUER,
+				psprintf("The token's issuer is \"%s\"; its key belongs to the issuer \"%s\".",
+						 quote_untrusted(issuer, len), policy->issuer));
 }
 
 /*

@@ -46,6 +46,7 @@ typedef struct ClaimsTimes
 	bool		has_issued;
 } ClaimsTimes;
 
+extern bool claims_issuer_is(const JsonbValue *claims, const char *issuer);
 extern bool claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
 						 const ClaimsPolicy *policy, const JwsString *audience,
 						 TimestampTz at, ClaimsTimes *times, Failure *failure);

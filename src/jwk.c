@@ -620,6 +620,35 @@ jwk_thumbprint(const Jwk *jwk)
 }
 
 /*
+ * The algorithm that a key of type RSASSA-PSS is restricted to (RFC 4055 section
+ * 3.1), or NULL: a JWK can say which one a key is for, but not that it is for
+ * PSS, so a key that is not restricted must come as a JWK.  OpenSSL leaves out
+ * the digest when it is the default, which is SHA-1.
+ */
+static const Algorithm *
+pss_algorithm(const EVP_PKEY *pkey)
+{
+	const Algorithm *algorithm;
+	char		digest[64];
+	char		mgf1_digest[64];
+	int			salt_len;
+
+	if (!EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_RSA_DIGEST,
+										digest, sizeof(digest), NULL) ||
+		!EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_RSA_MGF1_DIGEST,
+										mgf1_digest, sizeof(mgf1_digest), NULL) ||
+		!EVP_PKEY_get_int_param(pkey, OSSL_PKEY_PARAM_RSA_PSS_SALTLEN, &salt_len) ||
+		strcmp(digest, mgf1_digest) != 0)
+		return NULL;
+	for (int i = 0; (algorithm = algorithm_at(i)) != NULL; i++)
+		if (algorithm->family == FAMILY_RSA_PSS && salt_len <= algorithm->digest_size &&
+			(strcmp(digest, algorithm->digest) == 0 ||
+			 (strncmp(digest, "SHA", 3) == 0 && strcmp(digest + 3, algorithm->digest + 5) == 0)))
+			return algorithm;
+	return NULL;
+}
+
+/*
  * Make a Jwk of a public key that OpenSSL has read.  Its parts are allocated
  * before, as no error may be raised while a handle is open; false for a type or
  * curve that no algorithm of ours uses.
@@ -637,17 +666,10 @@ jwk_from_pkey(const EVP_PKEY *pkey, Jwk *jwk)
 	if (is_rsa)
 	{
 		jwk->kty = "RSA";
-		/* an RSASSA-PSS key may be restricted to one digest (RFC 4055) */
-		if (EVP_PKEY_is_a(pkey, "RSA-PSS") &&
-			EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_RSA_DIGEST, name, sizeof(name), NULL))
+		if (EVP_PKEY_is_a(pkey, "RSA-PSS"))
 		{
-			const Algorithm *algorithm;
+			const Algorithm *algorithm = pss_algorithm(pkey);
 
-			for (int i = 0; (algorithm = algorithm_at(i)) != NULL; i++)
-				if (algorithm->family == FAMILY_RSA_PSS &&
-					(strcmp(algorithm->digest, name) == 0 ||
-					 (strncmp(name, "SHA", 3) == 0 && strcmp(algorithm->digest + 5, name + 3) == 0)))
-					break;
 			if (algorithm == NULL)
 				return false;
 			jwk->alg = algorithm->name;
@@ -824,7 +846,7 @@ jwk_from_pem(const char *text, int len, Jsonb **jsonb, char **reason)
 	if (wrong_usage)
 		return refuse(reason, "The key usage of the certificate does not allow digital signatures.");
 	if (!supported)
-		return refuse(reason, "The key is of a type or on a curve that no accepted algorithm uses; accepted are RSA, P-256, P-384, P-521, secp256k1, Ed25519, Ed448 and ML-DSA.");
+		return refuse(reason, "The key is of a type or on a curve that no accepted algorithm uses, or an RSASSA-PSS key that does not name one of theirs; accepted are RSA, P-256, P-384, P-521, secp256k1, Ed25519, Ed448 and ML-DSA.");
 	*jsonb = jwk_normal_form(&jwk, true);
 	return true;
 }

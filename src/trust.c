@@ -131,6 +131,7 @@ static void invalidate(Datum arg, Oid relid);
 static void make_current(void);
 static void reset_cache(void);
 static void find_tables(void);
+static TrustIssuer *read_issuer(const JwsString *name);
 static int	count_keys(const JwsString *issuer);
 static CacheEntry *load_entry(const TrustQuestion *question);
 static void evict(void);
@@ -215,7 +216,8 @@ trust_find_keys(const TrustQuestion *question)
 
 		none.n_other_keys = question->issuer.len > TRUST_MAX_NAME ? 0 :
 			count_keys(&question->issuer);
-		none.issuer_known = question->issuer.data != NULL && none.n_other_keys > 0;
+		none.issuer_known = question->issuer.data != NULL &&
+			question->issuer.len <= TRUST_MAX_NAME && read_issuer(&question->issuer) != NULL;
 		return &none;
 	}
 

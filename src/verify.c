@@ -21,7 +21,16 @@
 /* jwt.max_token_size, in bytes */
 static int	max_token_size;
 
-static bool find_signer(const VerifyRequest *request, Verdict *verdict);
+/* The keys that may have signed a token. */
+typedef struct Candidates
+{
+	int			n;
+	const TrustKey *keys[TRUST_MAX_KEYS];
+} Candidates;
+
+static bool find_candidates(const VerifyRequest *request, Verdict *verdict, Candidates *candidates);
+static bool find_signer(Verdict *verdict, const Candidates *candidates);
+static void prefer_claimed_issuer(Verdict *verdict, const Candidates *candidates);
 
 /*
  * Define the settings of this room.
@@ -82,6 +91,7 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 {
 	Failure    *failure = &verdict->failure;
 	Jws		   *jws = &verdict->jws;
+	Candidates	candidates;
 	const char *payload;
 	const char *reason;
 
@@ -93,7 +103,8 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 	if (!jws_check_header(jws, failure))
 		return false;
 
-	if (!find_signer(request, verdict))
+	if (!find_candidates(request, verdict, &candidates) ||
+		!find_signer(verdict, &candidates))
 		return false;
 
 	payload = (const char *) jws->payload;
@@ -101,6 +112,7 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 	if (reason != NULL)
 		return fail(failure, FAILURE_MALFORMED, psprintf("The payload of the token %s.", reason));
 	verdict->claims_read = true;
+	prefer_claimed_issuer(verdict, &candidates);
 
 	return claims_check(&verdict->claims, payload, jws, &verdict->key->issuer->policy,
 						&request->audience, request->at, &verdict->times, failure);
@@ -179,12 +191,11 @@ is_candidate(const TrustKey *key, const VerifyRequest *request, const Jws *jws, 
 }
 
 /*
- * Find the key whose signature the token has, among those that the tables have
- * for it.  No fallback of any kind: a key verifies by its own algorithm or not
- * at all.
+ * Find the keys that may have signed the token, by what its header says and the
+ * caller asked for.
  */
 static bool
-find_signer(const VerifyRequest *request, Verdict *verdict)
+find_candidates(const VerifyRequest *request, Verdict *verdict, Candidates *candidates)
 {
 	const Jws  *jws = &verdict->jws;
 	Failure    *failure = &verdict->failure;
@@ -192,9 +203,8 @@ find_signer(const VerifyRequest *request, Verdict *verdict)
 	TrustQuestion question = {.issuer = request->issuer, .kid = jws->kid};
 	int			max_candidates = TRUST_MAX_KEYS;
 	const TrustAnswer *answer;
-	const TrustKey *candidates[TRUST_MAX_KEYS];
-	int			n = 0;
 
+	candidates->n = 0;
 	if (jws->kid.data == NULL)
 	{
 		question.alg = jws->alg;
@@ -209,35 +219,66 @@ find_signer(const VerifyRequest *request, Verdict *verdict)
 		Failure		why_not;
 
 		if (is_candidate(&answer->keys[i], request, jws, &why_not))
-			candidates[n++] = &answer->keys[i];
+			candidates->keys[candidates->n++] = &answer->keys[i];
 		else if (reason.code != FAILURE_ALGORITHM)
 			reason = why_not;	/* a key for another algorithm came furthest */
 	}
-	if (n == 0)
+	if (candidates->n == 0)
 	{
 		*failure = reason;
 		return false;
 	}
-	if (answer->too_many || n > max_candidates)
+	if (answer->too_many || candidates->n > max_candidates)
 		return fail_hint(failure, FAILURE_NO_KEY,
 						 psprintf("There are more keys that may have signed the token than are tried, which is %d.",
 								  max_candidates),
 						 request->issuer.data == NULL ? "Name the issuer." : NULL);
+	return true;
+}
 
-	for (int i = 0; i < n; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (jws_signature_is_good(candidates[i]->verifier,
-								  jws->signing_input, jws->signing_input_len,
-								  jws->signature, jws->signature_len))
+static bool
+has_signed(const TrustKey *key, const Jws *jws)
+{
+	CHECK_FOR_INTERRUPTS();
+	return jws_signature_is_good(key->verifier, jws->signing_input, jws->signing_input_len,
+								 jws->signature, jws->signature_len);
+}
+
+/*
+ * Find the first candidate whose signature the token has.  No fallback of any
+ * kind: a key verifies by its own algorithm or not at all.
+ */
+static bool
+find_signer(Verdict *verdict, const Candidates *candidates)
+{
+	for (int i = 0; i < candidates->n; i++)
+		if (has_signed(candidates->keys[i], &verdict->jws))
 		{
-			verdict->key = candidates[i];
+			verdict->key = candidates->keys[i];
 			return true;
 		}
-	}
-	if (n == 1)
-		return fail(failure, FAILURE_SIGNATURE,
-					psprintf("%s has not signed this token.", show_key(candidates[0])));
-	return fail(failure, FAILURE_SIGNATURE,
-				psprintf("None of the %d keys that may have has signed this token.", n));
+	if (candidates->n == 1)
+		return fail(&verdict->failure, FAILURE_SIGNATURE,
+					psprintf("%s has not signed this token.", show_key(candidates->keys[0])));
+	return fail(&verdict->failure, FAILURE_SIGNATURE,
+				psprintf("None of the %d keys that may have has signed this token.", candidates->n));
+}
+
+/*
+ * One key may belong to several issuers, as the tenants of some providers share
+ * theirs: then the token has the signature of each, and is the one's whose name
+ * is in its claims.  They are known to be the signer's by now.
+ */
+static void
+prefer_claimed_issuer(Verdict *verdict, const Candidates *candidates)
+{
+	if (claims_issuer_is(&verdict->claims, verdict->key->issuer->policy.issuer))
+		return;
+	for (int i = 0; i < candidates->n; i++)
+		if (claims_issuer_is(&verdict->claims, candidates->keys[i]->issuer->policy.issuer) &&
+			has_signed(candidates->keys[i], &verdict->jws))
+		{
+			verdict->key = candidates->keys[i];
+			return;
+		}
 }

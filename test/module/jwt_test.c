@@ -153,7 +153,7 @@ mutate_parts(char **part, char **other)
 	char	   *data;
 	int			which = (int) roll(3);
 
-	switch (roll(16))
+	switch (roll(17))
 	{
 		case 0:					/* one bit of the bytes of a part */
 		case 1:
@@ -224,6 +224,8 @@ mutate_parts(char **part, char **other)
 			data = decode(part[2], &len);
 			data = memcpy(palloc0(len + 1), data, len);
 			part[2] = encode(data, len + 1);
+			break;
+		case 16:				/* nothing */
 			break;
 	}
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Writes SQL: two issuers with keys, and good tokens of them (table good)."""
+"""Writes SQL: two issuers with keys, good tokens of them (table good), and tokens
+that are signed as well and must be refused for what they say (table refused)."""
 import secrets
 import time
 
@@ -15,7 +16,7 @@ keys = {
     "EdDSA": ed25519.Ed25519PrivateKey.generate(),
     "HS256": secret,
 }
-print("CREATE EXTENSION jwt;\nCREATE EXTENSION jwt_test;\nCREATE TABLE good (token text);\n"
+print("CREATE EXTENSION jwt;\nCREATE EXTENSION jwt_test;\nCREATE TABLE good (token text);\nCREATE TABLE refused (token text);\n"
       "SET client_min_messages = warning;\n\\o /dev/null")
 for issuer in ("https://one.example", "https://two.example"):
     print(f"INSERT INTO jwt_issuer (issuer, audience, algorithms)"
@@ -33,3 +34,7 @@ for n, (alg, key) in enumerate(keys.items()):
         claims = {"iss": issuer, "aud": "api", "sub": sub, "iat": now, "exp": now + 86400}
         token = jwt.encode(claims, key, alg, headers={"kid": kid} if kid else None)
         print(f"INSERT INTO good VALUES ('{token}');")
+    for change in ({"exp": now - 3600}, {"nbf": now + 3600}, {"iss": "https://three.example"}, {"aud": "other"}, {"exp": None}):
+        changed = {name: value for name, value in {**claims, **change}.items() if value is not None}
+        token = jwt.encode(changed, key, alg, headers={"kid": f"k{n}"})
+        print(f"INSERT INTO refused VALUES ('{token}');")
