@@ -13,6 +13,8 @@ REGRESS_OPTS = --inputdir=.
 
 PG_CONFIG ?= pg_config
 HAVE_PG_CONFIG := $(shell command -v $(PG_CONFIG) 2>/dev/null)
+# libpq-dev brings a pg_config, too, but not the server's headers
+PGXS := $(if $(HAVE_PG_CONFIG),$(wildcard $(shell $(PG_CONFIG) --pgxs)))
 
 # The server's headers are not ours to warn about.  Hidden visibility: libraries
 # are loaded with global symbols, and others own jwt_* names too.
@@ -32,13 +34,12 @@ EXTRA_CLEAN = build results regression.diffs regression.out
 
 .DEFAULT_GOAL := all
 
-ifneq ($(HAVE_PG_CONFIG),)
-PGXS := $(shell $(PG_CONFIG) --pgxs)
--include $(PGXS)
+ifneq ($(PGXS),)
+include $(PGXS)
 $(OBJS): $(wildcard src/*.h)
 else
 all install installcheck clean:
-	@echo "pg_config was not found; install the server headers of PostgreSQL, or set PG_CONFIG." >&2
+	@echo "PostgreSQL's PGXS was not found; install the server headers of PostgreSQL, or set PG_CONFIG." >&2
 	@exit 1
 endif
 
@@ -65,6 +66,11 @@ mutate:
 .PHONY: leak
 leak:
 	@COUNT="$(or $(COUNT),1000000)" test/run leak
+
+## bench          measure, as ratios to floors (bench/run cold cached rls transaction keys first others)
+.PHONY: bench
+bench:
+	@bench/run
 
 ## format         put the sources into PostgreSQL's style
 .PHONY: format

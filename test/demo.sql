@@ -28,13 +28,13 @@ SET ROLE app;
 BEGIN;
 SELECT jwt_authenticate(:'alice') ->> 'sub' AS authenticated;
 SELECT * FROM note;
-SELECT count(*) = 2 AS as_alice FROM note \gset
+SELECT count(*) = 2 AND bool_and(owner = 'alice') AS as_alice FROM note \gset
 COMMIT;
 -- Bob, who asks for everything.
 BEGIN;
 SELECT jwt_authenticate(:'bob') ->> 'sub' AS authenticated;
 SELECT * FROM note WHERE true OR owner = 'alice';
-SELECT count(*) = 1 AS as_bob FROM note \gset
+SELECT count(*) = 1 AND bool_and(owner = 'bob') AS as_bob FROM note \gset
 COMMIT;
 -- Nobody.
 SELECT * FROM note;
@@ -62,7 +62,8 @@ ROLLBACK;
 \set ECHO none
 SELECT :'as_alice' = 't' AND :'as_bob' = 't' AND :'as_nobody' = 't' AND :'tampered_refused' = 't' AND
 	:'expired_refused' = 't' AND :'none_refused' = 't' AND :'elsewhere_refused' = 't' AND
-	:'policy_sqlstate' = '28J04' AS good \gset
+	:'policy_sqlstate' = '28J04' AND jwt_verify(:'alice') ->> 'sub' = 'alice' AND
+	jwt_verify(:'bob') ->> 'sub' = 'bob' AND jwt_verify(:'carol') ->> 'sub' = 'carol' AS good \gset
 \if :good
 \echo 'demo: all as it should be'
 \endif

@@ -34,22 +34,36 @@ link_all()
 	find "$1" -mindepth 1 -maxdepth 1 -exec ln -sfn -t "$2" {} +
 }
 
-# Put the extension that lies in $1 (control, SQL, .so) into the staged copy.
+# Put the extension that lies in $1 (control, SQL, .so) into the staged copy.  A
+# file replaces a link to an installed one, and the server's user may read it.
 stage_extension()
 {
 	local from=$1
-	cp "$from"/*.control "$from"/*--*.sql "$stage_share/extension/"
-	cp "$from"/*.so "$stage_lib/"
+	install -m 644 "$from"/*.control "$from"/*--*.sql "$stage_share/extension/"
+	install -m 755 "$from"/*.so "$stage_lib/"
+}
+
+# What a user has set for other servers does not hold for ours.
+forget_client_settings()
+{
+	local name
+	for name in "${!PG@}"; do
+		[ "$name" = PG_CONFIG ] || unset "$name"
+	done
 }
 
 # Stage a copy of the installation; $1 is the folder with the built extension.
 server_stage()
 {
-	local config=${PG_CONFIG:-pg_config} bin share lib prefix
+	local config=${PG_CONFIG:-pg_config} tmp=${TMPDIR:-/tmp} bin share lib prefix
 	bin=$("$config" --bindir) share=$("$config" --sharedir) lib=$("$config" --pkglibdir)
 	prefix=$(common_prefix "$(common_prefix "$bin" "$share")" "$lib")
 
-	server_dir=$(mktemp -d "${TMPDIR:-/tmp}/jwt.XXXXXX")
+	forget_client_settings
+	umask 022
+	# the path of a socket must fit into 107 bytes
+	[ ${#tmp} -le 60 ] || tmp=/tmp
+	server_dir=$(mktemp -d "$tmp/jwt.XXXXXX")
 	trap server_cleanup EXIT
 	stage_bin=$server_dir/stage/${bin#"$prefix"}
 	stage_share=$server_dir/stage/${share#"$prefix"}
@@ -79,7 +93,7 @@ server_start()
 {
 	local data=$server_dir/run/data
 	(
-		cd "$server_dir/run"
+		cd "$server_dir/run" || exit
 		as_server_user initdb -D "$data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 >initdb.log
 		{
 			echo "listen_addresses = ''"
@@ -87,17 +101,19 @@ server_start()
 			echo "fsync = off"
 			printf '%s\n' "$@"
 		} | as_server_user tee -a "$data/postgresql.conf" >/dev/null
-		as_server_user pg_ctl -D "$data" -l "$server_dir/run/server.log" -w start >/dev/null
+		as_server_user pg_ctl -D "$data" -l "$server_dir/run/server.log" -w start >/dev/null ||
+			{ cat "$server_dir/run/server.log" >&2; exit 1; }
 	)
 	export PGHOST=$server_dir/run PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
-	unset PGSERVICE PGPASSWORD PGOPTIONS
 }
 
+# End our server, and those that a test has left below our folder.
 server_stop()
 {
-	if [ -f "$server_dir/run/data/postmaster.pid" ]; then
-		(cd "$server_dir/run" && as_server_user pg_ctl -D "$server_dir/run/data" -m immediate -w stop >/dev/null) || true
-	fi
+	local pidfile
+	find "$server_dir/run" -name postmaster.pid 2>/dev/null | while read -r pidfile; do
+		(cd "$server_dir/run" && as_server_user pg_ctl -D "${pidfile%/*}" -m immediate -w stop >/dev/null) || true
+	done
 }
 
 # At exit, whatever happened.  KEEP=1 keeps the folder.

@@ -18,16 +18,28 @@ have_package()
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# The major version of PostgreSQL to build for: that of pg_config when there is
-# one that can build, else what this release of the distribution has.
-postgres_version()
+# Whether pg_config leads to a server that can be run and built for, wherever it
+# comes from.
+have_server()
+{
+	local config=${PG_CONFIG:-pg_config}
+	command -v "$config" >/dev/null && [ -x "$("$config" --bindir)/postgres" ] && [ -f "$("$config" --pgxs)" ]
+}
+
+# The packages of the server: of the version of pg_config where there is one,
+# else of this release of the distribution.
+server_packages()
 {
 	local version
-	version=$("${PG_CONFIG:-pg_config}" --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p')
+	version=$("${PG_CONFIG:-pg_config}" --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p') || true
 	if [ -z "$version" ]; then
-		version=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1)
+		version=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1) || true
 	fi
-	echo "${version:-15}"
+	if [ -n "$version" ]; then
+		echo "postgresql-$version" "postgresql-server-dev-$version"
+	else
+		echo postgresql postgresql-server-dev-all	# no package lists to ask
+	fi
 }
 
 # Debian's postgresql package creates a cluster and starts it.  We start our
@@ -41,55 +53,53 @@ forbid_new_cluster()
 	fi
 }
 
-# Install the Debian packages that are missing among the arguments.
-install_packages()
+# Install what is missing: the server and the packages that are named, all at
+# once.  Who may not gets the one command that does.
+install_missing()
 {
-	local missing=() package
+	local missing=() server=() package
 	for package in "$@"; do
 		have_package "$package" || missing+=("$package")
 	done
-	[ ${#missing[@]} = 0 ] && return 0
+	if have_server && [ ${#missing[@]} = 0 ]; then
+		return 0
+	fi
 
 	if ! as_root true 2>/dev/null; then
+		have_server || read -ra server < <(server_packages)
+		missing+=("${server[@]}")
 		echo "Missing here, and I may not install it.  Please run:" >&2
-		echo "    sudo apt-get install ${missing[*]}" >&2
+		echo "    sudo sh -c 'apt-get update && apt-get install -y ${missing[*]}'" >&2
 		return 1
 	fi
+	# the lists of a fresh machine are empty, those of an old one out of date
+	as_root apt-get update -q >/dev/null || echo "apt-get update failed; going on with the lists that are here" >&2
+	have_server || read -ra server < <(server_packages)
+	missing+=("${server[@]}")
 	echo "installing ${missing[*]}" >&2
 	forbid_new_cluster
 	as_root env DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# The package lists of a fresh machine are empty.
-update_lists()
-{
-	if ! apt-cache show libssl-dev >/dev/null 2>&1; then
-		as_root apt-get update -q >/dev/null || true
-	fi
-}
-
-# What building and the demo need.
+# What building and the demo need, and the packages that are named.
 setup_build()
 {
-	local version
 	if ! command -v apt-get >/dev/null; then
-		command -v "${PG_CONFIG:-pg_config}" >/dev/null && return 0
+		have_server && return 0
 		echo "Please install a C compiler, PostgreSQL with its server headers, and OpenSSL with its headers." >&2
 		return 1
 	fi
-	update_lists
-	version=$(postgres_version)
-	install_packages gcc make openssl libssl-dev "postgresql-$version" "postgresql-server-dev-$version"
+	install_missing gcc make openssl libssl-dev "$@"
 }
 
-# What the tests need besides.
+# The same and what the tests need besides.
 setup_test()
 {
-	setup_build
-	command -v apt-get >/dev/null || return 0
-	install_packages clang valgrind libipc-run-perl python3 python3-jwt python3-cryptography nodejs
-	command -v npm >/dev/null || install_packages npm
+	local node=()
+	command -v node >/dev/null || node+=(nodejs)
+	command -v npm >/dev/null || node+=(npm)
+	setup_build clang valgrind libipc-run-perl python3 python3-jwt python3-cryptography "${node[@]}"
 }
 
 # npm's packages go into the build folder, never into the source tree.
@@ -99,6 +109,8 @@ setup_node()
 	if [ ! -d "$dir/node_modules" ] || ! cmp -s "$manifest" "$dir/package.json"; then
 		mkdir -p "$dir"
 		cp "$manifest" "$dir/package.json"
-		(cd "$dir" && npm install --no-audit --no-fund --no-package-lock --silent)
+		# what an interrupted one leaves must not look finished
+		(cd "$dir" && npm install --no-audit --no-fund --no-package-lock --silent) ||
+			{ rm -rf "$dir/node_modules"; return 1; }
 	fi
 }

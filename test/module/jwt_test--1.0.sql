@@ -20,3 +20,8 @@ CREATE FUNCTION jwt_test_memory(OUT contexts bigint, OUT malloced bigint)
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION jwt_test_memory()
 IS 'bytes in memory contexts, and bytes given out by malloc';
+
+CREATE FUNCTION jwt_test_noop(token text) RETURNS jsonb
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION jwt_test_noop(text)
+IS 'an empty object: what a call costs that does nothing';

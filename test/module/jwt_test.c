@@ -28,6 +28,7 @@ JWT_SQL_FUNCTION(jwt_test_signature);
 JWT_SQL_FUNCTION(jwt_test_available);
 JWT_SQL_FUNCTION(jwt_test_mutate);
 JWT_SQL_FUNCTION(jwt_test_memory);
+JWT_SQL_FUNCTION(jwt_test_noop);
 
 /*
  * jwt_test_signature(alg, jwk, message, signature)
@@ -293,4 +294,24 @@ jwt_test_memory(PG_FUNCTION_ARGS)
 	values[0] = Int64GetDatum((int64) MemoryContextMemAllocated(TopMemoryContext, true));
 	values[1] = Int64GetDatum((int64) (info.uordblks + info.hblkhd));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/*
+ * jwt_test_noop(token): looks at its argument as any function must, and gives
+ * out a pointer.
+ */
+Datum
+jwt_test_noop(PG_FUNCTION_ARGS)
+{
+	static struct
+	{
+		int32		header;
+		uint32		container;
+	}			empty;
+
+	SET_VARSIZE(&empty, sizeof(empty));
+	empty.container = JB_FOBJECT;
+	if (PG_ARGISNULL(0) || VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(0)) == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_POINTER(&empty);
 }
