@@ -22,6 +22,9 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
+/* Objects up to this size are sorted by insertion. */
+#define FEW_MEMBERS	20
+
 /* Members and elements of open containers that need no allocation. */
 #define STACK_INITIAL	24
 
@@ -50,6 +53,7 @@ typedef enum Expect
  */
 typedef struct Reader
 {
+	bool		plain;			/* no string needs unescaping or conversion */
 	JsonbPair  *stack;
 	int			used;
 	int			size;
@@ -67,9 +71,34 @@ static const char not_json[] = "is not JSON";
 static JsonbPair *push_entry(Reader *reader);
 static const char *open_container(Reader *reader, bool is_object);
 static const char *close_container(Reader *reader, JsonbValue *container);
-static const char *read_scalar(const JsonLexContext *lex, JsonbValue *value);
+static const char *read_scalar(const Reader *reader, const JsonLexContext *lex, JsonbValue *value);
 static const char *read_string(const char *lexeme, int len, JsonbValue *value);
 static const char *read_number(const char *lexeme, int len, JsonbValue *value);
+
+/*
+ * The order in which jsonb keeps the members of an object: by length of the
+ * name in bytes, then bytewise.  Names mostly differ in their first byte.
+ */
+static inline int
+compare_names(const char *a, int len_a, const char *b, int len_b)
+{
+	if (len_a != len_b)
+		return len_a < len_b ? -1 : 1;
+	if (len_a == 0)
+		return 0;
+	if (a[0] != b[0])
+		return (unsigned char) a[0] < (unsigned char) b[0] ? -1 : 1;
+	return memcmp(a, b, len_a);
+}
+
+/*
+ * Is UTF-8 what text values hold?  SQL_ASCII holds any bytes.
+ */
+static bool
+server_holds_utf8(void)
+{
+	return GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII;
+}
 
 /*
  * Read a JSON text that must be one object.  Returns NULL, or the reason for
@@ -92,6 +121,7 @@ json_read_object(const char *text, int len, JsonbValue *object)
 	if (pg_encoding_verifymbstr(PG_UTF8, text, len) != len)
 		return "is not UTF-8";
 
+	reader.plain = memchr(text, '\\', len) == NULL && server_holds_utf8();
 	reader.stack = reader.initial;
 	reader.used = 0;
 	reader.size = STACK_INITIAL;
@@ -139,7 +169,7 @@ json_read_object(const char *text, int len, JsonbValue *object)
 				if (token != JSON_TOKEN_STRING)
 					return not_json;
 				entry = push_entry(&reader);
-				if ((reason = read_scalar(lex, &entry->key)) != NULL)
+				if ((reason = read_scalar(&reader, lex, &entry->key)) != NULL)
 					return reason;
 				expect = EXPECT_COLON;
 				break;
@@ -170,7 +200,7 @@ json_read_object(const char *text, int len, JsonbValue *object)
 				}
 				else
 				{
-					if ((reason = read_scalar(lex, &entry->value)) != NULL)
+					if ((reason = read_scalar(&reader, lex, &entry->value)) != NULL)
 						return reason;
 					expect = EXPECT_NEXT;
 				}
@@ -197,10 +227,9 @@ json_member(const JsonbValue *object, const char *name)
 	{
 		int			middle = (low + high) / 2;
 		const JsonbPair *pair = &object->val.object.pairs[middle];
-		int			cmp = len - pair->key.val.string.len;
+		int			cmp = compare_names(name, len, pair->key.val.string.val,
+										pair->key.val.string.len);
 
-		if (cmp == 0)
-			cmp = memcmp(name, pair->key.val.string.val, len);
 		if (cmp == 0)
 			return pair;
 		if (cmp < 0)
@@ -302,20 +331,41 @@ open_container(Reader *reader, bool is_object)
 	return NULL;
 }
 
-/*
- * The order in which jsonb keeps the members of an object: by length of the
- * name in bytes, then bytewise.
- */
-static int
-compare_members(const void *a, const void *b)
+static inline int
+compare_members(const JsonbPair *a, const JsonbPair *b)
 {
-	const JsonbValue *key_a = &((const JsonbPair *) a)->key;
-	const JsonbValue *key_b = &((const JsonbPair *) b)->key;
+	return compare_names(a->key.val.string.val, a->key.val.string.len,
+						 b->key.val.string.val, b->key.val.string.len);
+}
 
-	if (key_a->val.string.len != key_b->val.string.len)
-		return key_a->val.string.len < key_b->val.string.len ? -1 : 1;
-	return memcmp(key_a->val.string.val, key_b->val.string.val,
-				  key_a->val.string.len);
+static int
+compare_member_pointers(const void *a, const void *b)
+{
+	return compare_members(*(JsonbPair *const *) a, *(JsonbPair *const *) b);
+}
+
+/*
+ * Sort pointers to the members of an object, of which there are mostly few: the
+ * members themselves are large to move.
+ */
+static void
+sort_members(const JsonbPair **sorted, const JsonbPair *entries, int count)
+{
+	if (count > FEW_MEMBERS)
+	{
+		for (int i = 0; i < count; i++)
+			sorted[i] = &entries[i];
+		qsort(sorted, count, sizeof(sorted[0]), compare_member_pointers);
+		return;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		int			j = i;
+
+		for (; j > 0 && compare_members(&entries[i], sorted[j - 1]) < 0; j--)
+			sorted[j] = sorted[j - 1];
+		sorted[j] = &entries[i];
+	}
 }
 
 /*
@@ -335,12 +385,16 @@ close_container(Reader *reader, JsonbValue *container)
 	if (is_object)
 	{
 		JsonbPair  *pairs = palloc(sizeof(JsonbPair) * Max(count, 1));
+		const JsonbPair *few[FEW_MEMBERS];
+		const JsonbPair **sorted = count <= FEW_MEMBERS ? few : palloc(sizeof(few[0]) * count);
 
-		memcpy(pairs, entries, sizeof(JsonbPair) * count);
-		qsort(pairs, count, sizeof(JsonbPair), compare_members);
-		for (int i = 1; i < count; i++)
-			if (compare_members(&pairs[i - 1], &pairs[i]) == 0)
+		sort_members(sorted, entries, count);
+		for (int i = 0; i < count; i++)
+		{
+			if (i > 0 && compare_members(sorted[i - 1], sorted[i]) == 0)
 				return "has two members of the same name";
+			pairs[i] = *sorted[i];
+		}
 		container->type = jbvObject;
 		container->val.object.nPairs = count;
 		container->val.object.pairs = pairs;
@@ -360,14 +414,19 @@ close_container(Reader *reader, JsonbValue *container)
 }
 
 static const char *
-read_scalar(const JsonLexContext *lex, JsonbValue *value)
+read_scalar(const Reader *reader, const JsonLexContext *lex, JsonbValue *value)
 {
 	int			len = (int) (lex->token_terminator - lex->token_start);
 
 	switch (lex->token_type)
 	{
 		case JSON_TOKEN_STRING:
-			return read_string(lex->token_start, len, value);
+			if (!reader->plain)
+				return read_string(lex->token_start, len, value);
+			value->type = jbvString;
+			value->val.string.val = (char *) lex->token_start + 1;
+			value->val.string.len = len - 2;
+			return NULL;
 		case JSON_TOKEN_NUMBER:
 			return read_number(lex->token_start, len, value);
 		case JSON_TOKEN_TRUE:
@@ -469,8 +528,7 @@ unescape(const char *src, int len, char *dst)
 }
 
 /*
- * Convert UTF-8 to the server encoding without raising an error.  SQL_ASCII
- * holds any bytes.
+ * Convert UTF-8 to the server encoding without raising an error.
  */
 static const char *
 to_server_encoding(char *utf8, int len, JsonbValue *value)
@@ -482,7 +540,7 @@ to_server_encoding(char *utf8, int len, JsonbValue *value)
 
 	value->val.string.val = utf8;
 	value->val.string.len = len;
-	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+	if (server_holds_utf8())
 		return NULL;
 	for (int i = 0;; i++)
 	{

@@ -17,7 +17,6 @@
  */
 #include "compat.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "json.h"
 #include "miscadmin.h"
@@ -29,8 +28,7 @@
 /* jwt.token; PostgreSQL owns the string */
 static char *token_setting;
 
-/* how often it was assigned, counting rollbacks */
-static uint64 token_assignments = 1;
+uint64		session_assignments = 1;
 
 static bool check_token(char **value, void **extra, GucSource source);
 static void assign_token(const char *value, void *extra);
@@ -77,19 +75,7 @@ assign_token(const char *value, void *extra)
 {
 	(void) value;
 	(void) extra;
-	token_assignments++;
-}
-
-/*
- * Is what was true at that moment true now?  Cheap enough for every row: it does
- * not look for changes that other sessions have made since the statement began.
- */
-bool
-session_moment_is_now(const SessionMoment *moment)
-{
-	return moment->token == token_assignments &&
-		moment->statement == GetCurrentStatementStartTimestamp() &&
-		moment->generation == trust_last_generation();
+	session_assignments++;
 }
 
 /*
@@ -104,7 +90,7 @@ session_claims(const Jsonb **claims, SessionMoment *moment, Failure *failure)
 	VerifiedClaims verified;
 
 	*claims = NULL;
-	moment->token = token_assignments;
+	moment->token = session_assignments;
 	moment->statement = request.at;
 	moment->generation = trust_generation();
 	if (token_setting == NULL || token_setting[0] == '\0')

@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "verify.h"
 
 /*
@@ -23,8 +24,22 @@ typedef struct SessionMoment
 	TimestampTz statement;
 } SessionMoment;
 
+/* How often jwt.token was assigned, counting rollbacks. */
+extern uint64 session_assignments;
+
+/*
+ * Is what was true at that moment true now?  Cheap enough for every row: it does
+ * not listen for changes that other sessions have made since the statement began.
+ */
+static inline bool
+session_moment_is_now(const SessionMoment *moment)
+{
+	return moment->token == session_assignments &&
+		moment->generation == trust_last_generation &&
+		moment->statement == GetCurrentStatementStartTimestamp();
+}
+
 extern void session_init(void);
-extern bool session_moment_is_now(const SessionMoment *moment);
 extern bool session_claims(const Jsonb **claims, SessionMoment *moment, Failure *failure);
 extern bool session_authenticate(const JwsString *token, bool is_local,
 								 const Jsonb **claims, Failure *failure);

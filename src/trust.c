@@ -110,7 +110,7 @@ typedef struct TrustTables
 	Oid			key_by_alg;		/* (alg, issuer) */
 } TrustTables;
 
-static uint64 generation = 1;	/* counted by the callback */
+uint64		trust_last_generation = 1;	/* counted by the callback */
 
 static struct
 {
@@ -162,7 +162,7 @@ invalidate(Datum arg, Oid relid)
 	(void) arg;
 	if (!OidIsValid(relid) || !OidIsValid(cache.tables.key) ||
 		relid == cache.tables.key || relid == cache.tables.issuer)
-		generation++;
+		trust_last_generation++;
 }
 
 /*
@@ -176,23 +176,13 @@ trust_table_changed(Oid relid)
 }
 
 /*
- * A number that moves whenever the tables may have changed, as far as this
- * backend has been told until now.
+ * trust_last_generation, after listening for news.
  */
 uint64
 trust_generation(void)
 {
 	AcceptInvalidationMessages();
-	return generation;
-}
-
-/*
- * The same without listening for news.
- */
-uint64
-trust_last_generation(void)
-{
-	return generation;
+	return trust_last_generation;
 }
 
 /*
@@ -234,10 +224,10 @@ trust_find_keys(const TrustQuestion *question)
 		uint64		before;
 
 		make_current();
-		before = generation;
+		before = trust_last_generation;
 		entry = load_entry(question);
 		AcceptInvalidationMessages();
-		if (before == generation)
+		if (before == trust_last_generation)
 			break;
 
 		/*
@@ -324,14 +314,14 @@ reset_cache(void)
 	cache.slots = slots_create(cache.context, 64, NULL);
 	for (;;)
 	{
-		uint64		before = generation;
+		uint64		before = trust_last_generation;
 
 		find_tables();
-		if (before == generation)
+		if (before == trust_last_generation)
 			break;
 		CHECK_FOR_INTERRUPTS();
 	}
-	cache.generation = generation;
+	cache.generation = trust_last_generation;
 }
 
 /*
@@ -340,7 +330,7 @@ reset_cache(void)
 static void
 make_current(void)
 {
-	if (cache.context == NULL || cache.generation != generation)
+	if (cache.context == NULL || cache.generation != trust_last_generation)
 		reset_cache();
 }
 

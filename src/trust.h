@@ -65,8 +65,10 @@ typedef struct TrustAnswer
 } TrustAnswer;
 
 extern void trust_init(void);
+/* Moves whenever the tables may have changed, as far as we have been told. */
+extern uint64 trust_last_generation;
+
 extern uint64 trust_generation(void);
-extern uint64 trust_last_generation(void);
 extern const TrustAnswer *trust_find_keys(const TrustQuestion *question);
 extern TrustIssuer *trust_read_issuer(const char *name, int len);
 extern bool trust_issuer_allows(const TrustIssuer *issuer, const Algorithm *algorithm);

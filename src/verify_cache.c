@@ -122,21 +122,22 @@ hash_request(const VerifyRequest *request)
 static bool
 same_bytes(const char *a, const char *b, int len)
 {
-	uint64		difference = 0;
+	uint64		difference[4] = {0};
 	int			i;
 
-	for (i = 0; i + 8 <= len; i += 8)
-	{
-		uint64		word_a;
-		uint64		word_b;
+	for (i = 0; i + 32 <= len; i += 32)
+		for (int j = 0; j < 4; j++)
+		{
+			uint64		word_a;
+			uint64		word_b;
 
-		memcpy(&word_a, a + i, 8);
-		memcpy(&word_b, b + i, 8);
-		difference |= word_a ^ word_b;
-	}
+			memcpy(&word_a, a + i + 8 * j, 8);
+			memcpy(&word_b, b + i + 8 * j, 8);
+			difference[j] |= word_a ^ word_b;
+		}
 	for (; i < len; i++)
-		difference |= (uint64) (uint8) (a[i] ^ b[i]);
-	return difference == 0;
+		difference[0] |= (uint64) (uint8) (a[i] ^ b[i]);
+	return (difference[0] | difference[1] | difference[2] | difference[3]) == 0;
 }
 
 static bool
