@@ -32,7 +32,7 @@ function serve(modules, host, port) {
 	const { postgraphile } = require('postgraphile');
 	const handler = postgraphile(
 		{ host, port: Number(port), user: 'app', database: 'postgres', max: 3 }, 'public', {
-			pgSettings: req => ({ 'jwt.token': (req.headers.authorization ?? '').replace(/^Bearer /, '') }),
+			pgSettings: req => ({ 'jwt.token': (req.headers.authorization ?? '').replace(/^Bearer +/i, '') }),
 			disableQueryLog: true,
 		});
 	const server = createServer(handler).listen(0, '127.0.0.1', () => {
