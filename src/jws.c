@@ -80,6 +80,46 @@ jws_init(void)
 }
 
 /*
+ * Verify once by each family of keys, so that OpenSSL has fetched and set up
+ * what that takes.  It costs a millisecond: for the server's start, not for a
+ * session's.  The keys are those of RFC 7515 appendices A.2 and A.3 and of
+ * RFC 8037 appendix A.2; the signatures are none.
+ */
+void
+jws_warm_up(void)
+{
+	static const char *const keys[][2] = {
+		{"RS256", "{\"kty\":\"RSA\",\"e\":\"AQAB\",\"n\":\"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ\"}"},
+		{"ES256", "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\"}"},
+		{"Ed25519", "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}"},
+		{"HS256", "{\"kty\":\"oct\",\"k\":\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\"}"},
+	};
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jwt warm-up",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	for (int i = 0; i < (int) lengthof(keys); i++)
+	{
+		const char *alg = keys[i][0];
+		uint8		signature[512] = {1};
+		const Algorithm *algorithm;
+		JwsVerifier *verifier;
+		JsonbValue	object;
+		Jwk			jwk;
+		char	   *reason;
+
+		if (json_read_object(keys[i][1], (int) strlen(keys[i][1]), &object) == NULL &&
+			jwk_read(JsonbValueToJsonb(&object), &jwk, &reason) &&
+			jwk_fits(&jwk, alg, (int) strlen(alg), &algorithm, &reason) &&
+			(verifier = jws_verifier_create(&jwk, algorithm, context, &reason)) != NULL)
+			(void) jws_signature_is_good(verifier, signature, 1, signature,
+										 verifier->signature_size);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/*
  * Take a compact JWS apart (RFC 7515 section 7.1): size, exactly two dots,
  * base64url in each part, and a header that is a strict JSON object.  The
  * header's members are left to jws_check_header(); the payload is decoded, but

@@ -48,6 +48,7 @@ typedef struct Jws
 typedef struct JwsVerifier JwsVerifier;
 
 extern void jws_init(void);
+extern void jws_warm_up(void);
 extern bool jws_split(const char *token, int len, int max_size, Jws *jws, Failure *failure);
 extern bool jws_check_header(Jws *jws, Failure *failure);
 extern JwsVerifier *jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,

@@ -8,6 +8,7 @@
 #include "compat.h"
 
 #include "jws.h"
+#include "miscadmin.h"
 #include "session.h"
 #include "trust.h"
 #include "utils/guc.h"
@@ -22,6 +23,8 @@ void
 _PG_init(void)
 {
 	jws_init();
+	if (process_shared_preload_libraries_in_progress)
+		jws_warm_up();
 	trust_init();
 	verify_init();
 	verify_cache_init();

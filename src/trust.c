@@ -42,7 +42,6 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "common/hashfn.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
@@ -411,36 +410,39 @@ find_index(Relation rel, AttrNumber first, AttrNumber second)
 }
 
 /*
- * The schema of the extension, from pg_extension.
+ * The extension and its schema, in one look at pg_extension.
  */
-static Oid
-extension_schema(Oid extension)
+static void
+find_extension(Oid *extension, Oid *schema)
 {
 	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	Oid			schema = InvalidOid;
 
-	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(extension));
-	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("jwt"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" does not exist", "jwt")));
+	*extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
+	*schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return schema;
 }
 
 static void
 find_tables(void)
 {
-	Oid			extension = get_extension_oid("jwt", false);
-	Oid			schema = extension_schema(extension);
+	Oid			extension;
+	Oid			schema;
 	TrustTables tables;
 	Relation	rel;
 
+	find_extension(&extension, &schema);
 	tables.issuer = find_table(extension, schema, "jwt_issuer");
 	tables.key = find_table(extension, schema, "jwt_key");
 
