@@ -14,6 +14,7 @@
 #include "funcapi.h"
 #include "json.h"
 #include "jwk.h"
+#include "key_text.h"
 #include "session.h"
 #include "trust.h"
 #include "trust_check.h"
@@ -538,7 +539,7 @@ jwt_sql_jwk(PG_FUNCTION_ARGS)
 	Jsonb	   *jsonb;
 	char	   *reason;
 
-	if (!jwk_from_text(utf8, (int) strlen(utf8), &jsonb, &reason))
+	if (!key_text_to_jwk(utf8, (int) strlen(utf8), &jsonb, &reason))
 		raise_bad_key(reason);
 	PG_RETURN_JSONB_P(jsonb);
 }

@@ -20,9 +20,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
-#include <openssl/pem.h>
 #include <openssl/x509.h>
-#include <openssl/x509v3.h>
 
 #include "base64url.h"
 #include "failure.h"
@@ -33,8 +31,6 @@
 #define RSA_MIN_BITS	2048
 #define RSA_MAX_BITS	8192
 #define RSA_MAX_EXPONENT_SIZE	8
-#define SECRET_MAX_SIZE	4096
-#define TEXT_MAX_SIZE	65536
 
 /*
  * The key types.  "members" are those that RFC 7638 section 3.2 hashes, in its
@@ -279,7 +275,7 @@ read_bytes(const Jsonb *jsonb, const char *name, JwkBytes *bytes, char **reason)
 	if (!get_member(jsonb, name, &value) ||
 		(text = json_string(&value, &len)) == NULL)
 		return refuse(reason, "The member \"%s\" of the JWK is not a string.", name);
-	if (len > base64url_encoded_size(SECRET_MAX_SIZE))
+	if (len > base64url_encoded_size(JWK_MAX_PART_SIZE))
 		return refuse(reason, "The member \"%s\" of the JWK is longer than any key.", name);
 	bytes->data = palloc(base64url_decoded_size(len) + 1);
 	bytes->len = base64url_decode(text, len, bytes->data);
@@ -404,9 +400,9 @@ check_secret(const Jwk *jwk, const Algorithm *algorithm, char **reason)
 {
 	const JwkBytes *k = &jwk->part[0];
 
-	if (k->len < algorithm->digest_size || k->len > SECRET_MAX_SIZE)
+	if (k->len < algorithm->digest_size || k->len > JWK_MAX_PART_SIZE)
 		return refuse(reason, "The HMAC secret is %d bytes long; %s accepts %d to %d.",
-					  k->len, algorithm->name, algorithm->digest_size, SECRET_MAX_SIZE);
+					  k->len, algorithm->name, algorithm->digest_size, JWK_MAX_PART_SIZE);
 	if (is_public_key(k))
 		return refuse(reason, "The HMAC secret is a public key in disguise: a PEM, a JWK, an SSH or a DER key is no secret.");
 	return true;
@@ -617,271 +613,4 @@ jwk_thumbprint(const Jwk *jwk)
 	text = palloc(base64url_encoded_size(sizeof(digest)) + 1);
 	text[base64url_encode(digest, sizeof(digest), text)] = '\0';
 	return text;
-}
-
-/*
- * The algorithm that a key of type RSASSA-PSS is restricted to (RFC 4055 section
- * 3.1), or NULL: a JWK can say which one a key is for, but not that it is for
- * PSS, so a key that is not restricted must come as a JWK.  OpenSSL leaves out
- * the digest when it is the default, which is SHA-1.
- */
-static const Algorithm *
-pss_algorithm(const EVP_PKEY *pkey)
-{
-	const Algorithm *algorithm;
-	char		digest[64];
-	char		mgf1_digest[64];
-	int			salt_len;
-
-	if (!EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_RSA_DIGEST,
-										digest, sizeof(digest), NULL) ||
-		!EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_RSA_MGF1_DIGEST,
-										mgf1_digest, sizeof(mgf1_digest), NULL) ||
-		!EVP_PKEY_get_int_param(pkey, OSSL_PKEY_PARAM_RSA_PSS_SALTLEN, &salt_len) ||
-		strcmp(digest, mgf1_digest) != 0)
-		return NULL;
-	for (int i = 0; (algorithm = algorithm_at(i)) != NULL; i++)
-		if (algorithm->family == FAMILY_RSA_PSS && salt_len <= algorithm->digest_size &&
-			(strcmp(digest, algorithm->digest) == 0 ||
-			 (strncmp(digest, "SHA", 3) == 0 && strcmp(digest + 3, algorithm->digest + 5) == 0)))
-			return algorithm;
-	return NULL;
-}
-
-/*
- * Make a Jwk of a public key that OpenSSL has read.  Its parts are allocated
- * before, as no error may be raised while a handle is open; false for a type or
- * curve that no algorithm of ours uses.
- */
-static bool
-jwk_from_pkey(const EVP_PKEY *pkey, Jwk *jwk)
-{
-	static const char *const bn_params[][2] = {
-		{OSSL_PKEY_PARAM_RSA_N, OSSL_PKEY_PARAM_RSA_E},
-		{OSSL_PKEY_PARAM_EC_PUB_X, OSSL_PKEY_PARAM_EC_PUB_Y},
-	};
-	bool		is_rsa = EVP_PKEY_is_a(pkey, "RSA") || EVP_PKEY_is_a(pkey, "RSA-PSS");
-	char		name[64];
-
-	if (is_rsa)
-	{
-		jwk->kty = "RSA";
-		if (EVP_PKEY_is_a(pkey, "RSA-PSS"))
-		{
-			const Algorithm *algorithm = pss_algorithm(pkey);
-
-			if (algorithm == NULL)
-				return false;
-			jwk->alg = algorithm->name;
-			jwk->alg_len = (int) strlen(algorithm->name);
-		}
-	}
-	else
-	{
-		const Algorithm *algorithm;
-		int			explicit_curve;
-
-		/* a curve has a name, and is never spelled out (RFC 5480 section 2.1.1) */
-		if (EVP_PKEY_is_a(pkey, "EC") &&
-			(!EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_GROUP_NAME, name, sizeof(name), NULL) ||
-			 !EVP_PKEY_get_int_param(pkey, OSSL_PKEY_PARAM_EC_DECODED_FROM_EXPLICIT_PARAMS, &explicit_curve) ||
-			 explicit_curve))
-			return false;
-		for (int i = 0; (algorithm = algorithm_at(i)) != NULL; i++)
-		{
-			if (algorithm->family == FAMILY_ECDSA ?
-				(EVP_PKEY_is_a(pkey, "EC") && strcmp(algorithm->key_name, name) == 0) :
-				(algorithm->part_size > 0 && EVP_PKEY_is_a(pkey, algorithm->key_name)))
-				break;
-		}
-		if (algorithm == NULL)
-			return false;
-		jwk->only = algorithm;
-		jwk->kty = algorithm->kty;
-		if (algorithm->family != FAMILY_ECDSA)
-		{
-			size_t		len = SECRET_MAX_SIZE;
-
-			if (EVP_PKEY_get_raw_public_key(pkey, jwk->part[0].data, &len) <= 0)
-				return false;
-			jwk->part[0].len = (int) len;
-			return true;
-		}
-	}
-
-	for (int i = 0; i < 2; i++)
-	{
-		BIGNUM	   *bn = NULL;
-		int			len;
-
-		if (!EVP_PKEY_get_bn_param(pkey, bn_params[is_rsa ? 0 : 1][i], &bn))
-			return false;
-		len = is_rsa ? BN_num_bytes(bn) : jwk->only->part_size;
-		if (len <= SECRET_MAX_SIZE)
-			len = BN_bn2binpad(bn, jwk->part[i].data, len);
-		else
-			len = -1;
-		BN_free(bn);
-		if (len < 0)
-			return false;
-		jwk->part[i].len = len;
-	}
-	return true;
-}
-
-/*
- * The public key of a PEM block's contents, or NULL.  A certificate is nothing
- * but a container here: whoever adds it vouches for it, so its dates, issuer
- * and chain are not looked at, only whether its key may verify signatures.
- */
-static EVP_PKEY *
-pkey_from_der(const char *label, const unsigned char *der, long len, bool *wrong_usage)
-{
-	const unsigned char *p = der;
-	EVP_PKEY   *pkey = NULL;
-
-	if (strcmp(label, PEM_STRING_PUBLIC) == 0)
-		pkey = d2i_PUBKEY(NULL, &p, len);
-	else if (strcmp(label, PEM_STRING_RSA_PUBLIC) == 0)
-		pkey = d2i_PublicKey(EVP_PKEY_RSA, NULL, &p, len);
-	else
-	{
-		X509	   *cert = d2i_X509(NULL, &p, len);
-
-		if (cert != NULL)
-		{
-			/* all bits set when the certificate does not say */
-			*wrong_usage = !(X509_get_key_usage(cert) & (KU_DIGITAL_SIGNATURE | KU_NON_REPUDIATION));
-			pkey = X509_get_pubkey(cert);
-		}
-		X509_free(cert);
-	}
-	if (pkey != NULL && p != der + len)
-	{
-		EVP_PKEY_free(pkey);
-		pkey = NULL;
-	}
-	return pkey;
-}
-
-/*
- * A JWK from the one block of a PEM text (RFC 7468).
- */
-static bool
-jwk_from_pem(const char *text, int len, Jsonb **jsonb, char **reason)
-{
-	Jwk			jwk = {0};
-	BIO		   *bio;
-	char	   *label = NULL;
-	char	   *header = NULL;
-	char	   *second_label = NULL;
-	unsigned char *der = NULL;
-	long		der_len = 0;
-	EVP_PKEY   *pkey = NULL;
-	bool		wrong_usage = false;
-	bool		supported = false;
-	char		shown_label[32] = "";
-	enum
-	{
-		BAD_PEM, ENCRYPTED, SECOND_BLOCK, BAD_LABEL, READ
-	}			state = BAD_PEM;
-
-	for (int i = 0; i < 2; i++)
-		jwk.part[i].data = palloc(SECRET_MAX_SIZE);
-
-	/* from here to the label no error can be raised */
-	bio = BIO_new_mem_buf(text, len);
-	if (bio != NULL && PEM_read_bio(bio, &label, &header, &der, &der_len) == 1)
-	{
-		strlcpy(shown_label, label, sizeof(shown_label));
-		if (header[0] != '\0')
-			state = ENCRYPTED;
-		else if (strcmp(label, PEM_STRING_PUBLIC) != 0 &&
-				 strcmp(label, PEM_STRING_RSA_PUBLIC) != 0 &&
-				 strcmp(label, PEM_STRING_X509) != 0)
-			state = BAD_LABEL;
-		else
-		{
-			char	   *second_header = NULL;
-			unsigned char *second_der = NULL;
-			long		second_len = 0;
-
-			state = READ;
-			if (PEM_read_bio(bio, &second_label, &second_header, &second_der, &second_len) == 1)
-				state = SECOND_BLOCK;
-			OPENSSL_free(second_header);
-			OPENSSL_free(second_der);
-		}
-	}
-	if (state == READ)
-	{
-		pkey = pkey_from_der(label, der, der_len, &wrong_usage);
-		supported = pkey != NULL && jwk_from_pkey(pkey, &jwk);
-	}
-	EVP_PKEY_free(pkey);
-	OPENSSL_free(label);
-	OPENSSL_free(second_label);
-	OPENSSL_free(header);
-	OPENSSL_free(der);
-	BIO_free(bio);
-	ERR_clear_error();
-
-	switch (state)
-	{
-		case BAD_PEM:
-			return refuse(reason, "The text is not a PEM block.");
-		case ENCRYPTED:
-			return refuse(reason, "The PEM block has a header, as encrypted private keys have.");
-		case SECOND_BLOCK:
-			return refuse(reason, "The text has more than one PEM block.");
-		case BAD_LABEL:
-			return refuse(reason, "The PEM block is \"%s\"; accepted are PUBLIC KEY, RSA PUBLIC KEY and CERTIFICATE.",
-						  quote_untrusted(shown_label, (int) strlen(shown_label)));
-		case READ:
-			break;
-	}
-	if (pkey == NULL)
-		return refuse(reason, "The contents of the PEM block %s cannot be decoded, or OpenSSL does not know the type of key.",
-					  shown_label);
-	if (wrong_usage)
-		return refuse(reason, "The key usage of the certificate does not allow digital signatures.");
-	if (!supported)
-		return refuse(reason, "The key is of a type or on a curve that no accepted algorithm uses, or an RSASSA-PSS key that does not name one of theirs; accepted are RSA, P-256, P-384, P-521, secp256k1, Ed25519, Ed448 and ML-DSA.");
-	*jsonb = jwk_normal_form(&jwk, true);
-	return true;
-}
-
-/*
- * A JWK from what people have: a JWK, a PEM public key or a PEM certificate.
- * The text is in the server encoding.  A JWK comes back with all its members,
- * but has passed jwk_read().
- */
-bool
-jwk_from_text(const char *text, int len, Jsonb **jsonb, char **reason)
-{
-	static const char private_label[] = "PRIVATE KEY-----";
-	const char *not_object;
-	JsonbValue	object;
-	Jwk			jwk;
-
-	if (len > TEXT_MAX_SIZE)
-		return refuse(reason, "The key is longer than %d bytes.", TEXT_MAX_SIZE);
-	for (int i = 0; i + (int) strlen(private_label) <= len; i++)
-		if (memcmp(text + i, private_label, strlen(private_label)) == 0)
-			return refuse(reason, "The PEM block is a private key; a database that verifies needs the public key only.");
-	while (len > 0 && (*text == ' ' || *text == '\t' || *text == '\n' || *text == '\r'))
-	{
-		text++;
-		len--;
-	}
-	if (len > 0 && *text == '-')
-		return jwk_from_pem(text, len, jsonb, reason);
-	if (len == 0 || *text != '{')
-		return refuse(reason, "The key is neither a JWK nor a PEM block.");
-
-	not_object = json_read_object(text, len, &object);
-	if (not_object != NULL)
-		return refuse(reason, "The JWK %s.", not_object);
-	*jsonb = JsonbValueToJsonb(&object);
-	return jwk_read(*jsonb, &jwk, reason);
 }

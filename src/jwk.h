@@ -15,6 +15,9 @@
 #include "algorithm.h"
 #include "utils/jsonb.h"
 
+/* Bytes of a secret, or of any part of a key, at most. */
+#define JWK_MAX_PART_SIZE	4096
+
 /* A member of a JWK that is decoded bytes. */
 typedef struct JwkBytes
 {
@@ -38,7 +41,6 @@ typedef struct Jwk
 } Jwk;
 
 extern bool jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason);
-extern bool jwk_from_text(const char *text, int len, Jsonb **jsonb, char **reason);
 extern bool jwk_fits(const Jwk *jwk, const char *alg, int alg_len,
 					 const Algorithm **algorithm, char **reason);
 extern bool jwk_check_key(const Jwk *jwk, const Algorithm *algorithm, char **reason);

@@ -65,6 +65,18 @@ static EVP_MAC *hmac = NULL;
 static bool get_string(const Jws *jws, const char *name, JwsString *string, Failure *failure);
 
 /*
+ * Are two strings the same, byte for byte?  One that is absent equals only
+ * another that is.
+ */
+bool
+jws_string_equal(const JwsString *a, const JwsString *b)
+{
+	if (a->data == NULL || b->data == NULL)
+		return a->data == b->data;
+	return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
+}
+
+/*
  * Fetch what every verification uses, so that with shared_preload_libraries it
  * is done before the fork.
  */

@@ -47,6 +47,7 @@ typedef struct Jws
 /* A key ready to verify: opaque, owned by a memory context. */
 typedef struct JwsVerifier JwsVerifier;
 
+extern bool jws_string_equal(const JwsString *a, const JwsString *b);
 extern void jws_init(void);
 extern void jws_warm_up(void);
 extern bool jws_split(const char *token, int len, int max_size, Jws *jws, Failure *failure);

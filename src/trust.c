@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * trust.c
- *	  The tables of issuers and keys, and what a backend remembers of them.
+ *	  What a backend remembers of the tables of issuers and keys, and when it
+ *	  forgets.
  *
  * What is cached: the answers to questions ("which keys have this kid?"), each
  * with its keys ready to verify and their issuers' policies, in a memory
@@ -21,40 +22,18 @@
  * open transaction nothing else might do, and drops everything when the count
  * has moved.  An answer during whose loading the count moved is loaded again.
  *
- * What is read: the latest committed state and our own transaction's changes,
- * whatever the isolation level, because systable_beginscan() takes a new
- * snapshot for a table that is no catalog.  A key that was revoked is revoked
- * in a REPEATABLE READ transaction too.
- *
- * The tables are read by OID, found through the extension's membership, so no
- * search_path matters; and below the privilege checks, so the caller needs
- * none.  Keys go to C only.
- *
  *-------------------------------------------------------------------------
  */
 #include "compat.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/dependency.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_extension.h"
-#include "catalog/pg_index.h"
-#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "trust.h"
-#include "trust_tables.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
+#include "trust_read.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
-#include "utils/syscache.h"
 
 /* What OpenSSL allocates for a key, outside of any memory context; rounded up. */
 #define OPENSSL_KEY_SIZE	(8 * 1024)
@@ -98,24 +77,12 @@ static bool same_question(const TrustQuestion *a, const TrustQuestion *b);
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* The tables and the indexes that we read by. */
-typedef struct TrustTables
-{
-	Oid			issuer;
-	Oid			issuer_index;	/* (issuer) */
-	Oid			key;
-	Oid			key_by_issuer;	/* (issuer, kid) */
-	Oid			key_by_kid;		/* (kid) */
-	Oid			key_by_alg;		/* (alg, issuer) */
-} TrustTables;
-
 uint64		trust_last_generation = 1;	/* counted by the callback */
 
 static struct
 {
 	MemoryContext context;		/* NULL until first used */
 	uint64		generation;		/* for which the rest is true */
-	TrustTables tables;
 	slots_hash *slots;
 	dlist_head	found;			/* least recently used last */
 	dlist_head	empty;
@@ -129,9 +96,6 @@ static int	key_cache_size;
 static void invalidate(Datum arg, Oid relid);
 static void make_current(void);
 static void reset_cache(void);
-static void find_tables(void);
-static TrustIssuer *read_issuer(const JwsString *name);
-static int	count_keys(const JwsString *issuer);
 static CacheEntry *load_entry(const TrustQuestion *question);
 static void evict(void);
 
@@ -159,8 +123,8 @@ static void
 invalidate(Datum arg, Oid relid)
 {
 	(void) arg;
-	if (!OidIsValid(relid) || !OidIsValid(cache.tables.key) ||
-		relid == cache.tables.key || relid == cache.tables.issuer)
+	if (!OidIsValid(relid) || !trust_read_knows_tables() ||
+		trust_read_is_key_table(relid) || trust_read_is_issuer_table(relid))
 		trust_last_generation++;
 }
 
@@ -204,9 +168,9 @@ trust_find_keys(const TrustQuestion *question)
 		static TrustAnswer none;
 
 		none.n_other_keys = question->issuer.len > TRUST_MAX_NAME ? 0 :
-			count_keys(&question->issuer);
+			trust_read_count(&question->issuer);
 		none.issuer_known = question->issuer.data != NULL &&
-			question->issuer.len <= TRUST_MAX_NAME && read_issuer(&question->issuer) != NULL;
+			question->issuer.len <= TRUST_MAX_NAME && trust_read_issuer_row(&question->issuer) != NULL;
 		return &none;
 	}
 
@@ -275,19 +239,11 @@ hash_question(const TrustQuestion *question)
 }
 
 static bool
-same_string(const JwsString *a, const JwsString *b)
-{
-	if (a->data == NULL || b->data == NULL)
-		return a->data == b->data;
-	return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
-}
-
-static bool
 same_question(const TrustQuestion *a, const TrustQuestion *b)
 {
-	return same_string(&a->kid, &b->kid) &&
-		same_string(&a->issuer, &b->issuer) &&
-		same_string(&a->alg, &b->alg);
+	return jws_string_equal(&a->kid, &b->kid) &&
+		jws_string_equal(&a->issuer, &b->issuer) &&
+		jws_string_equal(&a->alg, &b->alg);
 }
 
 /*
@@ -308,14 +264,14 @@ reset_cache(void)
 	dlist_init(&cache.empty);
 	cache.found_size = 0;
 	cache.n_empty = 0;
-	memset(&cache.tables, 0, sizeof(cache.tables));
+	trust_read_forget_tables();
 
 	cache.slots = slots_create(cache.context, 64, NULL);
 	for (;;)
 	{
 		uint64		before = trust_last_generation;
 
-		find_tables();
+		trust_read_find_tables();
 		if (before == trust_last_generation)
 			break;
 		CHECK_FOR_INTERRUPTS();
@@ -362,370 +318,6 @@ evict(void)
 		drop_last(&cache.empty);
 }
 
-/*
- * The OID of a table of ours.  A name is not enough: the tables may live in a
- * schema where others create objects, so it must be a member of the extension.
- */
-static Oid
-find_table(Oid extension, Oid schema, const char *name)
-{
-	Oid			relid = get_relname_relid(name, schema);
-
-	if (!OidIsValid(relid) || getExtensionOfObject(RelationRelationId, relid) != extension)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table \"%s\" of extension \"jwt\" does not exist", name)));
-	return relid;
-}
-
-/*
- * The index of a table whose key is these one or two columns, or InvalidOid,
- * with which the table is read from end to end.
- */
-static Oid
-find_index(Relation rel, AttrNumber first, AttrNumber second)
-{
-	List	   *indexes = RelationGetIndexList(rel);
-	Oid			result = InvalidOid;
-	ListCell   *lc;
-
-	foreach(lc, indexes)
-	{
-		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(lc)));
-		Form_pg_index form;
-
-		if (!HeapTupleIsValid(tuple))
-			continue;
-		form = (Form_pg_index) GETSTRUCT(tuple);
-		if (form->indisvalid &&
-			heap_attisnull(tuple, Anum_pg_index_indpred, NULL) &&
-			form->indnkeyatts == (second != InvalidAttrNumber ? 2 : 1) &&
-			form->indkey.values[0] == first &&
-			(second == InvalidAttrNumber || form->indkey.values[1] == second))
-			result = form->indexrelid;
-		ReleaseSysCache(tuple);
-	}
-	list_free(indexes);
-	return result;
-}
-
-/*
- * The extension and its schema, in one look at pg_extension.
- */
-static void
-find_extension(Oid *extension, Oid *schema)
-{
-	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
-				CStringGetDatum("jwt"));
-	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"%s\" does not exist", "jwt")));
-	*extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
-	*schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-}
-
-static void
-find_tables(void)
-{
-	Oid			extension;
-	Oid			schema;
-	TrustTables tables;
-	Relation	rel;
-
-	find_extension(&extension, &schema);
-	tables.issuer = find_table(extension, schema, "jwt_issuer");
-	tables.key = find_table(extension, schema, "jwt_key");
-
-	rel = table_open(tables.issuer, AccessShareLock);
-	tables.issuer_index = find_index(rel, Anum_jwt_issuer_issuer, InvalidAttrNumber);
-	table_close(rel, AccessShareLock);
-
-	rel = table_open(tables.key, AccessShareLock);
-	tables.key_by_issuer = find_index(rel, Anum_jwt_key_issuer, Anum_jwt_key_kid);
-	tables.key_by_kid = find_index(rel, Anum_jwt_key_kid, InvalidAttrNumber);
-	tables.key_by_alg = find_index(rel, Anum_jwt_key_alg, Anum_jwt_key_issuer);
-	table_close(rel, AccessShareLock);
-
-	cache.tables = tables;
-}
-
-/*
- * Begin to read the rows of a table in which one or two text columns have these
- * values; a string with null data leaves its column out.
- */
-static SysScanDesc
-begin_scan(Relation rel, Oid index,
-		   AttrNumber first, const JwsString *first_value,
-		   AttrNumber second, const JwsString *second_value)
-{
-	ScanKeyData keys[2];
-	int			n = 0;
-
-	if (first_value->data != NULL)
-		ScanKeyInit(&keys[n++], first, BTEqualStrategyNumber, F_TEXTEQ,
-					PointerGetDatum(cstring_to_text_with_len(first_value->data, first_value->len)));
-	if (second_value->data != NULL)
-		ScanKeyInit(&keys[n++], second, BTEqualStrategyNumber, F_TEXTEQ,
-					PointerGetDatum(cstring_to_text_with_len(second_value->data, second_value->len)));
-	return systable_beginscan(rel, index, OidIsValid(index) && n > 0, NULL, n, keys);
-}
-
-/*
- * The elements of a text array without nulls, as terminated strings in the
- * current memory context.
- */
-char **
-trust_text_array(ArrayType *array, int *n)
-{
-	Datum	   *elements;
-	char	  **strings;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, n);
-	strings = palloc(sizeof(char *) * Max(*n, 1));
-	for (int i = 0; i < *n; i++)
-		strings[i] = TextDatumGetCString(elements[i]);
-	pfree(elements);
-	return strings;
-}
-
-/*
- * An interval in microseconds, a month being 30 days as elsewhere.  Saturates.
- */
-int64
-trust_interval_usec(const Interval *interval)
-{
-	double		usec = (double) interval->time +
-		((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
-
-	if (usec >= (double) PG_INT64_MAX)
-		return PG_INT64_MAX;
-	if (usec <= (double) PG_INT64_MIN)
-		return PG_INT64_MIN;
-	return interval->time +
-		((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
-}
-
-static TrustIssuer *
-read_issuer_row(HeapTuple tuple, TupleDesc desc)
-{
-	TrustIssuer *issuer = palloc0(sizeof(TrustIssuer));
-	ClaimsPolicy *policy = &issuer->policy;
-	Datum		values[Natts_jwt_issuer];
-	bool		nulls[Natts_jwt_issuer];
-
-	heap_deform_tuple(tuple, desc, values, nulls);
-	policy->issuer = TextDatumGetCString(values[Anum_jwt_issuer_issuer - 1]);
-	policy->audience = trust_text_array(DatumGetArrayTypeP(values[Anum_jwt_issuer_audience - 1]),
-										&policy->n_audience);
-	policy->any_audience = policy->n_audience == 1 && strcmp(policy->audience[0], "*") == 0;
-	issuer->algorithms = trust_text_array(DatumGetArrayTypeP(values[Anum_jwt_issuer_algorithms - 1]),
-										  &issuer->n_algorithms);
-	policy->required = trust_text_array(DatumGetArrayTypeP(values[Anum_jwt_issuer_required_claims - 1]),
-										&policy->n_required);
-	if (!nulls[Anum_jwt_issuer_token_type - 1])
-		policy->token_type = TextDatumGetCString(values[Anum_jwt_issuer_token_type - 1]);
-	policy->leeway = trust_interval_usec(DatumGetIntervalP(values[Anum_jwt_issuer_leeway - 1]));
-	policy->max_lifetime = nulls[Anum_jwt_issuer_max_lifetime - 1] ? CLAIMS_NO_LIMIT :
-		trust_interval_usec(DatumGetIntervalP(values[Anum_jwt_issuer_max_lifetime - 1]));
-	policy->max_age = nulls[Anum_jwt_issuer_max_age - 1] ? CLAIMS_NO_LIMIT :
-		trust_interval_usec(DatumGetIntervalP(values[Anum_jwt_issuer_max_age - 1]));
-	if (!nulls[Anum_jwt_issuer_role_claim - 1])
-		issuer->role_claim = TextDatumGetCString(values[Anum_jwt_issuer_role_claim - 1]);
-	issuer->roles = trust_text_array(DatumGetArrayTypeP(values[Anum_jwt_issuer_roles - 1]),
-									 &issuer->n_roles);
-	return issuer;
-}
-
-static TrustIssuer *
-read_issuer(const JwsString *name)
-{
-	static const JwsString nothing = {NULL, 0};
-	Relation	rel = table_open(cache.tables.issuer, AccessShareLock);
-	SysScanDesc scan = begin_scan(rel, cache.tables.issuer_index,
-								  Anum_jwt_issuer_issuer, name,
-								  InvalidAttrNumber, &nothing);
-	HeapTuple	tuple = systable_getnext(scan);
-	TrustIssuer *issuer = NULL;
-
-	if (HeapTupleIsValid(tuple))
-		issuer = read_issuer_row(tuple, RelationGetDescr(rel));
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return issuer;
-}
-
-/*
- * The row of an issuer as it is now, not cached, in the current memory context;
- * NULL when there is none.
- */
-TrustIssuer *
-trust_read_issuer(const char *name, int len)
-{
-	JwsString	string = {name, len};
-
-	make_current();
-	return read_issuer(&string);
-}
-
-/*
- * Is this our table, as opposed to another to which somebody has attached our
- * trigger?
- */
-bool
-trust_is_issuer_table(Oid relid)
-{
-	make_current();
-	return relid == cache.tables.issuer;
-}
-
-bool
-trust_is_key_table(Oid relid)
-{
-	make_current();
-	return relid == cache.tables.key;
-}
-
-/*
- * May keys of this issuer be pinned to this algorithm?
- */
-bool
-trust_issuer_allows(const TrustIssuer *issuer, const Algorithm *algorithm)
-{
-	for (int i = 0; i < issuer->n_algorithms; i++)
-		if (algorithm_is(algorithm, issuer->algorithms[i], (int) strlen(issuer->algorithms[i])))
-			return true;
-	return false;
-}
-
-/*
- * Make a key of a row.  A row that cannot be one, such as an ML-DSA key restored
- * where OpenSSL has none, becomes a key that is not usable and says why.
- */
-static void
-read_key_row(HeapTuple tuple, TupleDesc desc, const TrustIssuer *issuer, TrustKey *key)
-{
-	Datum		values[Natts_jwt_key];
-	bool		nulls[Natts_jwt_key];
-	Jwk			jwk;
-	char	   *alg;
-
-	heap_deform_tuple(tuple, desc, values, nulls);
-	memset(key, 0, sizeof(*key));
-	key->issuer = issuer;
-	if (!nulls[Anum_jwt_key_kid - 1])
-		key->kid = TextDatumGetCString(values[Anum_jwt_key_kid - 1]);
-	key->revoked = !nulls[Anum_jwt_key_revoked_at - 1];
-	key->not_before = nulls[Anum_jwt_key_not_before - 1] ? DT_NOBEGIN :
-		DatumGetTimestampTz(values[Anum_jwt_key_not_before - 1]);
-	key->not_after = nulls[Anum_jwt_key_not_after - 1] ? DT_NOEND :
-		DatumGetTimestampTz(values[Anum_jwt_key_not_after - 1]);
-
-	alg = TextDatumGetCString(values[Anum_jwt_key_alg - 1]);
-	if (jwk_read(DatumGetJsonbP(values[Anum_jwt_key_jwk - 1]), &jwk, &key->unusable) &&
-		jwk_fits(&jwk, alg, (int) strlen(alg), &key->algorithm, &key->unusable))
-		key->verifier = jws_verifier_create(&jwk, key->algorithm, CurrentMemoryContext, &key->unusable);
-	if (key->algorithm != NULL)
-		key->algorithm_allowed = trust_issuer_allows(issuer, key->algorithm);
-}
-
-/*
- * Read the keys in which these columns have these values.  Revoked keys are
- * left out when there are no more facts to tell about them than that.
- */
-static void
-read_keys(Oid index, AttrNumber first, const JwsString *first_value,
-		  AttrNumber second, const JwsString *second_value,
-		  bool skip_revoked, TrustAnswer *answer)
-{
-	Relation	rel = table_open(cache.tables.key, AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(rel);
-	SysScanDesc scan = begin_scan(rel, index, first, first_value, second, second_value);
-	HeapTuple	tuple;
-
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		bool		isnull;
-		text	   *name;
-		JwsString	issuer_name;
-		const TrustIssuer *issuer;
-
-		CHECK_FOR_INTERRUPTS();
-		if (skip_revoked && !heap_attisnull(tuple, Anum_jwt_key_revoked_at, desc))
-			continue;
-		if (answer->n_keys == TRUST_MAX_KEYS)
-		{
-			answer->too_many = true;
-			break;
-		}
-		name = DatumGetTextPP(heap_getattr(tuple, Anum_jwt_key_issuer, desc, &isnull));
-		issuer_name.data = VARDATA_ANY(name);
-		issuer_name.len = (int) VARSIZE_ANY_EXHDR(name);
-		issuer = read_issuer(&issuer_name);
-
-		/* replication may bring a key before its issuer */
-		if (issuer != NULL)
-			read_key_row(tuple, desc, issuer, &answer->keys[answer->n_keys++]);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-}
-
-/*
- * Count the keys of an issuer, or all, as far as a message needs it.
- */
-static int
-count_keys(const JwsString *issuer)
-{
-	static const JwsString nothing = {NULL, 0};
-	Relation	rel = table_open(cache.tables.key, AccessShareLock);
-	SysScanDesc scan = begin_scan(rel, cache.tables.key_by_issuer,
-								  Anum_jwt_key_issuer, issuer, InvalidAttrNumber, &nothing);
-	int			n = 0;
-
-	while (n < TRUST_MAX_KEYS && HeapTupleIsValid(systable_getnext(scan)))
-		n++;
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return n;
-}
-
-/*
- * Read the keys for a token without a kid: those of its algorithm, under each
- * name that the algorithm has.
- */
-static void
-read_keys_of_algorithm(const TrustQuestion *question, TrustAnswer *answer)
-{
-	const JwsString *alg = &question->alg;
-	JwsString	eddsa = {ALGORITHM_EDDSA, (int) strlen(ALGORITHM_EDDSA)};
-	const Algorithm *algorithm = algorithm_by_name(alg->data, alg->len);
-
-	read_keys(cache.tables.key_by_alg, Anum_jwt_key_alg, alg,
-			  Anum_jwt_key_issuer, &question->issuer, true, answer);
-	if (algorithm != NULL && algorithm_is(algorithm, eddsa.data, eddsa.len))
-		read_keys(cache.tables.key_by_alg, Anum_jwt_key_alg, &eddsa,
-				  Anum_jwt_key_issuer, &question->issuer, true, answer);
-	else if (algorithm == NULL)
-		for (int i = 0; (algorithm = algorithm_at(i)) != NULL; i++)
-			if (algorithm_is(algorithm, alg->data, alg->len))
-			{
-				JwsString	name = {algorithm->name, (int) strlen(algorithm->name)};
-
-				read_keys(cache.tables.key_by_alg, Anum_jwt_key_alg, &name,
-						  Anum_jwt_key_issuer, &question->issuer, true, answer);
-			}
-}
-
 static JwsString
 copy_string(const JwsString *string)
 {
@@ -758,22 +350,47 @@ load_entry(const TrustQuestion *question)
 	entry->question.alg = copy_string(&question->alg);
 	answer->keys = palloc(sizeof(TrustKey) * TRUST_MAX_KEYS);
 
-	if (question->kid.data == NULL)
-		read_keys_of_algorithm(question, answer);
-	else
-		read_keys(question->issuer.data ? cache.tables.key_by_issuer : cache.tables.key_by_kid,
-				  Anum_jwt_key_issuer, &question->issuer,
-				  Anum_jwt_key_kid, &question->kid, false, answer);
-
+	trust_read_answer(question, answer);
 	answer->keys = repalloc(answer->keys, sizeof(TrustKey) * Max(answer->n_keys, 1));
 	if (answer->n_keys == 0)
 	{
 		answer->issuer_known = question->issuer.data != NULL &&
-			read_issuer(&question->issuer) != NULL;
-		answer->n_other_keys = count_keys(&question->issuer);
+			trust_read_issuer_row(&question->issuer) != NULL;
+		answer->n_other_keys = trust_read_count(&question->issuer);
 	}
 	MemoryContextSwitchTo(old);
 	entry->size = MemoryContextMemAllocated(context, true) +
 		(Size) answer->n_keys * OPENSSL_KEY_SIZE;
 	return entry;
+}
+
+/*
+ * The row of an issuer as it is now, not cached, in the current memory context;
+ * NULL when there is none.
+ */
+TrustIssuer *
+trust_read_issuer(const char *name, int len)
+{
+	JwsString	string = {name, len};
+
+	make_current();
+	return trust_read_issuer_row(&string);
+}
+
+/*
+ * Is this our table, as opposed to another to which somebody has attached our
+ * trigger?
+ */
+bool
+trust_is_issuer_table(Oid relid)
+{
+	make_current();
+	return trust_read_is_issuer_table(relid);
+}
+
+bool
+trust_is_key_table(Oid relid)
+{
+	make_current();
+	return trust_read_is_key_table(relid);
 }

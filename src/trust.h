@@ -12,7 +12,6 @@
 
 #include "claims.h"
 #include "jws.h"
-#include "utils/array.h"
 #include "utils/timestamp.h"
 
 /* Rows of jwt_key that one question reads at most. */
@@ -71,9 +70,6 @@ extern uint64 trust_last_generation;
 extern uint64 trust_generation(void);
 extern const TrustAnswer *trust_find_keys(const TrustQuestion *question);
 extern TrustIssuer *trust_read_issuer(const char *name, int len);
-extern bool trust_issuer_allows(const TrustIssuer *issuer, const Algorithm *algorithm);
-extern char **trust_text_array(ArrayType *array, int *n);
-extern int64 trust_interval_usec(const Interval *interval);
 extern void trust_table_changed(Oid relid);
 extern bool trust_is_issuer_table(Oid relid);
 extern bool trust_is_key_table(Oid relid);

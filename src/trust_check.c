@@ -16,6 +16,7 @@
 #include "jwk.h"
 #include "trust.h"
 #include "trust_check.h"
+#include "trust_read.h"
 #include "trust_tables.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"

@@ -140,14 +140,6 @@ same_bytes(const char *a, const char *b, int len)
 	return (difference[0] | difference[1] | difference[2] | difference[3]) == 0;
 }
 
-static bool
-same_argument(const JwsString *a, const JwsString *b)
-{
-	if (a->data == NULL || b->data == NULL)
-		return a->data == b->data;
-	return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
-}
-
 static void
 start_cache(void)
 {
@@ -233,8 +225,8 @@ verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 	for (entry = cache.buckets[hash % N_BUCKETS]; entry != NULL; entry = entry->next)
 	{
 		if (entry->hash != hash || entry->token.len != request->token.len ||
-			!same_argument(&entry->audience, &request->audience) ||
-			!same_argument(&entry->issuer, &request->issuer) ||
+			!jws_string_equal(&entry->audience, &request->audience) ||
+			!jws_string_equal(&entry->issuer, &request->issuer) ||
 			!same_bytes(entry->token.data, request->token.data, entry->token.len))
 			continue;
 		if (request->at < entry->key_not_before || request->at >= entry->key_not_after ||

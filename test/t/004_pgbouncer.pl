@@ -67,7 +67,7 @@ END
 my ($none, $log) = ('', '');
 my $bouncer = IPC::Run::start([ $pgbouncer, "$dir/pgbouncer.ini" ],
 	'<', \$none, '>', \$log, '2>', \$log);
-END { $bouncer->kill_kill if $bouncer }
+END { local $?; $bouncer->kill_kill if $bouncer }
 for (1 .. 100)
 {
 	last if -S "$dir/.s.PGSQL.$port";
@@ -87,10 +87,11 @@ sub client
 my $whoami = q{SELECT coalesce(jwt_subject(), 'nobody')};
 
 is(client('many', 'SELECT 1'), '1', 'pgbouncer lets us in')
-  or BAIL_OUT("pgbouncer: $log");
+  or die "pgbouncer: $log";
 
 # The work: nobody at the beginning, oneself after authenticating, also when the
-# transaction is rolled back.  The token goes in as a bind parameter.
+# transaction is rolled back; the divisions see to it that what is amiss then is
+# not forgotten.  The token goes in as a bind parameter.
 append_to_file("$dir/script", <<'END');
 \if :known
 \else
@@ -101,6 +102,7 @@ SELECT who, token FROM client WHERE id = :client_id \gset
 BEGIN;
 INSERT INTO violation SELECT :who, jwt_subject() WHERE jwt_subject() IS NOT NULL;
 INSERT INTO violation SELECT :who, 'no token', count(*) FROM account HAVING count(*) > 0;
+SELECT 1 / (jwt_subject() IS NULL AND NOT EXISTS (SELECT FROM account))::int;
 SELECT jwt_authenticate(:token);
 INSERT INTO violation SELECT :who, jwt_subject(), count(*), count(*) FILTER (WHERE owner <> :who)
 	FROM account HAVING count(*) <> 3 OR NOT bool_and(owner = :who) OR jwt_subject() <> :who;

@@ -34,9 +34,9 @@ my $helper = "$FindBin::RealBin/postgraphile.mjs";
 my ($in, $out, $err) = ('', '', '');
 my $server = IPC::Run::start([ 'node', $helper, $modules, $node->host, $node->port ],
 	'<', \$in, '>', \$out, '2>', \$err, my $timer = IPC::Run::timeout(120));
-END { $server->kill_kill if $server }
+END { local $?; $server->kill_kill if $server }
 eval { $server->pump until $out =~ /^port (\d+)$/m; };
-my ($port) = $out =~ /^port (\d+)$/m or BAIL_OUT("postgraphile did not start: $err");
+my ($port) = $out =~ /^port (\d+)$/m or die "postgraphile did not start: $err";
 my $url = "http://127.0.0.1:$port/graphql";
 
 # no proxy stands between us and loopback
@@ -76,6 +76,12 @@ like(notes("$alice[0].$alice[1].$bob[2]"), qr/^error: signature of the JSON Web 
 like(notes('garbage'), qr/^error: malformed/, 'garbage is an error');
 like(notes("eyJhbGciOiJub25lIn0.$alice[1]."), qr/^error: /, 'alg none is an error');
 is(notes($bob), 'bob:b1', 'and the next request is served');
+
+# The extension's own functions are not offered.
+my $schema = ask($bob, '{ __schema { queryType { fields { name } } mutationType { fields { name } } } }');
+my @fields = map { $_->{name} } map { @{ $schema->{data}{__schema}{$_}{fields} } } qw(queryType mutationType);
+ok(scalar(grep { $_ eq 'allNotes' } @fields), 'the schema has the table');
+is(join(' ', grep { /jwt|jws/i } @fields), '', 'and no function or table of the extension');
 
 # Writing: only for oneself.
 my $create = 'mutation { createNote(input: { note: { owner: "%s", body: "new" } }) { note { owner } } }';

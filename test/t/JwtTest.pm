@@ -6,9 +6,10 @@ use warnings FATAL => 'all';
 
 use Digest::SHA qw(hmac_sha256);
 use Exporter 'import';
+use IPC::Run;
 use MIME::Base64 qw(encode_base64);
 
-our @EXPORT = qw(token setup_trust verdict);
+our @EXPORT = qw(token setup_trust verdict open_session);
 
 my $secret = 'a secret of the tests of whole servers';
 
@@ -47,6 +48,30 @@ sub verdict
 {
 	my ($token) = @_;
 	return "SELECT coalesce(sqlstate, 'valid') FROM jwt_inspect('$token')";
+}
+
+# A session that stays open: a function that asks it something and gives its
+# answer, and ends it when called without a question.
+sub open_session
+{
+	my ($connstr) = @_;
+	my ($in, $out, $err) = ('', '', '');
+	my $h = IPC::Run::start([ 'psql', '-XAtq', '-d', $connstr ],
+		'<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(120));
+	return sub {
+		my ($sql) = @_;
+		if (!defined $sql)
+		{
+			$in .= "\\q\n";
+			return $h->finish;
+		}
+		$out = '';
+		$in .= "$sql;\n\\echo done\n";
+		$h->pump until $out =~ /^done$/m;
+		$out =~ s/^done\n//m;
+		chomp $out;
+		return $out;
+	};
 }
 
 1;

@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * key_text.h
+ *	  Keys as people have them: JWK, PEM public key, PEM certificate, to JWK.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_KEY_TEXT_H
+#define JWT_KEY_TEXT_H
+
+#include "postgres.h"
+
+#include "utils/jsonb.h"
+
+extern bool key_text_to_jwk(const char *text, int len, Jsonb **jsonb, char **reason);
+
+#endif							/* JWT_KEY_TEXT_H */

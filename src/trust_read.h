@@ -1,0 +1,30 @@
+/*-------------------------------------------------------------------------
+ *
+ * trust_read.h
+ *	  Finding the tables of issuers and keys, and reading their rows.
+ *
+ * For trust.c, which remembers what was read, and trust_check.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_TRUST_READ_H
+#define JWT_TRUST_READ_H
+
+#include "postgres.h"
+
+#include "trust.h"
+#include "utils/array.h"
+
+extern bool trust_read_knows_tables(void);
+extern bool trust_read_is_issuer_table(Oid relid);
+extern bool trust_read_is_key_table(Oid relid);
+extern void trust_read_forget_tables(void);
+extern void trust_read_find_tables(void);
+extern TrustIssuer *trust_read_issuer_row(const JwsString *name);
+extern void trust_read_answer(const TrustQuestion *question, TrustAnswer *answer);
+extern int	trust_read_count(const JwsString *issuer);
+extern bool trust_issuer_allows(const TrustIssuer *issuer, const Algorithm *algorithm);
+extern char **trust_text_array(ArrayType *array, int *n);
+extern int64 trust_interval_usec(const Interval *interval);
+
+#endif							/* JWT_TRUST_READ_H */
