@@ -12,7 +12,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $modules = ($ENV{JWT_BUILD} // '') . '/node/node_modules';
+my $modules = $ENV{NODE_MODULES} // '';
 plan skip_all => 'there is no node' unless grep { -x "$_/node" } split(/:/, $ENV{PATH});
 plan skip_all => 'there is no postgraphile' unless -r "$modules/postgraphile/package.json";
 
