@@ -14,7 +14,9 @@
 #include "funcapi.h"
 #include "json.h"
 #include "jwk.h"
+#include "jwks.h"
 #include "key_text.h"
+#include "refresh.h"
 #include "session.h"
 #include "trust.h"
 #include "trust_check.h"
@@ -35,6 +37,10 @@ JWT_SQL_FUNCTION(jwt_sql_has_scope);
 JWT_SQL_FUNCTION(jwt_sql_cache);
 JWT_SQL_FUNCTION(jwt_sql_thumbprint);
 JWT_SQL_FUNCTION(jwt_sql_jwk);
+JWT_SQL_FUNCTION(jwt_sql_jwks_members);
+JWT_SQL_FUNCTION(jwt_sql_no_such_key);
+JWT_SQL_FUNCTION(jwt_sql_jwks_source_changed);
+JWT_SQL_FUNCTION(jwt_sql_refresh_jwks);
 JWT_SQL_FUNCTION(jwt_sql_issuer_check);
 JWT_SQL_FUNCTION(jwt_sql_key_check);
 JWT_SQL_FUNCTION(jwt_sql_trust_changed);
@@ -545,6 +551,72 @@ jwt_sql_jwk(PG_FUNCTION_ARGS)
 }
 
 /*
+ * jwt_jwks_members(issuer, jwks): a row for each member of a JWK Set, in its
+ * order; an error when there is no such issuer or the set is of no use.
+ */
+Datum
+jwt_sql_jwks_members(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	JwsString	name = text_argument(fcinfo, 0);
+	TrustIssuer *issuer = NULL;
+	JwksMember *members;
+	int			n;
+	char	   *reason;
+
+	/* not STRICT: no rows would say that the issuer has no keys any more */
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("issuer and JWK Set must not be null")));
+	if (name.len <= TRUST_MAX_NAME)
+		issuer = trust_read_issuer(name.data, name.len);
+	if (issuer == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("issuer \"%s\" does not exist", quote_untrusted(name.data, name.len))));
+	if (!jwks_read(PG_GETARG_JSONB_P(1), issuer, &members, &n, &reason))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("JWK Set is not acceptable"),
+				 errdetail_internal("%s", reason)));
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < n; i++)
+	{
+		const JwksMember *member = &members[i];
+		Datum		values[5] = {Int32GetDatum(i + 1)};
+		bool		nulls[5] = {false, true, true, true, true};
+
+#define SET(column, pointer, datum) \
+		((pointer) == NULL ? (void) 0 : (void) (nulls[column] = false, values[column] = (datum)))
+		SET(1, member->kid, CStringGetTextDatum(member->kid));
+		SET(2, member->alg, CStringGetTextDatum(member->alg));
+		SET(3, member->jwk, JsonbPGetDatum(member->jwk));
+		SET(4, member->reason, CStringGetTextDatum(member->reason));
+#undef SET
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * jwt_no_such_key(issuer, kid): an error, for functions that are written in SQL.
+ */
+Datum
+jwt_sql_no_such_key(PG_FUNCTION_ARGS)
+{
+	JwsString	issuer = text_argument(fcinfo, 0);
+	JwsString	kid = text_argument(fcinfo, 1);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("issuer \"%s\" has no key %s", quote_untrusted(issuer.data, issuer.len),
+					kid.data == NULL ? "without kid" :
+					psprintf("\"%s\"", quote_untrusted(kid.data, kid.len)))));
+}
+
+/*
  * What the triggers were called for; an error when they were called otherwise.
  */
 static TriggerData *
@@ -600,4 +672,42 @@ jwt_sql_trust_changed(PG_FUNCTION_ARGS)
 {
 	trust_table_changed(RelationGetRelid(trigger_data(fcinfo)->tg_relation));
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * The trigger on jwt_jwks_source: before an update that moves the source, which
+ * makes it due; and after any that concerns those who fetch.
+ */
+Datum
+jwt_sql_jwks_source_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+
+	if (TRIGGER_FIRED_BEFORE(trigger->tg_event))
+		return PointerGetDatum(refresh_source_moved(trigger));
+	refresh_wake_at_commit();
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * jwt_refresh_jwks(issuer): how many keys the refresh changed.
+ */
+Datum
+jwt_sql_refresh_jwks(PG_FUNCTION_ARGS)
+{
+	JwsString	issuer = text_argument(fcinfo, 0);
+	RefreshCounts counts;
+	TupleDesc	desc;
+	Datum		values[5];
+	bool		nulls[5] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != 5)
+		elog(ERROR, "return type must be a row type");
+	refresh_now(&issuer, &counts);
+	values[0] = Int32GetDatum(counts.added);
+	values[1] = Int32GetDatum(counts.changed);
+	values[2] = Int32GetDatum(counts.retired);
+	values[3] = Int32GetDatum(counts.unchanged);
+	values[4] = Int32GetDatum(counts.skipped);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

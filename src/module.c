@@ -9,6 +9,7 @@
 
 #include "jws.h"
 #include "miscadmin.h"
+#include "refresh.h"
 #include "session.h"
 #include "trust.h"
 #include "utils/guc.h"
@@ -29,5 +30,6 @@ _PG_init(void)
 	verify_init();
 	verify_cache_init();
 	session_init();
+	refresh_init();
 	MarkGUCPrefixReserved("jwt");
 }

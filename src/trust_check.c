@@ -186,18 +186,26 @@ trust_check_issuer(TriggerData *trigger)
 }
 
 /*
- * The algorithm of a key whose row does not name one: the JWK's own, or that of
- * its curve, or the only one of its issuer's that it can be pinned to.
+ * The algorithm of a key for which none is given: the JWK's own, or that of its
+ * curve, or the only one of its issuer's that it can be pinned to.
  */
-static char *
-choose_alg(const Row *row, const Jwk *jwk, const TrustIssuer *issuer)
+static bool
+choose_alg(const TrustIssuer *issuer, KeyVerdict *verdict)
 {
+	const Jwk  *jwk = &verdict->jwk;
 	const char *only = NULL;
 
+	verdict->column = Anum_jwt_key_alg;
 	if (jwk->alg != NULL)
-		return pnstrdup(jwk->alg, jwk->alg_len);
+	{
+		verdict->alg = pnstrdup(jwk->alg, jwk->alg_len);
+		return true;
+	}
 	if (jwk->only != NULL)
-		return pstrdup(jwk->only->name);
+	{
+		verdict->alg = pstrdup(jwk->only->name);
+		return true;
+	}
 	for (int i = 0; issuer != NULL && i < issuer->n_algorithms; i++)
 	{
 		const Algorithm *algorithm = algorithm_by_name(issuer->algorithms[i],
@@ -206,16 +214,23 @@ choose_alg(const Row *row, const Jwk *jwk, const TrustIssuer *issuer)
 		if (algorithm == NULL || strcmp(algorithm->kty, jwk->kty) != 0)
 			continue;
 		if (only != NULL)
-			refuse_row(row, Anum_jwt_key_alg,
-					   psprintf("It must be given, as the issuer \"%s\" has more than one algorithm for a key of type %s.",
-								issuer->policy.issuer, jwk->kty));
+		{
+			verdict->reason =
+				psprintf("The algorithm must be given, as the issuer \"%s\" has more than one algorithm for a key of type %s.",
+						 issuer->policy.issuer, jwk->kty);
+			return false;
+		}
 		only = algorithm->name;
 	}
 	if (only == NULL)
-		refuse_row(row, Anum_jwt_key_alg,
-				   psprintf("It must be given, as neither the JWK nor the issuer's algorithms say what a key of type %s is for.",
-							jwk->kty));
-	return pstrdup(only);
+	{
+		verdict->reason =
+			psprintf("The algorithm must be given, as neither the JWK nor the issuer's algorithms say what a key of type %s is for.",
+					 jwk->kty);
+		return false;
+	}
+	verdict->alg = pstrdup(only);
+	return true;
 }
 
 /*
@@ -230,6 +245,38 @@ show_algorithms(const TrustIssuer *issuer)
 	for (int i = 0; i < issuer->n_algorithms; i++)
 		appendStringInfo(&buf, "%s%s", i == 0 ? "" : ", ", issuer->algorithms[i]);
 	return buf.data;
+}
+
+/*
+ * Can this JWK be a key of the issuer, pinned to alg, or with NULL to the only
+ * algorithm that it can be for?  Without an issuer its part is left out.
+ * Returns false with the reason and the column of jwt_key that is at fault.
+ */
+bool
+trust_judge_key(const Jsonb *jwk, const char *alg, const TrustIssuer *issuer, KeyVerdict *verdict)
+{
+	memset(verdict, 0, sizeof(*verdict));
+	verdict->column = Anum_jwt_key_jwk;
+	if (!jwk_read(jwk, &verdict->jwk, &verdict->reason))
+		return false;
+	if (alg != NULL)
+		verdict->alg = pstrdup(alg);
+	else if (!choose_alg(issuer, verdict))
+		return false;
+
+	verdict->column = algorithm_known(verdict->alg, (int) strlen(verdict->alg)) ?
+		Anum_jwt_key_jwk : Anum_jwt_key_alg;
+	if (!jwk_fits(&verdict->jwk, verdict->alg, (int) strlen(verdict->alg),
+				  &verdict->algorithm, &verdict->reason))
+		return false;
+	if (issuer != NULL && !trust_issuer_allows(issuer, verdict->algorithm))
+	{
+		verdict->column = Anum_jwt_key_alg;
+		verdict->reason = psprintf("The algorithm %s is not one of the issuer \"%s\", which are %s.",
+								   verdict->alg, issuer->policy.issuer, show_algorithms(issuer));
+		return false;
+	}
+	return jwk_check_key(&verdict->jwk, verdict->algorithm, &verdict->reason);
 }
 
 /*
@@ -269,36 +316,24 @@ check_new_key(Row *row)
 {
 	char	   *issuer_name = text_column(row, Anum_jwt_key_issuer);
 	TrustIssuer *issuer = trust_read_issuer(issuer_name, (int) strlen(issuer_name));
-	char	   *alg = text_column(row, Anum_jwt_key_alg);
-	const Algorithm *algorithm;
-	Jwk			jwk;
-	char	   *reason;
+	KeyVerdict	verdict;
+	const Jwk  *jwk = &verdict.jwk;
 	int			columns[] = {Anum_jwt_key_jwk, Anum_jwt_key_alg, Anum_jwt_key_kid};
 	Datum		values[lengthof(columns)];
 	bool		nulls[lengthof(columns)] = {false};
 
-	if (!jwk_read(DatumGetJsonbP(row->values[Anum_jwt_key_jwk - 1]), &jwk, &reason))
-		refuse_row(row, Anum_jwt_key_jwk, reason);
-	if (alg == NULL)
-		alg = choose_alg(row, &jwk, issuer);
-	if (!jwk_fits(&jwk, alg, (int) strlen(alg), &algorithm, &reason))
-		refuse_row(row, algorithm_known(alg, (int) strlen(alg)) ? Anum_jwt_key_jwk : Anum_jwt_key_alg,
-				   reason);
-	if (issuer != NULL && !trust_issuer_allows(issuer, algorithm))
-		refuse_row(row, Anum_jwt_key_alg,
-				   psprintf("The algorithm %s is not one of the issuer \"%s\", which are %s.",
-							alg, issuer_name, show_algorithms(issuer)));
-	if (!jwk_check_key(&jwk, algorithm, &reason))
-		refuse_row(row, Anum_jwt_key_jwk, reason);
+	if (!trust_judge_key(DatumGetJsonbP(row->values[Anum_jwt_key_jwk - 1]),
+						 text_column(row, Anum_jwt_key_alg), issuer, &verdict))
+		refuse_row(row, verdict.column, verdict.reason);
 
-	if (row->nulls[Anum_jwt_key_kid - 1] && jwk.kid != NULL)
+	if (row->nulls[Anum_jwt_key_kid - 1] && jwk->kid != NULL)
 	{
 		row->nulls[Anum_jwt_key_kid - 1] = false;
 		row->values[Anum_jwt_key_kid - 1] =
-			PointerGetDatum(cstring_to_text_with_len(jwk.kid, jwk.kid_len));
+			PointerGetDatum(cstring_to_text_with_len(jwk->kid, jwk->kid_len));
 	}
-	values[0] = JsonbPGetDatum(jwk_normal_form(&jwk, false));
-	values[1] = CStringGetTextDatum(alg);
+	values[0] = JsonbPGetDatum(jwk_normal_form(jwk, false));
+	values[1] = CStringGetTextDatum(verdict.alg);
 	values[2] = row->values[Anum_jwt_key_kid - 1];
 	nulls[2] = row->nulls[Anum_jwt_key_kid - 1];
 	return heap_modify_tuple_by_cols(row->tuple, RelationGetDescr(row->rel),

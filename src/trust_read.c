@@ -233,15 +233,31 @@ trust_interval_usec(const Interval *interval)
 		((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
 }
 
+/*
+ * Take a row apart, into as many columns as its table has: somebody may have
+ * added some.
+ */
+static void
+deform_row(HeapTuple tuple, TupleDesc desc, int expected, Datum **values, bool **nulls)
+{
+	if (desc->natts < expected)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("table of extension \"jwt\" has %d columns, not %d", desc->natts, expected)));
+	*values = palloc(sizeof(Datum) * desc->natts);
+	*nulls = palloc(sizeof(bool) * desc->natts);
+	heap_deform_tuple(tuple, desc, *values, *nulls);
+}
+
 static TrustIssuer *
 read_issuer_row(HeapTuple tuple, TupleDesc desc)
 {
 	TrustIssuer *issuer = palloc0(sizeof(TrustIssuer));
 	ClaimsPolicy *policy = &issuer->policy;
-	Datum		values[Natts_jwt_issuer];
-	bool		nulls[Natts_jwt_issuer];
+	Datum	   *values;
+	bool	   *nulls;
 
-	heap_deform_tuple(tuple, desc, values, nulls);
+	deform_row(tuple, desc, Natts_jwt_issuer, &values, &nulls);
 	policy->issuer = TextDatumGetCString(values[Anum_jwt_issuer_issuer - 1]);
 	policy->audience = trust_text_array(DatumGetArrayTypeP(values[Anum_jwt_issuer_audience - 1]),
 										&policy->n_audience);
@@ -304,12 +320,12 @@ trust_issuer_allows(const TrustIssuer *issuer, const Algorithm *algorithm)
 static void
 read_key_row(HeapTuple tuple, TupleDesc desc, const TrustIssuer *issuer, TrustKey *key)
 {
-	Datum		values[Natts_jwt_key];
-	bool		nulls[Natts_jwt_key];
+	Datum	   *values;
+	bool	   *nulls;
 	Jwk			jwk;
 	char	   *alg;
 
-	heap_deform_tuple(tuple, desc, values, nulls);
+	deform_row(tuple, desc, Natts_jwt_key, &values, &nulls);
 	memset(key, 0, sizeof(*key));
 	key->issuer = issuer;
 	if (!nulls[Anum_jwt_key_kid - 1])

@@ -3,8 +3,7 @@
  * trust_tables.h
  *	  Columns of jwt_issuer and jwt_key, as the install script declares them.
  *
- * For trust.c, which reads the tables, and trust_check.c, which checks what is
- * written into them.
+ * For those who read the tables and check what is written into them.
  *
  *-------------------------------------------------------------------------
  */

@@ -12,6 +12,7 @@
 
 #include "json.h"
 #include "miscadmin.h"
+#include "refresh.h"
 #include "utils/guc.h"
 #include "verify.h"
 
@@ -212,7 +213,11 @@ find_candidates(const VerifyRequest *request, Verdict *verdict, Candidates *cand
 	}
 	answer = trust_find_keys(&question);
 	if (answer->n_keys == 0)
+	{
+		if (jws->kid.data != NULL)
+			refresh_wake(&request->issuer);
 		return fail_without_key(request, answer, verdict);
+	}
 
 	for (int i = 0; i < answer->n_keys; i++)
 	{

@@ -1,0 +1,191 @@
+/*-------------------------------------------------------------------------
+ *
+ * refresh.c
+ *	  Asking the workers of jwt_jwks to fetch key sets.
+ *
+ * No session does network I/O.  A session can wake the launcher that jwt_jwks
+ * starts when it is preloaded, and it can start a worker for one issuer and
+ * wait for what that says.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "failure.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "refresh.h"
+#include "storage/dsm.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+/* A session that meets one unknown kid after another asks this often. */
+#define WAKE_INTERVAL	USECS_PER_SEC
+
+static bool wake_at_commit;
+
+static void transaction_ended(XactEvent event, void *arg);
+
+/*
+ * Register what this room needs.
+ */
+void
+refresh_init(void)
+{
+	RegisterXactCallback(transaction_ended, NULL);
+}
+
+static void
+wake(const char *issuer, int len, bool force)
+{
+	void	  **hook = find_rendezvous_variable(REFRESH_RENDEZVOUS);
+
+	if (*hook != NULL)
+		(*(RefreshWake *) *hook) (MyDatabaseId, issuer, len, force);
+}
+
+/*
+ * A token had a kid that nobody knows: its issuer may have rotated.  Which that
+ * is, only the caller can tell; the token is not asked.
+ */
+void
+refresh_wake(const JwsString *issuer)
+{
+	static TimestampTz last;
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+
+	if (now >= last && now < last + WAKE_INTERVAL)
+		return;
+	last = now;
+	wake(issuer->data, issuer->len, false);
+}
+
+/*
+ * The sources have changed, as others will see when this transaction commits.
+ */
+void
+refresh_wake_at_commit(void)
+{
+	wake_at_commit = true;
+}
+
+static void
+transaction_ended(XactEvent event, void *arg)
+{
+	(void) arg;
+	if (!wake_at_commit)
+		return;
+	if (event == XACT_EVENT_COMMIT)
+		wake(NULL, 0, true);
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		wake_at_commit = false;
+}
+
+static int
+column_number(TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped &&
+			strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
+			return i + 1;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("column \"%s\" does not exist", name)));
+}
+
+/*
+ * A source is somewhere else now: forget how it went with the old place.
+ */
+HeapTuple
+refresh_source_moved(TriggerData *trigger)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	int			columns[] = {
+		column_number(desc, "etag"),
+		column_number(desc, "next_attempt"),
+		column_number(desc, "last_error"),
+		column_number(desc, "failures"),
+	};
+	Datum		values[lengthof(columns)] = {0};
+	bool		nulls[lengthof(columns)] = {true, true, true, false};
+
+	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function must be called before update, for each row")));
+	return heap_modify_tuple_by_cols(trigger->tg_newtuple, desc,
+									 lengthof(columns), columns, values, nulls);
+}
+
+/*
+ * Fetch the key set of an issuer, in a worker, and wait until it has committed
+ * what it did.  Raises an error when that failed.
+ */
+void
+refresh_now(const JwsString *issuer, RefreshCounts *counts)
+{
+	BackgroundWorker worker = {
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART,
+		.bgw_name = "jwt_jwks refresh",
+		.bgw_type = "jwt_jwks worker",
+		.bgw_library_name = REFRESH_LIBRARY,
+		.bgw_function_name = REFRESH_FUNCTION,
+		.bgw_notify_pid = MyProcPid,
+	};
+	BackgroundWorkerHandle *handle;
+	dsm_segment *segment;
+	RefreshRequest *request;
+
+	PreventCommandDuringRecovery("jwt_refresh_jwks()");
+	if (issuer->len > TRUST_MAX_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("issuer \"%s\" does not exist", quote_untrusted(issuer->data, issuer->len))));
+
+	segment = dsm_create(sizeof(RefreshRequest), 0);
+	request = dsm_segment_address(segment);
+	memset(request, 0, sizeof(*request));
+	request->database = MyDatabaseId;
+	memcpy(request->issuer, issuer->data, issuer->len);
+	worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment));
+
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not register background process"),
+				 errhint("You may need to increase max_worker_processes.")));
+
+	/* an error or a cancel ends the worker, and gives back the segment */
+	PG_TRY();
+	{
+		if (WaitForBackgroundWorkerShutdown(handle) == BGWH_POSTMASTER_DIED)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+					 errmsg("cannot start background processes without postmaster")));
+	}
+	PG_CATCH();
+	{
+		TerminateBackgroundWorker(handle);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	if (!request->answered)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("worker that fetches the key set ended without an answer"),
+				 errhint("The server log may say why; the library \"%s\" must be installed.",
+						 REFRESH_LIBRARY)));
+	if (request->error[0] != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("could not refresh the key set of issuer \"%s\"",
+						quote_untrusted(issuer->data, issuer->len)),
+				 errdetail_internal("%s", pstrdup(request->error))));
+	*counts = request->counts;
+	dsm_detach(segment);
+}
