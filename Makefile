@@ -37,6 +37,28 @@ EXTRA_CLEAN = build results regression.diffs regression.out
 ifneq ($(PGXS),)
 include $(PGXS)
 $(OBJS): $(wildcard src/*.h)
+
+# The library that fetches key sets is the only one that needs libcurl.
+# WITH_JWKS=no leaves it out.
+WITH_JWKS ?= yes
+ifneq ($(WITH_JWKS),no)
+JWKS_MAKE = +$(MAKE) -C src/jwks EXTVERSION='$(EXTVERSION)' PG_CONFIG='$(PG_CONFIG)'
+.PHONY: all-jwks install-jwks uninstall-jwks clean-jwks
+all: all-jwks
+all-jwks:
+	@echo '#include <curl/curl.h>' | $(CC) -E - >/dev/null 2>&1 || \
+	{ echo "The headers of libcurl are missing; install libcurl4-openssl-dev, or set WITH_JWKS=no." >&2; exit 1; }
+	$(JWKS_MAKE) all
+install: install-jwks
+install-jwks: all-jwks
+	$(JWKS_MAKE) install
+uninstall: uninstall-jwks
+uninstall-jwks:
+	$(JWKS_MAKE) uninstall
+clean: clean-jwks
+clean-jwks:
+	$(JWKS_MAKE) clean
+endif
 else
 all install installcheck clean:
 	@echo "PostgreSQL's PGXS was not found; install the server headers of PostgreSQL, or set PG_CONFIG." >&2

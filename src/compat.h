@@ -24,9 +24,19 @@
 
 /* 18: the module block also carries a name and a version */
 #ifdef PG_MODULE_MAGIC_EXT
-#define JWT_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "jwt", .version = JWT_VERSION)
+#define JWT_MODULE_MAGIC(library) PG_MODULE_MAGIC_EXT(.name = library, .version = JWT_VERSION)
 #else
-#define JWT_MODULE_MAGIC PG_MODULE_MAGIC
+#define JWT_MODULE_MAGIC(library) PG_MODULE_MAGIC
+#endif
+
+/* 17: an extension's wait events have names of its own */
+#if PG_VERSION_NUM >= 170000
+#define JWT_WAIT_EVENT(name) \
+	({ static uint32 event = 0; \
+	   if (event == 0) event = WaitEventExtensionNew(name); \
+	   event; })
+#else
+#define JWT_WAIT_EVENT(name) PG_WAIT_EXTENSION
 #endif
 
 /* 17: the lexer's state is the caller's, so that lexing allocates nothing */

@@ -43,7 +43,7 @@ wake(const char *issuer, int len, bool force)
 	void	  **hook = find_rendezvous_variable(REFRESH_RENDEZVOUS);
 
 	if (*hook != NULL)
-		(*(RefreshWake *) *hook) (MyDatabaseId, issuer, len, force);
+		((RefreshWake) *hook) (MyDatabaseId, issuer, len, force);
 }
 
 /*

@@ -19,8 +19,8 @@
 
 /*
  * The rendezvous variable by which a preloaded jwt_jwks can be asked to look at
- * a database: a pointer to a RefreshWake, NULL without one.  force: also when
- * that database had no sources.  Without an issuer all may be meant.  It is
+ * a database: a RefreshWake, or NULL without one.  force: also when that database
+ * had no sources.  Without an issuer all may be meant.  It is
  * called at a commit, so it does not raise.
  */
 #define REFRESH_RENDEZVOUS	"jwt_jwks wake"

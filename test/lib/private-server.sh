@@ -41,6 +41,7 @@ stage_extension()
 	local from=$1
 	install -m 644 "$from"/*.control "$from"/*--*.sql "$stage_share/extension/"
 	install -m 755 "$from"/*.so "$stage_lib/"
+	[ ! -f "$from/src/jwks/jwt_jwks.so" ] || install -m 755 "$from/src/jwks/jwt_jwks.so" "$stage_lib/"
 }
 
 # What a user has set for other servers does not hold for ours.
@@ -76,7 +77,7 @@ server_stage()
 	link_all "$share" "$stage_share"
 	rm "$stage_share/extension"
 	link_all "$share/extension" "$stage_share/extension"
-	rm -f "$stage_share"/extension/jwt{.control,--*.sql} "$stage_lib/jwt.so"
+	rm -f "$stage_share"/extension/jwt{.control,--*.sql} "$stage_lib"/jwt{,_jwks}.so
 	stage_extension "$1"
 
 	if [ "$(id -u)" = 0 ]; then

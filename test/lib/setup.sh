@@ -102,10 +102,10 @@ setup_build()
 {
 	if ! command -v apt-get >/dev/null; then
 		have_server && return 0
-		echo "Please install a C compiler, PostgreSQL with its server headers, and OpenSSL with its headers." >&2
+		echo "Please install a C compiler, PostgreSQL with its server headers, and OpenSSL and libcurl with their headers." >&2
 		return 1
 	fi
-	install_missing gcc make openssl libssl-dev "$@"
+	install_missing gcc make openssl libssl-dev libcurl4-openssl-dev "$@"
 }
 
 # The same and what the tests need besides.
@@ -114,7 +114,7 @@ setup_test()
 	local node=()
 	command -v node >/dev/null || node+=(nodejs)
 	command -v npm >/dev/null || node+=(npm)
-	setup_build clang valgrind pgbouncer libipc-run-perl python3 python3-jwt python3-cryptography "${node[@]}"
+	setup_build clang valgrind pgbouncer nginx-light libipc-run-perl python3 python3-jwt python3-cryptography "${node[@]}"
 }
 
 # npm's packages go into the build folder, never into the source tree.

@@ -1,0 +1,504 @@
+/*-------------------------------------------------------------------------
+ *
+ * fetch.c
+ *	  Getting documents over HTTPS, many at a time, within bounds.
+ *
+ * Everything that comes in is hostile: the URL, which somebody without
+ * privileges has named; the names and addresses that it leads to; the server,
+ * its certificate and what it says.  Bounds: time and size of each fetch, the
+ * number of connections.  Certificates are always checked.  Redirects are not
+ * followed, cookies, credentials and the environment's proxies not used.  The
+ * address is checked that is connected to, when the socket is made, so nothing
+ * can change between check and use.
+ *
+ * Two audiences: "error" is for the owner of the source, whom it must not tell
+ * an open port from a closed one, or where a name leads; "detail" is for the
+ * server log.
+ *
+ * libcurl's callbacks must not raise, so what they collect is malloc'd.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "../compat.h"
+
+#include <curl/curl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "fetch.h"
+#include "lib/ilist.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/wait_event.h"
+
+/* How often we look for interrupts while we wait. */
+#define POLL_INTERVAL_MS	100
+
+#define CONNECT_TIMEOUT_MS	5000
+#define MAX_ETAG			256
+
+#define UNREACHABLE	"The endpoint could not be reached, or did not prove to be the host that was asked for."
+
+/* A fetch that is queued or under way; malloc'd with its strings. */
+typedef struct Transfer
+{
+	dlist_node	node;			/* in the queue or among the active */
+	FetchPool  *pool;
+	void	   *owner;
+	char	   *url;
+	char	   *etag;			/* or NULL */
+	CURL	   *easy;
+	struct curl_slist *headers;
+	HostPermission permission;
+	bool		plain;			/* http, not https */
+	bool		address_refused;
+	bool		too_large;
+	char	   *body;
+	size_t		len;
+	char		new_etag[MAX_ETAG + 1];
+	int			max_age;
+	char		curl_error[CURL_ERROR_SIZE];
+} Transfer;
+
+struct FetchPool
+{
+	FetchLimits limits;
+	CURLM	   *multi;
+	int			n_active;
+	dlist_head	queue;
+	dlist_head	active;
+};
+
+static void pool_reset(void *arg);
+
+/*
+ * A pool in the current memory context, which ends its fetches when it goes.
+ */
+FetchPool *
+fetch_pool_create(const FetchLimits *limits)
+{
+	FetchPool  *pool = palloc0(sizeof(FetchPool));
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+	static bool initialised;
+
+	if (!initialised && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("could not initialize libcurl")));
+	initialised = true;
+	pool->limits = *limits;
+	dlist_init(&pool->queue);
+	dlist_init(&pool->active);
+	pool->multi = curl_multi_init();
+	if (pool->multi == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	callback->func = pool_reset;
+	callback->arg = pool;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	return pool;
+}
+
+static void
+free_transfer(Transfer *transfer)
+{
+	if (transfer->easy != NULL)
+	{
+		curl_multi_remove_handle(transfer->pool->multi, transfer->easy);
+		curl_easy_cleanup(transfer->easy);
+	}
+	curl_slist_free_all(transfer->headers);
+	free(transfer->url);
+	free(transfer->etag);
+	free(transfer->body);
+	free(transfer);
+}
+
+static void
+pool_reset(void *arg)
+{
+	FetchPool  *pool = arg;
+	dlist_head *lists[] = {&pool->queue, &pool->active};
+
+	for (int i = 0; i < (int) lengthof(lists); i++)
+		while (!dlist_is_empty(lists[i]))
+		{
+			Transfer   *transfer = dlist_head_element(Transfer, node, lists[i]);
+
+			dlist_delete(&transfer->node);
+			free_transfer(transfer);
+		}
+	if (pool->multi != NULL)
+		curl_multi_cleanup(pool->multi);
+	pool->multi = NULL;
+}
+
+/*
+ * End a pool and its fetches.  It is freed with its memory context.
+ */
+void
+fetch_pool_free(FetchPool *pool)
+{
+	pool_reset(pool);
+}
+
+/*
+ * Is it an entity tag, as far as a header line is concerned?
+ */
+static bool
+is_etag(const char *etag, int len)
+{
+	for (int i = 0; i < len; i++)
+		if (etag[i] <= ' ' || etag[i] >= 0x7f)
+			return false;
+	return len > 0 && len <= MAX_ETAG;
+}
+
+/*
+ * Fetch a URL, if it has changed since it had an entity tag, or NULL.
+ */
+void
+fetch_add(FetchPool *pool, const char *url, const char *etag, void *owner)
+{
+	Transfer   *transfer = calloc(1, sizeof(Transfer));
+
+	/* it comes from a table that others write */
+	if (etag != NULL && !is_etag(etag, (int) strlen(etag)))
+		etag = NULL;
+	if (transfer == NULL ||
+		(transfer->url = strdup(url)) == NULL ||
+		(etag != NULL && (transfer->etag = strdup(etag)) == NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	transfer->pool = pool;
+	transfer->owner = owner;
+	transfer->max_age = -1;
+	dlist_push_tail(&pool->queue, &transfer->node);
+}
+
+/*
+ * Make the socket, if the address may be connected to.
+ */
+static curl_socket_t
+open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	Transfer   *transfer = arg;
+
+	/* through a proxy, which a superuser has set, we see the proxy's only */
+	if (purpose != CURLSOCKTYPE_IPCXN ||
+		(transfer->pool->limits.proxy[0] == '\0' &&
+		 (transfer->plain ? !address_is_loopback(&address->addr) :
+		  transfer->permission != HOST_AT_ANY_ADDRESS && !address_is_public(&address->addr))))
+	{
+		transfer->address_refused = true;
+		return CURL_SOCKET_BAD;
+	}
+	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+/*
+ * Collect the body.
+ */
+static size_t
+receive(char *data, size_t size, size_t n, void *arg)
+{
+	Transfer   *transfer = arg;
+	char	   *body;
+
+	n *= size;
+	if (n > (size_t) transfer->pool->limits.max_size - transfer->len)
+	{
+		transfer->too_large = true;
+		return 0;
+	}
+	body = realloc(transfer->body, transfer->len + n + 1);
+	if (body == NULL)
+		return 0;
+	memcpy(body + transfer->len, data, n);
+	transfer->body = body;
+	transfer->len += n;
+	return n;
+}
+
+/*
+ * The value of a header of this name; NULL for another header.
+ */
+static const char *
+header_value(const char *line, int len, const char *name, int *value_len)
+{
+	int			name_len = (int) strlen(name);
+
+	if (len <= name_len || line[name_len] != ':' || pg_strncasecmp(line, name, name_len) != 0)
+		return NULL;
+	line += name_len + 1;
+	len -= name_len + 1;
+	while (len > 0 && (*line == ' ' || *line == '\t'))
+	{
+		line++;
+		len--;
+	}
+	while (len > 0 && (unsigned char) line[len - 1] <= ' ')
+		len--;
+	*value_len = len;
+	return line;
+}
+
+/*
+ * Look at a header line: ETag (RFC 9110 section 8.8.3) and the max-age of
+ * Cache-Control (RFC 9111 section 5.2.2.1).
+ */
+static size_t
+receive_header(char *data, size_t size, size_t n, void *arg)
+{
+	Transfer   *transfer = arg;
+	const char *value;
+	int			len;
+
+	n *= size;
+	if ((value = header_value(data, (int) n, "etag", &len)) != NULL && is_etag(value, len))
+	{
+		memcpy(transfer->new_etag, value, len);
+		transfer->new_etag[len] = '\0';
+	}
+	else if ((value = header_value(data, (int) n, "cache-control", &len)) != NULL)
+		for (const char *p = value; p + 8 < value + len; p++)
+			if ((p == value || p[-1] == ' ' || p[-1] == ',') && pg_strncasecmp(p, "max-age=", 8) == 0)
+			{
+				transfer->max_age = 0;
+				for (p += 8; p < value + len && *p >= '0' && *p <= '9' && transfer->max_age < 100000000; p++)
+					transfer->max_age = transfer->max_age * 10 + (*p - '0');
+				break;
+			}
+	return n;
+}
+
+/*
+ * Look at the URL: may it be asked?  NULL, or the error.
+ */
+static const char *
+check_url(Transfer *transfer)
+{
+	const FetchLimits *limits = &transfer->pool->limits;
+	CURLU	   *url = curl_url();
+	char	   *scheme = NULL;
+	char	   *host = NULL;
+	char	   *port = NULL;
+	char	   *user = NULL;
+	const char *error = NULL;
+
+	if (url == NULL ||
+		curl_url_set(url, CURLUPART_URL, transfer->url, 0) != CURLUE_OK ||
+		curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
+		curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
+		curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK)
+		error = "The URL cannot be read.";
+	else if (curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK)
+		error = "The URL has a user name.";
+	else
+	{
+		transfer->plain = strcmp(scheme, "http") == 0;
+		transfer->permission = address_host_permission(limits->allowed_hosts, host, atoi(port));
+		if (!transfer->plain && strcmp(scheme, "https") != 0)
+			error = "The URL is not https.";
+		else if (transfer->plain && !limits->http_to_loopback)
+			error = "The URL is not https; jwt_jwks.allow_http_to_loopback is off.";
+		else if (transfer->permission == HOST_FORBIDDEN)
+			error = "The host of the URL, at its port, is not one of those in jwt_jwks.allowed_hosts.";
+	}
+	curl_free(scheme);
+	curl_free(host);
+	curl_free(port);
+	curl_free(user);
+	curl_url_cleanup(url);
+	return error;
+}
+
+/*
+ * Begin a fetch.  NULL, or the error.
+ */
+static const char *
+start(Transfer *transfer)
+{
+	const FetchLimits *limits = &transfer->pool->limits;
+	const char *error = check_url(transfer);
+	CURL	   *easy;
+	bool		good = true;
+
+	if (error != NULL)
+		return error;
+	transfer->easy = easy = curl_easy_init();
+	if (easy == NULL)
+		return "Out of memory.";
+	transfer->headers = curl_slist_append(NULL, "Accept: application/jwk-set+json, application/json");
+	if (transfer->etag != NULL)
+	{
+		char		line[MAX_ETAG + 32];
+
+		snprintf(line, sizeof(line), "If-None-Match: %s", transfer->etag);
+		transfer->headers = curl_slist_append(transfer->headers, line);
+	}
+#define SET(option, value) (good = good && curl_easy_setopt(easy, option, value) == CURLE_OK)
+	SET(CURLOPT_URL, transfer->url);
+	SET(CURLOPT_PRIVATE, transfer);
+	SET(CURLOPT_ERRORBUFFER, transfer->curl_error);
+#if LIBCURL_VERSION_NUM >= 0x075500
+	SET(CURLOPT_PROTOCOLS_STR, transfer->plain ? "http" : "https");
+#else
+	SET(CURLOPT_PROTOCOLS, transfer->plain ? CURLPROTO_HTTP : CURLPROTO_HTTPS);
+#endif
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_SSL_VERIFYPEER, 1L);
+	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	if (limits->ca_file[0] != '\0')
+		SET(CURLOPT_CAINFO, limits->ca_file);
+	SET(CURLOPT_PROXY, limits->proxy);	/* "" also switches off the environment's */
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) Min(CONNECT_TIMEOUT_MS, limits->timeout));
+	SET(CURLOPT_TIMEOUT_MS, (long) limits->timeout);
+	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	SET(CURLOPT_OPENSOCKETDATA, transfer);
+	SET(CURLOPT_WRITEFUNCTION, receive);
+	SET(CURLOPT_WRITEDATA, transfer);
+	SET(CURLOPT_HEADERFUNCTION, receive_header);
+	SET(CURLOPT_HEADERDATA, transfer);
+	SET(CURLOPT_HTTPHEADER, transfer->headers);
+	SET(CURLOPT_USERAGENT, "jwt_jwks");
+	/* a connection that another fetch opened was checked for that one */
+	SET(CURLOPT_FRESH_CONNECT, 1L);
+	SET(CURLOPT_FORBID_REUSE, 1L);
+#undef SET
+	if (!good || transfer->headers == NULL ||
+		curl_multi_add_handle(transfer->pool->multi, easy) != CURLM_OK)
+		return "The HTTP client cannot be set up.";
+	return NULL;
+}
+
+/*
+ * Make the outcome of a fetch that has ended.
+ */
+static void
+judge(Transfer *transfer, CURLcode code, Fetched *fetched)
+{
+	const FetchLimits *limits = &transfer->pool->limits;
+	long		status = 0;
+
+	(void) curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	fetched->status = FETCH_FAILED;
+	if (code != CURLE_OK)
+	{
+		/* once there is a status, the host has proved to be itself */
+		if (transfer->too_large)
+			fetched->error = psprintf("The endpoint's answer is larger than %d bytes.", limits->max_size);
+		else if (status != 0 && code == CURLE_OPERATION_TIMEDOUT)
+			fetched->error = psprintf("The endpoint's answer took longer than %d ms.", limits->timeout);
+		else if (status != 0)
+			fetched->error = "The endpoint's answer broke off.";
+		else
+			fetched->error = UNREACHABLE;
+		fetched->detail = transfer->address_refused ?
+			"The host has no address that may be connected to; see jwt_jwks.allowed_hosts." :
+			pstrdup(transfer->curl_error[0] ? transfer->curl_error : curl_easy_strerror(code));
+	}
+	else if (status == 304 && transfer->etag != NULL)
+		fetched->status = FETCH_NOT_MODIFIED;
+	else if (status >= 300 && status < 400)
+		fetched->error = psprintf("The endpoint redirects (HTTP status %ld), and no redirect is followed.", status);
+	else if (status != 200)
+		fetched->error = psprintf("The endpoint answered with HTTP status %ld.", status);
+	else
+	{
+		fetched->status = FETCH_DONE;
+		fetched->body = palloc(transfer->len + 1);
+		if (transfer->len > 0)
+			memcpy(fetched->body, transfer->body, transfer->len);
+		fetched->body[transfer->len] = '\0';
+		fetched->len = (int) transfer->len;
+	}
+	fetched->max_age = transfer->max_age;
+	if (transfer->new_etag[0] != '\0')
+		fetched->etag = pstrdup(transfer->new_etag);
+}
+
+/*
+ * Let libcurl work.  It may start threads to resolve names, which must not take
+ * our signals.
+ */
+static void
+perform(FetchPool *pool)
+{
+	sigset_t	all;
+	sigset_t	before;
+	int			running;
+	CURLMcode	code;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	code = curl_multi_perform(pool->multi, &running);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (code != CURLM_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("libcurl failed: %s", curl_multi_strerror(code))));
+}
+
+/*
+ * Wait for the next fetch to end, in whatever order they do.  false when none
+ * are left.
+ */
+bool
+fetch_next(FetchPool *pool, Fetched *fetched)
+{
+	memset(fetched, 0, sizeof(*fetched));
+	for (;;)
+	{
+		CURLMsg    *message;
+		int			n_messages;
+
+		while (pool->n_active < pool->limits.max_connections && !dlist_is_empty(&pool->queue))
+		{
+			Transfer   *transfer = dlist_head_element(Transfer, node, &pool->queue);
+			const char *error;
+
+			dlist_delete(&transfer->node);
+			error = start(transfer);
+			if (error != NULL)
+			{
+				fetched->owner = transfer->owner;
+				fetched->status = FETCH_FAILED;
+				fetched->error = error;
+				fetched->max_age = -1;
+				free_transfer(transfer);
+				return true;
+			}
+			dlist_push_tail(&pool->active, &transfer->node);
+			pool->n_active++;
+		}
+		if (pool->n_active == 0)
+			return false;
+
+		perform(pool);
+		while ((message = curl_multi_info_read(pool->multi, &n_messages)) != NULL)
+		{
+			Transfer   *transfer;
+
+			if (message->msg != CURLMSG_DONE)
+				continue;
+			curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &transfer);
+			fetched->owner = transfer->owner;
+			judge(transfer, message->data.result, fetched);
+			dlist_delete(&transfer->node);
+			pool->n_active--;
+			free_transfer(transfer);
+			return true;
+		}
+
+		pgstat_report_wait_start(JWT_WAIT_EVENT("JwksFetch"));
+		(void) curl_multi_poll(pool->multi, NULL, 0, POLL_INTERVAL_MS, NULL);
+		pgstat_report_wait_end();
+		CHECK_FOR_INTERRUPTS();
+	}
+}

@@ -1,0 +1,55 @@
+/*-------------------------------------------------------------------------
+ *
+ * fetch.h
+ *	  Getting documents over HTTPS, many at a time, within bounds.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_JWKS_FETCH_H
+#define JWT_JWKS_FETCH_H
+
+#include "postgres.h"
+
+/* What a superuser allows; see settings.c. */
+typedef struct FetchLimits
+{
+	const char *allowed_hosts;
+	bool		http_to_loopback;
+	const char *ca_file;		/* or "" */
+	const char *proxy;			/* or "" */
+	int			timeout;		/* in milliseconds, of a whole fetch */
+	int			max_connections;
+	int			max_size;		/* in bytes */
+} FetchLimits;
+
+typedef enum FetchStatus
+{
+	FETCH_DONE,
+	FETCH_NOT_MODIFIED,
+	FETCH_FAILED
+} FetchStatus;
+
+/*
+ * What came back.  The strings are in the memory context that was current when
+ * fetch_next() gave it out.
+ */
+typedef struct Fetched
+{
+	void	   *owner;			/* as given to fetch_add() */
+	FetchStatus status;
+	char	   *body;			/* terminated; may hold NUL bytes */
+	int			len;
+	char	   *etag;			/* or NULL */
+	int			max_age;		/* in seconds, or -1 */
+	const char *error;			/* a sentence for the source's owner */
+	const char *detail;			/* more, for the server log alone; or NULL */
+} Fetched;
+
+typedef struct FetchPool FetchPool;
+
+extern FetchPool *fetch_pool_create(const FetchLimits *limits);
+extern void fetch_add(FetchPool *pool, const char *url, const char *etag, void *owner);
+extern bool fetch_next(FetchPool *pool, Fetched *fetched);
+extern void fetch_pool_free(FetchPool *pool);
+
+#endif							/* JWT_JWKS_FETCH_H */

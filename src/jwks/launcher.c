@@ -1,0 +1,276 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *	  The process that starts a worker for each database that has work.
+ *
+ * It is connected to no database, so it stands in the way of none that is
+ * dropped.  It sleeps until something is due or somebody wakes it, and looks
+ * once a minute which databases there are.  A worker does what is due in its
+ * database and ends, leaving in shared memory when to come back.
+ *
+ * It starts when recovery has finished: a standby fetches nothing, and one that
+ * is promoted begins to.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "../compat.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "launcher.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "settings.h"
+#include "shared.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+/* Workers at a time. */
+#define MAX_WORKERS		4
+
+/* How often we look which databases there are. */
+#define RESCAN_INTERVAL_MS	60000
+
+/* A database whose worker failed, or could not be started, waits so long. */
+#define RETRY_INTERVAL_MS	60000
+
+/* A database gets a worker so often at most: for what is due, and for tokens. */
+#define START_INTERVAL_MS	250
+#define WAKE_INTERVAL_MS	2000
+
+typedef struct Running
+{
+	Oid			database;		/* InvalidOid: free */
+	BackgroundWorkerHandle *handle;
+} Running;
+
+/* When the worker of each slot was last started; slots as in shared memory. */
+typedef struct Started
+{
+	Oid			database;
+	TimestampTz at;
+} Started;
+
+static Running running[MAX_WORKERS];
+static Started started[SHARED_MAX_DATABASES];
+
+extern PGDLLEXPORT JWT_EXPORT void jwt_jwks_launcher_main(Datum arg);
+
+/*
+ * Have the postmaster start the launcher.
+ */
+void
+launcher_register(void)
+{
+	BackgroundWorker worker = {
+		.bgw_name = "jwt_jwks launcher",
+		.bgw_type = "jwt_jwks launcher",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = 5,
+		.bgw_library_name = "jwt_jwks",
+		.bgw_function_name = "jwt_jwks_launcher_main",
+	};
+
+	RegisterBackgroundWorker(&worker);
+}
+
+/*
+ * Give each database that is to be served a slot, and take it from the others.
+ */
+static void
+scan_databases(void)
+{
+	static bool complained;
+	SharedDatabase slots[SHARED_MAX_DATABASES];
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	bool		keep[SHARED_MAX_DATABASES] = {false};
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	shared_list(slots);
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (!database->datallowconn || database->datistemplate ||
+			!settings_serve_database(NameStr(database->datname)))
+			continue;
+		for (int i = 0; i < SHARED_MAX_DATABASES; i++)
+			if (slots[i].database == database->oid)
+				keep[i] = true;
+		if (!shared_add(database->oid) && !complained)
+		{
+			complained = true;
+			ereport(LOG,
+					(errmsg("jwt_jwks serves %d databases and no more", SHARED_MAX_DATABASES),
+					 errhint("Set jwt_jwks.databases.")));
+		}
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	for (int i = 0; i < SHARED_MAX_DATABASES; i++)
+		if (OidIsValid(slots[i].database) && !keep[i])
+			shared_remove(slots[i].database);
+	CommitTransactionCommand();
+}
+
+/*
+ * Find out which workers have ended.  One that did not say when to come back has
+ * failed.
+ */
+static void
+reap_workers(TimestampTz now)
+{
+	SharedDatabase slots[SHARED_MAX_DATABASES];
+
+	shared_list(slots);
+	for (int i = 0; i < MAX_WORKERS; i++)
+	{
+		pid_t		pid;
+
+		if (!OidIsValid(running[i].database) ||
+			GetBackgroundWorkerPid(running[i].handle, &pid) != BGWH_STOPPED)
+			continue;
+		pfree(running[i].handle);
+		for (int j = 0; j < SHARED_MAX_DATABASES; j++)
+			if (slots[j].database == running[i].database && slots[j].next_due == DT_NOEND)
+				shared_set_due(slots[j].database,
+							   TimestampTzPlusMilliseconds(now, RETRY_INTERVAL_MS));
+		running[i].database = InvalidOid;
+	}
+}
+
+/*
+ * Start the worker of a database, if it has none.  false when that cannot be
+ * now.
+ */
+static bool
+start_worker(Oid database)
+{
+	BackgroundWorker worker = {
+		.bgw_name = "jwt_jwks worker",
+		.bgw_type = "jwt_jwks worker",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART,
+		.bgw_library_name = "jwt_jwks",
+		.bgw_function_name = "jwt_jwks_worker_main",
+		.bgw_main_arg = ObjectIdGetDatum(database),
+		.bgw_notify_pid = MyProcPid,
+	};
+	Running    *room = NULL;
+
+	for (int i = 0; i < MAX_WORKERS; i++)
+	{
+		if (running[i].database == database)
+			return false;
+		if (!OidIsValid(running[i].database))
+			room = &running[i];
+	}
+	if (room == NULL || !RegisterDynamicBackgroundWorker(&worker, &room->handle))
+		return false;
+	room->database = database;
+	return true;
+}
+
+/*
+ * Start what is due.  Returns for how many milliseconds nothing else will be.
+ */
+static long
+start_workers(TimestampTz now)
+{
+	SharedDatabase slots[SHARED_MAX_DATABASES];
+	TimestampTz next = TimestampTzPlusMilliseconds(now, RESCAN_INTERVAL_MS);
+
+	shared_list(slots);
+	for (int i = 0; i < SHARED_MAX_DATABASES; i++)
+	{
+		TimestampTz due = slots[i].next_due;
+		TimestampTz woken = slots[i].woken ? DT_NOBEGIN : DT_NOEND;
+
+		if (!OidIsValid(slots[i].database))
+			continue;
+		if (started[i].database == slots[i].database)
+		{
+			due = Max(due, TimestampTzPlusMilliseconds(started[i].at, START_INTERVAL_MS));
+			woken = Max(woken, TimestampTzPlusMilliseconds(started[i].at, WAKE_INTERVAL_MS));
+		}
+		due = Min(due, woken);
+		if (due <= now)
+		{
+			/* when all workers are busy, the end of one wakes us */
+			if (start_worker(slots[i].database))
+			{
+				started[i].database = slots[i].database;
+				started[i].at = now;
+			}
+			continue;
+		}
+		next = Min(next, due);
+	}
+	return TimestampDifferenceMilliseconds(now, next);
+}
+
+/*
+ * The launcher.
+ */
+void
+jwt_jwks_launcher_main(Datum arg)
+{
+	MemoryContext context;
+	TimestampTz last_scan = 0;
+
+	(void) arg;
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	shared_set_launcher(true);
+	context = AllocSetContextCreate(TopMemoryContext, "jwt_jwks launcher", ALLOCSET_DEFAULT_SIZES);
+
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		long		timeout;
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(context);
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			last_scan = 0;
+		}
+		if (shared_take_rescan() || now < last_scan ||
+			now >= TimestampTzPlusMilliseconds(last_scan, RESCAN_INTERVAL_MS))
+		{
+			scan_databases();
+			last_scan = now;
+		}
+		MemoryContextSwitchTo(TopMemoryContext);	/* for the workers' handles */
+		reap_workers(now);
+		timeout = start_workers(now);
+		MemoryContextReset(context);
+		pgstat_report_stat(true);
+
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 Max(timeout, 1), JWT_WAIT_EVENT("JwksLauncherMain"));
+		ResetLatch(MyLatch);
+	}
+}

@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.h
+ *	  What a superuser allows jwt_jwks to do.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_JWKS_SETTINGS_H
+#define JWT_JWKS_SETTINGS_H
+
+#include "postgres.h"
+
+#include "fetch.h"
+
+extern void settings_init(void);
+extern bool settings_serve_database(const char *name);
+extern FetchLimits settings_fetch_limits(void);
+extern int	settings_cooldown_ms(void);
+
+#endif							/* JWT_JWKS_SETTINGS_H */

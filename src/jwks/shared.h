@@ -1,0 +1,49 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.h
+ *	  What launcher, workers and sessions tell each other in shared memory.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_JWKS_SHARED_H
+#define JWT_JWKS_SHARED_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+
+/* Databases that are served at most. */
+#define SHARED_MAX_DATABASES	128
+
+/* Issuers of a database that are woken by name; more, or a longer name, wake all. */
+#define SHARED_MAX_NAMES	8
+#define SHARED_NAME_SIZE	256
+
+/* For whom a database was woken. */
+typedef struct Wakes
+{
+	bool		any;
+	bool		all;
+	int			n_names;
+	char		names[SHARED_MAX_NAMES][SHARED_NAME_SIZE];
+} Wakes;
+
+/* What the launcher sees of a database. */
+typedef struct SharedDatabase
+{
+	Oid			database;		/* InvalidOid: the slot is free */
+	TimestampTz next_due;
+	bool		woken;
+} SharedDatabase;
+
+extern void shared_init(void);
+extern void shared_set_launcher(bool running);
+extern bool shared_take_rescan(void);
+extern void shared_list(SharedDatabase *slots);
+extern bool shared_add(Oid database);
+extern void shared_remove(Oid database);
+extern void shared_set_due(Oid database, TimestampTz next_due);
+extern void shared_take_wakes(Oid database, Wakes *wakes);
+extern void shared_worker_done(Oid database, TimestampTz next_due, bool has_sources);
+
+#endif							/* JWT_JWKS_SHARED_H */

@@ -1,0 +1,572 @@
+/*-------------------------------------------------------------------------
+ *
+ * source.c
+ *	  The table jwt_jwks_source: what is due, and how it went.
+ *
+ * Each function is a transaction of its own, so that none is open while we wait
+ * for the network, and one issuer's trouble is not another's.  Each finds the
+ * extension anew and locks it, as it may have been dropped in between, or moved.
+ *
+ * We run as the extension's owner, within a security-restricted operation:
+ * whatever stands in the database's tables, it is not done with a superuser's
+ * rights.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "../compat.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "common/pg_prng.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "source.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* Failures are retried after so many seconds at first, twice that then, ... */
+#define FIRST_RETRY		30
+
+/* A refresh interval that the endpoint's max-age may shorten to this. */
+#define SHORTEST_INTERVAL	60
+
+/* A database without sources is looked at so often, in milliseconds. */
+#define PROBE_INTERVAL_MS	3600000
+
+#define MAX_ERROR	1000
+
+static Oid	saved_user;
+static int	saved_context;
+
+/*
+ * The row of the extension.
+ */
+static bool
+find_extension(Oid *schema, Oid *owner)
+{
+	Oid			extension = get_extension_oid("jwt", true);
+	Relation	rel;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+	Oid			table;
+
+	if (!OidIsValid(extension))
+		return false;
+
+	/* nobody drops it, and creates something that looks like it, meanwhile */
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(extension));
+	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		*schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+		*owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+		found = true;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	if (!found)
+		return false;
+
+	/* version 1.0 has none */
+	table = get_relname_relid("jwt_jwks_source", *schema);
+	return OidIsValid(table) && getExtensionOfObject(RelationRelationId, table) == extension;
+}
+
+/*
+ * Begin a transaction as the extension's owner.  Returns the schema's quoted
+ * name, or NULL, without a transaction, when there is no extension.
+ */
+static const char *
+begin(void)
+{
+	Oid			schema;
+	Oid			owner;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	if (!find_extension(&schema, &owner))
+	{
+		CommitTransactionCommand();
+		return NULL;
+	}
+	GetUserIdAndSecContext(&saved_user, &saved_context);
+	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, NULL);
+	return quote_identifier(get_namespace_name(schema));
+}
+
+static void
+commit(void)
+{
+	PopActiveSnapshot();
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	SetUserIdAndSecContext(saved_user, saved_context);
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/*
+ * Execute a statement, in which %s stands for the extension's schema.
+ */
+static void
+execute(const char *format, const char *schema, int expected,
+		int n, Oid *types, Datum *values, const char *nulls)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (const char *p = format; *p; p++)
+		if (p[0] == '%' && p[1] == 's')
+		{
+			appendStringInfoString(&sql, schema);
+			p++;
+		}
+		else
+			appendStringInfoChar(&sql, *p);
+	if (SPI_execute_with_args(sql.data, n, types, values, nulls, false, 0) != expected)
+		elog(ERROR, "statement of jwt_jwks failed");
+}
+
+/*
+ * Copy a column of a row of the last result into a memory context; NULL for
+ * null.
+ */
+static char *
+copy_column(int row, int column, MemoryContext context)
+{
+	char	   *value = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+
+	return value ? MemoryContextStrdup(context, value) : NULL;
+}
+
+/* What a claim returns. */
+#define SOURCE_COLUMNS \
+	"issuer, uri, etag, last_error, failures, extract(epoch from refresh_interval)::bigint"
+
+static Source *
+copy_source(int row, MemoryContext context)
+{
+	Source	   *source = MemoryContextAllocZero(context, sizeof(Source));
+
+	source->issuer = copy_column(row, 1, context);
+	source->uri = copy_column(row, 2, context);
+	source->etag = copy_column(row, 3, context);
+	source->last_error = copy_column(row, 4, context);
+	source->failures = atoi(SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 5));
+	source->refresh_interval = atoll(SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 6));
+	source->discovered = source->uri != NULL;
+	return source;
+}
+
+/*
+ * Take what is due, or was woken and is not cooling down, and note that it was.
+ * The sources are in the current memory context.
+ */
+int
+source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
+{
+	MemoryContext context = CurrentMemoryContext;
+	const char *schema = begin();
+	Oid			types[] = {BOOLOID, TEXTARRAYOID, INT4OID};
+	Datum		names[SHARED_MAX_NAMES];
+	Datum		values[lengthof(types)];
+	int			n;
+
+	if (schema == NULL)
+		return 0;
+	for (int i = 0; i < wakes->n_names; i++)
+		names[i] = CStringGetTextDatum(wakes->names[i]);
+	values[0] = BoolGetDatum(wakes->all);
+	values[1] = PointerGetDatum(construct_array(names, wakes->n_names, TEXTOID, -1, false, TYPALIGN_INT));
+	values[2] = Int32GetDatum(cooldown_ms);
+
+	/* who is cooling down is due afterwards */
+	if (wakes->any)
+		execute("UPDATE %s.jwt_jwks_source"
+				" SET next_attempt = last_attempt + $3 * interval '1 millisecond'"
+				" WHERE ($1 OR issuer = ANY ($2))"
+				" AND next_attempt > last_attempt + $3 * interval '1 millisecond'",
+				schema, SPI_OK_UPDATE, lengthof(types), types, values, NULL);
+	execute("UPDATE %s.jwt_jwks_source"
+			" SET last_attempt = statement_timestamp(),"
+			" next_attempt = statement_timestamp() + interval '1 minute'"
+			" WHERE next_attempt IS NULL OR next_attempt <= statement_timestamp()"
+			" RETURNING " SOURCE_COLUMNS,
+			schema, SPI_OK_UPDATE_RETURNING, 0, NULL, NULL, NULL);
+	n = (int) SPI_processed;
+	*sources = MemoryContextAlloc(context, sizeof(Source *) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		(*sources)[i] = copy_source(i, context);
+	commit();
+	MemoryContextSwitchTo(context);
+	return n;
+}
+
+/*
+ * Take the source of an issuer, due or not; NULL when it has none.
+ */
+Source *
+source_claim(const char *issuer)
+{
+	MemoryContext context = CurrentMemoryContext;
+	const char *schema = begin();
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(issuer)};
+	Source	   *source = NULL;
+
+	if (schema == NULL)
+		return NULL;
+	execute("UPDATE %s.jwt_jwks_source"
+			" SET last_attempt = statement_timestamp(),"
+			" next_attempt = statement_timestamp() + interval '1 minute'"
+			" WHERE issuer = $1"
+			" RETURNING " SOURCE_COLUMNS,
+			schema, SPI_OK_UPDATE_RETURNING, lengthof(types), types, values, NULL);
+	if (SPI_processed > 0)
+		source = copy_source(0, context);
+	commit();
+	MemoryContextSwitchTo(context);
+	return source;
+}
+
+/*
+ * Where an issuer's configuration is (OpenID Connect Discovery 1.0 section 4);
+ * NULL with an error when it can have none.
+ */
+char *
+source_discovery_url(const Source *source, const char **error)
+{
+	int			len = (int) strlen(source->issuer);
+
+	if (strncmp(source->issuer, "https://", 8) != 0 && strncmp(source->issuer, "http://", 7) != 0)
+	{
+		*error = "The issuer is not a URL, so where its keys are cannot be discovered; set \"uri\".";
+		return NULL;
+	}
+	if (source->issuer[len - 1] == '/')
+		len--;
+	return psprintf("%.*s/.well-known/openid-configuration", len, source->issuer);
+}
+
+/*
+ * Run something in a subtransaction.  Returns NULL, or the message of the error
+ * that it raised, in the current memory context.
+ */
+static char *
+attempt(void (*function) (void *), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	char	   *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		function(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *data;
+
+		MemoryContextSwitchTo(context);
+		data = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+
+		/* a cancel or a shutdown is not the document's fault */
+		if (data->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN || data->sqlerrcode == ERRCODE_CRASH_SHUTDOWN)
+			ReThrowError(data);
+		error = data->detail ? psprintf("%s: %s", data->message, data->detail) : pstrdup(data->message);
+		FreeErrorData(data);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/*
+ * A document as jsonb; an error when it is none.
+ */
+static Datum
+parse_document(const Fetched *fetched)
+{
+	if (memchr(fetched->body, '\0', fetched->len) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("invalid input syntax for type %s", "json")));
+	return DirectFunctionCall1(jsonb_in,
+							   CStringGetDatum(pg_any_to_server(fetched->body, fetched->len, PG_UTF8)));
+}
+
+typedef struct Discovery
+{
+	const Source *source;
+	const Fetched *fetched;
+	char	   *uri;
+	const char *error;
+} Discovery;
+
+/* A string member of an object; NULL when it has none. */
+static char *
+string_member(Jsonb *object, const char *name)
+{
+	JsonbValue	value;
+
+	if (!JB_ROOT_IS_OBJECT(object) ||
+		getKeyJsonValueFromContainer(&object->root, name, (int) strlen(name), &value) == NULL ||
+		value.type != jbvString)
+		return NULL;
+	return pnstrdup(value.val.string.val, value.val.string.len);
+}
+
+static void
+read_discovery(void *arg)
+{
+	Discovery  *discovery = arg;
+	Jsonb	   *document = DatumGetJsonbP(parse_document(discovery->fetched));
+	char	   *issuer = string_member(document, "issuer");
+
+	discovery->uri = string_member(document, "jwks_uri");
+	if (issuer == NULL || strcmp(issuer, discovery->source->issuer) != 0)
+		discovery->error = "The configuration that was discovered is of another issuer.";
+	else if (discovery->uri == NULL)
+		discovery->error = "The configuration that was discovered names no \"jwks_uri\".";
+}
+
+/*
+ * The URL of the key set that an issuer's configuration names; NULL with an
+ * error when it does not.
+ */
+char *
+source_read_discovery(const Source *source, const Fetched *fetched, const char **error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Discovery	discovery = {.source = source, .fetched = fetched};
+	char	   *parse_error;
+	char	   *uri = NULL;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	parse_error = attempt(read_discovery, &discovery);
+	if (parse_error != NULL)
+		*error = "The configuration that was discovered is not JSON.";
+	else if (discovery.error != NULL)
+		*error = discovery.error;
+	else
+		uri = MemoryContextStrdup(context, discovery.uri);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return uri;
+}
+
+typedef struct Import
+{
+	const char *schema;
+	const Source *source;
+	const Fetched *fetched;
+	RefreshCounts counts;
+} Import;
+
+static void
+import(void *arg)
+{
+	Import	   *job = arg;
+	Oid			types[] = {TEXTOID, JSONBOID};
+	Datum		values[] = {CStringGetTextDatum(job->source->issuer), parse_document(job->fetched)};
+	const struct
+	{
+		const char *action;
+		int		   *count;
+	}			actions[] = {
+		{"added", &job->counts.added},
+		{"changed", &job->counts.changed},
+		{"retired", &job->counts.retired},
+		{"unchanged", &job->counts.unchanged},
+		{"skipped", &job->counts.skipped},
+	};
+
+	execute("SELECT action, count(*) FROM %s.jwt_import_jwks($1, $2) GROUP BY action",
+			job->schema, SPI_OK_SELECT, lengthof(types), types, values, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		char	   *action = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1);
+
+		for (int i = 0; i < (int) lengthof(actions); i++)
+			if (strcmp(action, actions[i].action) == 0)
+				*actions[i].count = atoi(SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 2));
+	}
+}
+
+/*
+ * In how many milliseconds to fetch again.  Spread, so that many sources do not
+ * stay in step; but never later than the refresh interval.
+ */
+static int64
+next_wait(const Source *source, const Fetched *fetched, bool good)
+{
+	double		seconds = (double) source->refresh_interval;
+
+	if (good)
+	{
+		if (fetched->max_age >= 0)
+			seconds = Min(seconds, Max(fetched->max_age, SHORTEST_INTERVAL));
+		seconds *= 0.9 + 0.1 * pg_prng_double(&pg_global_prng_state);
+	}
+	else
+	{
+		seconds = Min(seconds, FIRST_RETRY * (double) (1 << Min(source->failures, 20)));
+		seconds *= 0.75 + 0.25 * pg_prng_double(&pg_global_prng_state);
+	}
+	return (int64) (seconds * 1000);
+}
+
+/*
+ * Tell the log, once per change of state.
+ */
+static void
+log_outcome(const Source *source, const Fetched *fetched, const char *error, const RefreshCounts *counts)
+{
+	if (error != NULL && (source->last_error == NULL || strcmp(source->last_error, error) != 0))
+		ereport(LOG,
+				(errmsg("could not refresh the key set of issuer \"%s\"", source->issuer),
+				 errdetail_internal("%s%s%s", error, fetched->detail ? " " : "",
+									fetched->detail ? fetched->detail : "")));
+	if (error == NULL && source->failures > 0)
+		ereport(LOG,
+				(errmsg("the key set of issuer \"%s\" is refreshed again", source->issuer)));
+	if (error == NULL && counts->added + counts->changed + counts->retired > 0)
+		ereport(LOG,
+				(errmsg("keys of issuer \"%s\" have changed: %d added, %d changed, %d retired",
+						source->issuer, counts->added, counts->changed, counts->retired)));
+}
+
+/*
+ * Import what was fetched, and note how it went, unless the source has been
+ * removed or moved meanwhile.  Returns NULL or the error that was noted.
+ */
+const char *
+source_finish(const Source *source, const Fetched *fetched, RefreshCounts *counts)
+{
+	MemoryContext context = CurrentMemoryContext;
+	const char *schema = begin();
+	Import		job = {.schema = schema, .source = source, .fetched = fetched};
+	const char *error = fetched->error;
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID};
+	Datum		values[lengthof(types)];
+	char		nulls[lengthof(types) + 1] = "      ";
+	bool		changed;
+
+	memset(counts, 0, sizeof(*counts));
+	if (schema == NULL)
+		return "The extension is not there any more.";
+
+	values[0] = CStringGetTextDatum(source->issuer);
+	values[1] = CStringGetTextDatum(source->uri ? source->uri : "");
+	nulls[1] = source->uri ? ' ' : 'n';
+
+	/* the issuer first, as whoever deletes it does */
+	execute("SELECT FROM %s.jwt_issuer WHERE issuer = $1 FOR NO KEY UPDATE",
+			schema, SPI_OK_SELECT, 1, types, values, nulls);
+	execute("SELECT FROM %s.jwt_jwks_source WHERE issuer = $1 AND uri IS NOT DISTINCT FROM $2 FOR NO KEY UPDATE",
+			schema, SPI_OK_SELECT, 2, types, values, nulls);
+	if (SPI_processed == 0)
+	{
+		commit();
+		MemoryContextSwitchTo(context);
+		return "The source has changed meanwhile.";
+	}
+	if (error == NULL && fetched->status == FETCH_DONE)
+		error = attempt(import, &job);
+	if (error != NULL)
+		error = pnstrdup(error, pg_mbcliplen(error, (int) strlen(error), MAX_ERROR));
+	changed = error == NULL && job.counts.added + job.counts.changed + job.counts.retired > 0;
+
+	/* a set that was not modified keeps its entity tag */
+	values[2] = CStringGetTextDatum(fetched->etag ? fetched->etag : "");
+	nulls[2] = fetched->etag ? ' ' : 'n';
+	values[3] = CStringGetTextDatum(error ? error : "");
+	nulls[3] = error ? ' ' : 'n';
+	values[4] = Int64GetDatum(next_wait(source, fetched, error == NULL));
+	values[5] = BoolGetDatum(changed);
+	if (error != NULL)
+		execute("UPDATE %s.jwt_jwks_source SET failures = failures + 1, last_error = $4,"
+				" next_attempt = clock_timestamp() + $5 * interval '1 millisecond'"
+				" WHERE issuer = $1",
+				schema, SPI_OK_UPDATE, lengthof(types), types, values, nulls);
+	else if (fetched->status == FETCH_NOT_MODIFIED)
+		execute("UPDATE %s.jwt_jwks_source SET failures = 0, last_error = NULL,"
+				" last_success = last_attempt,"
+				" next_attempt = clock_timestamp() + $5 * interval '1 millisecond'"
+				" WHERE issuer = $1",
+				schema, SPI_OK_UPDATE, lengthof(types), types, values, nulls);
+	else
+		execute("UPDATE %s.jwt_jwks_source SET failures = 0, last_error = NULL, etag = $3,"
+				" last_success = last_attempt,"
+				" last_change = CASE WHEN $6 THEN last_attempt ELSE last_change END,"
+				" next_attempt = clock_timestamp() + $5 * interval '1 millisecond'"
+				" WHERE issuer = $1",
+				schema, SPI_OK_UPDATE, lengthof(types), types, values, nulls);
+	if (error != NULL)
+		error = MemoryContextStrdup(context, error);
+	commit();
+	MemoryContextSwitchTo(context);
+	*counts = job.counts;
+	log_outcome(source, fetched, error, counts);
+	return error;
+}
+
+/*
+ * When is the next source due, and are there any?
+ */
+TimestampTz
+source_next_due(bool *has_sources)
+{
+	MemoryContext context = CurrentMemoryContext;
+	const char *schema = begin();
+	TimestampTz due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PROBE_INTERVAL_MS);
+	bool		isnull;
+	Datum		datum;
+
+	*has_sources = false;
+	if (schema == NULL)
+		return due;
+	execute("SELECT count(*) > 0, min(coalesce(next_attempt, '-infinity')) FROM %s.jwt_jwks_source",
+			schema, SPI_OK_SELECT, 0, NULL, NULL, NULL);
+	*has_sources = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	datum = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
+	if (!isnull)
+		due = DatumGetTimestampTz(datum);
+	commit();
+	MemoryContextSwitchTo(context);
+	return due;
+}

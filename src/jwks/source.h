@@ -1,0 +1,37 @@
+/*-------------------------------------------------------------------------
+ *
+ * source.h
+ *	  The table jwt_jwks_source: what is due, and how it went.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_JWKS_SOURCE_H
+#define JWT_JWKS_SOURCE_H
+
+#include "postgres.h"
+
+#include "../refresh.h"
+#include "datatype/timestamp.h"
+#include "fetch.h"
+#include "shared.h"
+
+/* A row that is to be fetched. */
+typedef struct Source
+{
+	char	   *issuer;
+	char	   *uri;			/* NULL: to be discovered */
+	char	   *etag;			/* or NULL */
+	char	   *last_error;		/* or NULL */
+	int			failures;
+	int64		refresh_interval;	/* in seconds */
+	bool		discovered;		/* what is being fetched is the set itself */
+} Source;
+
+extern int	source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources);
+extern Source *source_claim(const char *issuer);
+extern char *source_discovery_url(const Source *source, const char **error);
+extern char *source_read_discovery(const Source *source, const Fetched *fetched, const char **error);
+extern const char *source_finish(const Source *source, const Fetched *fetched, RefreshCounts *counts);
+extern TimestampTz source_next_due(bool *has_sources);
+
+#endif							/* JWT_JWKS_SOURCE_H */

@@ -1,0 +1,224 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  The processes that fetch: one for what is due in a database, and one for
+ *	  a single issuer that a session asks for.
+ *
+ * Both end when they are done.  An error that is not a document's, such as a
+ * lock that could not be had, is logged and leaves the source as it is: claiming
+ * it has made it due again in a minute.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "../compat.h"
+
+#include "access/xact.h"
+#include "fetch.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "settings.h"
+#include "shared.h"
+#include "source.h"
+#include "storage/dsm.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+extern PGDLLEXPORT JWT_EXPORT void jwt_jwks_worker_main(Datum arg);
+extern PGDLLEXPORT JWT_EXPORT void jwt_jwks_refresh_main(Datum arg);
+
+static Oid	served_database;
+
+/*
+ * Connect to a database, and have nothing there decide what names mean or how
+ * long we wait.
+ */
+static void
+connect_to(Oid database)
+{
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("lock_timeout", "5s", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("session_replication_role", "origin", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("row_security", "on", PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * Begin to fetch a source.  Returns NULL, or the error.
+ */
+static const char *
+begin_fetch(FetchPool *pool, Source *source)
+{
+	const char *error = NULL;
+	const char *url = source->discovered ? source->uri : source_discovery_url(source, &error);
+
+	if (url != NULL)
+		fetch_add(pool, url, source->discovered ? source->etag : NULL, source);
+	return error;
+}
+
+/*
+ * Deal with what came back: go on to the set that was discovered, or import it.
+ * Returns whether the source is finished, and how in *counts and *error.
+ */
+static bool
+deal_with(FetchPool *pool, Source *source, Fetched *fetched, RefreshCounts *counts, const char **error)
+{
+	if (!source->discovered && fetched->status == FETCH_DONE)
+	{
+		char	   *url = source_read_discovery(source, fetched, &fetched->error);
+
+		if (url != NULL)
+		{
+			source->discovered = true;
+			fetch_add(pool, url, source->etag, source);
+			return false;
+		}
+		fetched->status = FETCH_FAILED;
+	}
+	*error = source_finish(source, fetched, counts);
+	return true;
+}
+
+/*
+ * Fetch sources, and deal with them in the order in which they come back.  The
+ * last one's outcome is left in *counts and *error.
+ */
+static void
+fetch_sources(Source **sources, int n, RefreshCounts *counts, const char **error)
+{
+	FetchLimits limits = settings_fetch_limits();
+	FetchPool  *pool = fetch_pool_create(&limits);
+	MemoryContext outer = CurrentMemoryContext;
+	MemoryContext each = AllocSetContextCreate(outer, "jwt_jwks fetch", ALLOCSET_DEFAULT_SIZES);
+	Fetched		fetched;
+	volatile int next = 0;
+
+	for (;;)
+	{
+		MemoryContextReset(each);
+		MemoryContextSwitchTo(each);
+
+		/* one that cannot be begun has come back already */
+		if (next < n)
+		{
+			memset(&fetched, 0, sizeof(fetched));
+			fetched.owner = sources[next++];
+			fetched.max_age = -1;
+			fetched.error = begin_fetch(pool, fetched.owner);
+			if (fetched.error == NULL)
+				continue;
+			fetched.status = FETCH_FAILED;
+		}
+		else if (!fetch_next(pool, &fetched))
+			break;
+
+		PG_TRY();
+		{
+			RefreshCounts done;
+			const char *why = NULL;
+
+			if (deal_with(pool, fetched.owner, &fetched, &done, &why))
+			{
+				*counts = done;
+				*error = why ? MemoryContextStrdup(outer, why) : NULL;
+			}
+		}
+		PG_CATCH();
+		{
+			HOLD_INTERRUPTS();
+			EmitErrorReport();
+			AbortOutOfAnyTransaction();
+			FlushErrorState();
+			RESUME_INTERRUPTS();
+			*error = "The keys could not be written; the server log tells more.";
+		}
+		PG_END_TRY();
+	}
+	fetch_pool_free(pool);
+	MemoryContextSwitchTo(outer);
+}
+
+/*
+ * When this worker ends in whatever way, somebody may have to come back.
+ */
+static void
+worker_ends(int code, Datum arg)
+{
+	(void) arg;
+	if (code != 0)
+		shared_worker_done(served_database,
+						   TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 60000), true);
+}
+
+/*
+ * The worker of a database: arg is its OID.
+ */
+void
+jwt_jwks_worker_main(Datum arg)
+{
+	Wakes	   *wakes;
+	Source	  **sources;
+	RefreshCounts counts;
+	const char *error;
+	TimestampTz due;
+	bool		has_sources;
+	int			n;
+
+	served_database = DatumGetObjectId(arg);
+	before_shmem_exit(worker_ends, (Datum) 0);
+	connect_to(served_database);
+	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "jwt_jwks worker", ALLOCSET_DEFAULT_SIZES));
+	wakes = palloc(sizeof(Wakes));
+	shared_take_wakes(served_database, wakes);
+
+	n = source_claim_due(wakes, settings_cooldown_ms(), &sources);
+	if (n > 0)
+		fetch_sources(sources, n, &counts, &error);
+	due = source_next_due(&has_sources);
+	shared_worker_done(served_database, due, has_sources);
+	proc_exit(0);
+}
+
+/*
+ * The worker of a single refresh: arg is the handle of a RefreshRequest.
+ */
+void
+jwt_jwks_refresh_main(Datum arg)
+{
+	dsm_segment *segment;
+	RefreshRequest *request;
+	Source	   *source;
+	const char *error = NULL;
+
+	CurrentResourceOwner = ResourceOwnerCreate(NULL, "jwt_jwks refresh");
+	segment = dsm_attach(DatumGetUInt32(arg));
+	if (segment == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("could not map dynamic shared memory segment")));
+	dsm_pin_mapping(segment);
+	request = dsm_segment_address(segment);
+
+	connect_to(request->database);
+	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "jwt_jwks refresh", ALLOCSET_DEFAULT_SIZES));
+	source = source_claim(request->issuer);
+	if (source == NULL)
+		error = "The issuer has no row in jwt_jwks_source that is committed.";
+	else
+		fetch_sources(&source, 1, &request->counts, &error);
+	if (error != NULL)
+		strlcpy(request->error, error, sizeof(request->error));
+	request->answered = true;
+	proc_exit(0);
+}

@@ -1,0 +1,358 @@
+# The workers of jwt_jwks fetch key sets, follow a rotation, and come through
+# everything that an endpoint, a database or a server can do to them.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use File::Temp qw(tempdir);
+use JwtTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+plan skip_all => 'there is no node' unless grep { -x "$_/node" } split(/:/, $ENV{PATH});
+
+my $dir = tempdir(CLEANUP => 1);
+system('/usr/bin/python3', "$FindBin::RealBin/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
+my ($in, $out, $err) = ('', '', '');
+my $endpoint = IPC::Run::start([ 'node', "$FindBin::RealBin/endpoint.mjs", $dir ],
+	'<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(600));
+END { local $?; $endpoint->kill_kill if $endpoint }
+$endpoint->pump until $out =~ /^ready$/m;
+my %port = $out =~ /^(\S+) (\d+)$/mg;
+
+sub set_keys
+{
+	my ($name, @kids) = @_;
+	my $json = '{"keys":[' . join(',', map { slurp_file("$dir/$_.jwk") } @kids) . ']}';
+	open(my $fh, '>', "$dir/$name.new") or die;
+	print $fh $json;
+	close $fh;
+	rename("$dir/$name.new", "$dir/$name") or die;
+	return;
+}
+
+# The requests that the endpoint has had since we last asked.
+my $seen = 0;
+sub requests
+{
+	my @lines = -e "$dir/log" ? split(/\n/, slurp_file("$dir/log")) : ();
+	my @new = @lines[ $seen .. $#lines ];
+	$seen = @lines;
+	return @new;
+}
+
+my %token = map { my $t = slurp_file("$dir/$_.token"); ($_ => $t) } qw(k1 k2 k3);
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init(allows_streaming => 1);
+$node->append_conf('postgresql.conf', qq{
+	shared_preload_libraries = 'jwt, jwt_jwks'
+	jwt_jwks.allowed_hosts = 'localhost:*'
+	jwt_jwks.ca_file = '$dir/ca.pem'
+	jwt_jwks.timeout = 700
+	jwt_jwks.cooldown = 1500
+	log_min_messages = log
+	restart_after_crash = on
+});
+$node->start;
+
+sub sql { return $node->safe_psql('postgres', shift) }
+
+# What an error says: its SQLSTATE is of no interest here.
+sub refusal
+{
+	my ($sql, $db) = @_;
+	my ($rc, $stdout, $stderr) = $node->psql($db // 'postgres', $sql);
+	return $rc == 0 ? "accepted: $stdout" : $stderr;
+}
+
+sub wait_for
+{
+	my ($query, $expected, $what) = @_;
+	my $start = time();
+	my $good = $node->poll_query_until('postgres', $query, $expected);
+	ok($good, sprintf('%s (%.1f s)', $what, time() - $start));
+	return;
+}
+my $valid = sub { my $kid = shift; "SELECT coalesce((SELECT sqlstate FROM jwt_inspect('$token{$kid}', issuer => 'https://set.example')), 'valid')" };
+
+is(sql(q{SELECT backend_type FROM pg_stat_activity WHERE backend_type LIKE 'jwt%'}), 'jwt_jwks launcher', 'the launcher runs');
+
+# An issuer whose source is added is fetched at once.
+set_keys('one', 'k1');
+sql(qq{CREATE EXTENSION jwt;
+	INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');
+	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', 'https://localhost:$port{good}/set/one')});
+wait_for($valid->('k1'), 'valid', 'a source that is added is fetched');
+is(sql(q{SELECT last_error IS NULL, failures, last_success = last_attempt, last_change = last_attempt, etag ~ '^"[0-9a-f]{40}"$',
+		next_attempt - last_attempt BETWEEN interval '53 minutes' AND interval '61 minutes' FROM jwt_jwks_source}),
+	't|0|t|t|t|t', 'and its row tells');
+is(join(' ', requests()), 'GET /set/one', 'by one request');
+
+# It rotates: a token of the new key wakes the worker, whoever asks.
+set_keys('one', 'k1', 'k2');
+sql('CREATE ROLE somebody LOGIN');
+is($node->safe_psql('postgres', $valid->('k2'), extra_params => [ '-U', 'somebody' ]), '28J03', 'a new key is not known yet');
+wait_for($valid->('k2'), 'valid', 'and then it is');
+is(sql($valid->('k1')), 'valid', 'the old one still is');
+# and the old key goes
+set_keys('one', 'k2');
+sql('UPDATE jwt_jwks_source SET next_attempt = now(), refresh_interval = refresh_interval');
+wait_for($valid->('k1'), '28J03', 'a key that is gone is refused');
+is(sql($valid->('k2')), 'valid', 'the other is not');
+requests();
+
+# Random kids cause no more than one request each cooldown.
+my $forged = sub { my $kid = shift; require MIME::Base64; my $h = MIME::Base64::encode_base64url(qq({"alg":"ES256","kid":"$kid"})); "$h.e30.AAAA" };
+my $flood = sub {
+	my $start = time();
+	while (time() - $start < 4)
+	{
+		sql(join(';', map { "SELECT sqlstate FROM jwt_inspect('" . $forged->("x$_" . rand()) . "')" } 1 .. 50));
+	}
+};
+$flood->();
+sleep 0.3;
+my @flood = requests();
+cmp_ok(scalar(@flood), '>=', 1, 'random kids cause a request');
+cmp_ok(scalar(@flood), '<=', 4, 'but no more than one each cooldown: ' . scalar(@flood) . ' in 4 s');
+is(scalar(grep { !/304$/ } @flood), 0, 'answered by: not modified');
+is(sql('SELECT last_error IS NULL FROM jwt_jwks_source'), 't', 'which is no error');
+
+# max-age may shorten the interval, within bounds.
+for my $case ([ 600, 540, 601 ], [ 1, 54, 61 ], [ 99999999, 3200, 3601 ])
+{
+	my ($age, $least, $most) = @$case;
+	sql("UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one?max-age=$age'");
+	wait_for(q{SELECT last_success = last_attempt AND next_attempt > now() FROM jwt_jwks_source}, 't', "max-age=$age");
+	is(sql("SELECT extract(epoch FROM next_attempt - last_attempt) BETWEEN $least AND $most FROM jwt_jwks_source"), 't', "is waited for $least to $most s");
+}
+
+# A refresh that a session asks for.
+is(sql(q{SELECT * FROM jwt_refresh_jwks('https://set.example')}), '0|0|0|0|0', 'a refresh of what is not modified changes nothing');
+set_keys('one', 'k2', 'k3');
+is(sql(q{SELECT * FROM jwt_refresh_jwks('https://set.example')}), '1|0|0|1|0', 'a refresh tells what it changed');
+set_keys('one', 'k2');
+is(sql(q{SELECT * FROM jwt_refresh_jwks('https://set.example')}), '0|0|1|1|0', 'and what it retired');
+like(refusal(q{SELECT jwt_refresh_jwks('https://nobody.example')}), qr/no row in jwt_jwks_source/, 'an issuer without source');
+like(refusal(q{BEGIN; INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://a.example', '{api}', '{ES256}');
+	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://a.example', 'https://localhost/'); SELECT jwt_refresh_jwks('https://a.example')}),
+	qr/no row in jwt_jwks_source that is committed/, 'a source that is not committed');
+like(refusal(q{BEGIN; UPDATE jwt_issuer SET max_age = '1 day'; SELECT jwt_refresh_jwks('https://set.example')}),
+	qr/could not be written/, 'an issuer that the same session has locked');
+
+# Faults: the keys stay as they are, and the row says what and until when.
+my $where = qr/The endpoint could not be reached, or did not prove to be the host that was asked for\.$/;
+my $closed = PostgreSQL::Test::Cluster::get_free_port();
+my @faults = (
+	[ 'down', "https://localhost:$closed/set/one", $where ],
+	[ 'silent', "https://localhost:$port{good}/silent", $where ],
+	[ 'dripping', "https://localhost:$port{good}/drip", qr/answer took longer than 700 ms/ ],
+	[ 'HTTP 500', "https://localhost:$port{good}/status/500", qr/HTTP status 500/ ],
+	[ 'HTTP 404', "https://localhost:$port{good}/status/404", qr/HTTP status 404/ ],
+	[ 'HTTP 204', "https://localhost:$port{good}/status/204", qr/HTTP status 204/ ],
+	[ 'a redirect', "https://localhost:$port{good}/redirect?to=/set/one", qr/redirects \(HTTP status 302\)/ ],
+	[ 'a redirect elsewhere', "https://localhost:$port{good}/redirect?to=file%3A///etc/passwd", qr/redirects \(HTTP status 302\)/ ],
+	[ '10 MB', "https://localhost:$port{good}/big", qr/larger than 1048576 bytes/ ],
+	[ 'without end', "https://localhost:$port{good}/endless", qr/larger than 1048576 bytes/ ],
+	[ 'half a body', "https://localhost:$port{good}/half", qr/broke off/ ],
+	[ 'no body', "https://localhost:$port{good}/body/", qr/invalid input syntax for type json/ ],
+	[ 'HTML', "https://localhost:$port{good}/body/" . unpack('H*', '<html></html>'), qr/invalid input syntax for type json/ ],
+	[ 'a truncated set', "https://localhost:$port{good}/body/" . unpack('H*', substr(slurp_file("$dir/one"), 0, 60)), qr/invalid input syntax for type json/ ],
+	[ 'an empty set', "https://localhost:$port{good}/body/" . unpack('H*', '{"keys":[]}'), qr/"keys" of the document is empty/ ],
+	[ 'a set without a usable key', "https://localhost:$port{good}/body/" . unpack('H*', '{"keys":[{"kty":"RSA","use":"enc"}]}'), qr/None of its 1 keys can be used/ ],
+	[ 'another document', "https://localhost:$port{good}/body/" . unpack('H*', '{"error":"x"}'), qr/no member "keys"/ ],
+	[ 'a NUL byte', "https://localhost:$port{good}/body/" . unpack('H*', "{\"keys\":[\0]}"), qr/invalid input syntax for type json/ ],
+	[ 'an escaped NUL', "https://localhost:$port{good}/body/" . unpack('H*', '{"keys":["\u0000"]}'), qr/unsupported Unicode escape sequence/ ],
+	[ 'invalid UTF-8', "https://localhost:$port{good}/body/" . unpack('H*', "{\"keys\":[\"\xff\"]}"), qr/invalid byte sequence for encoding "UTF8"/ ],
+	[ 'deep nesting', "https://localhost:$port{good}/set/deep", qr/stack depth limit exceeded/ ],
+	[ 'a certificate for another host', "https://localhost:$port{'wrong-host'}/set/one", $where ],
+	[ 'an expired certificate', "https://localhost:$port{expired}/set/one", $where ],
+	[ 'an unknown authority', "https://localhost:$port{'unknown-authority'}/set/one", $where ],
+	[ 'no TLS at all', "https://localhost:$port{plain}/set/one", $where ],
+	[ 'http', "http://localhost:$port{plain}/set/one", qr/not https; jwt_jwks.allow_http_to_loopback is off/ ],
+	[ 'a host that is not allowed', 'https://idp.example/set/one', qr/not one of those in jwt_jwks.allowed_hosts/ ],
+	[ 'an address in another spelling', "https://127.1:$port{good}/set/one", qr/not one of those in jwt_jwks.allowed_hosts/ ],
+	[ 'an unknown host', "https://localhost.invalid:$port{good}/set/one", qr/not one of those in jwt_jwks.allowed_hosts/ ],
+	[ 'no issuer URL to discover from', undef, qr/is of another issuer|allowed_hosts/ ],
+);
+append_to_file("$dir/deep", ('[' x 500_000));
+sql(q{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://fault.example', '{api}', '{ES256}');
+	INSERT INTO jwt_key (issuer, kid, alg, jwk, source) SELECT 'https://fault.example', kid, alg, jwk, 'jwks' FROM jwt_key WHERE issuer = 'https://set.example' AND kid = 'k2'});
+my $keys = q{SELECT string_agg(k::text, ' ' ORDER BY k) FROM jwt_key k WHERE issuer = 'https://fault.example'};
+my $before = sql($keys);
+for my $fault (@faults)
+{
+	my ($what, $uri, $error) = @$fault;
+	sql(sprintf(q{DELETE FROM jwt_jwks_source WHERE issuer = 'https://fault.example';
+		INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://fault.example', %s)}, defined $uri ? "'$uri'" : 'NULL'));
+	$node->poll_query_until('postgres', q{SELECT failures >= 1 FROM jwt_jwks_source WHERE issuer = 'https://fault.example'}) or die "$what: nothing happened";
+	my ($last_error, $times) = split(/\|/, sql(q{SELECT last_error, last_success IS NULL AND next_attempt - last_attempt BETWEEN interval '15 s' AND interval '65 s'
+		FROM jwt_jwks_source WHERE issuer = 'https://fault.example'}));
+	like($last_error, $error, "$what: the error");
+	is($times, 't', "$what: the next attempt");
+	is(sql($keys), $before, "$what: the keys stay as they are");
+}
+# The owner is not told what the log tells.
+my $log = slurp_file($node->logfile);
+like($log, qr/LOG:  could not refresh the key set of issuer "https:\/\/fault.example"/, 'the log has a line');
+like($log, qr/Failed to connect|Connection refused|Couldn't connect/, 'and tells of a closed port');
+like($log, qr/certificate/, 'and of a certificate');
+
+# Back-off: each failure waits longer, within the refresh interval.
+sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/status/500' WHERE issuer = 'https://fault.example'});
+my @waits;
+for my $n (1 .. 8)
+{
+	$node->poll_query_until('postgres', "SELECT failures = $n FROM jwt_jwks_source WHERE issuer = 'https://fault.example'") or die "failure $n";
+	push @waits, sql(q{SELECT extract(epoch FROM next_attempt - last_attempt) FROM jwt_jwks_source WHERE issuer = 'https://fault.example'});
+	refusal(q{SELECT jwt_refresh_jwks('https://fault.example')});
+}
+note "waits: @waits";
+cmp_ok($waits[0], '<', 35, 'the first retry comes after less than 35 s');
+cmp_ok($waits[$_], '>', $waits[ $_ - 1 ] * 1.3, "wait $_ is longer than the one before") for 1 .. 5;
+cmp_ok($waits[7], '<', 3601, 'no wait is longer than the refresh interval');
+my $lines = () = slurp_file($node->logfile) =~ /HTTP status 500/g;
+cmp_ok($lines, '<=', 12, "the log was told at changes of state only");
+# It gets well.
+my $well = -s $node->logfile;
+set_keys('fault', 'k2');
+sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/fault' WHERE issuer = 'https://fault.example'});
+wait_for(q{SELECT failures = 0 AND last_error IS NULL AND last_success IS NOT NULL FROM jwt_jwks_source WHERE issuer = 'https://fault.example'}, 't', 'a source that gets well');
+
+# Settings: plain http to loopback, public addresses, no setting from below.
+sql(q{ALTER SYSTEM SET jwt_jwks.allow_http_to_loopback = on; SELECT pg_reload_conf()});
+sql(qq{UPDATE jwt_jwks_source SET uri = 'http://localhost:$port{plain}/set/fault' WHERE issuer = 'https://fault.example'});
+wait_for(q{SELECT failures = 0 AND last_success > now() - interval '10 s' FROM jwt_jwks_source WHERE issuer = 'https://fault.example'}, 't', 'plain http to loopback, when it is allowed');
+sql(q{ALTER SYSTEM SET jwt_jwks.allowed_hosts = '*:*'; SELECT pg_reload_conf()});
+for my $host ('localhost', '127.0.0.1', '[::1]', '[::ffff:127.0.0.1]', '0.0.0.0', '0', '2130706433', '0x7f000001', '10.0.0.1', '169.254.169.254', '192.168.1.1', '172.16.0.1', '100.100.100.200', '[fd00:ec2::254]', '[fe80::1]', '[64:ff9b::7f00:1]')
+{
+	my $at = -s $node->logfile;
+	sql(qq{UPDATE jwt_jwks_source SET uri = 'https://$host:$port{good}/set/fault?$host' WHERE issuer = 'https://fault.example'});
+	like(refusal(q{SELECT jwt_refresh_jwks('https://fault.example')}), qr/could not be reached|cannot be read/, "* does not allow $host");
+}
+unlike(join(' ', requests()), qr/fault\?/, 'and nobody was asked');
+sql(q{ALTER SYSTEM SET jwt_jwks.allowed_hosts = 'localhost'; SELECT pg_reload_conf()});
+sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/fault' WHERE issuer = 'https://fault.example'});
+like(refusal(q{SELECT jwt_refresh_jwks('https://fault.example')}), qr/at its port, is not one of those/, 'a host without port is allowed at 443 only');
+sql(q{ALTER SYSTEM RESET ALL; SELECT pg_reload_conf()});
+for my $list ('a b', 'x/y', '*x', 'a*', 'h:0', 'h:x', 'h:65536', ':5', 'http://x')
+{
+	like(refusal("ALTER SYSTEM SET jwt_jwks.allowed_hosts = '$list'"), qr/invalid value for parameter/, "allowed_hosts does not take: $list");
+}
+sql('CREATE ROLE owner LOGIN; CREATE DATABASE owned OWNER owner');
+my $set = sub { my ($rc, $o, $e) = $node->psql('owned', shift, extra_params => [ '-U', 'owner' ]); return $e };
+like($set->(q{SET jwt_jwks.allowed_hosts = '*:*'}), qr/cannot be changed now/, 'a session cannot widen the list');
+like($set->(q{ALTER DATABASE owned SET jwt_jwks.allowed_hosts = '*:*'}), qr/cannot be changed now|permission denied/, 'nor can the owner of a database');
+
+# The database of an owner who is no superuser: served, as that owner.
+$node->safe_psql('owned', qq{CREATE EXTENSION jwt;
+	INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');
+	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', 'https://localhost:$port{good}/set/one')}, extra_params => [ '-U', 'owner' ]);
+$node->poll_query_until('owned', $valid->('k2'), 'valid');
+is($node->safe_psql('owned', $valid->('k2'), extra_params => [ '-U', 'owner' ]), 'valid', 'a database that gains the extension later is served');
+like($set->(q{UPDATE jwt_jwks_source SET etag = E'"x"\r\nX-Evil: 1'; SELECT jwt_refresh_jwks('https://set.example')}), qr/^$/, 'a hostile entity tag is not sent');
+
+# Discovery.
+sub configuration
+{
+	my ($name, $json) = @_;
+	unlink("$dir/$name.configuration");
+	append_to_file("$dir/$name.configuration", $json);
+	return;
+}
+my $issuer = "https://localhost:$port{good}/issuer/disco";
+sql("INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('$issuer', '{api}', '{ES256}'), ('not a URL', '{api}', '{ES256}');
+	INSERT INTO jwt_jwks_source (issuer, next_attempt) VALUES ('$issuer', 'infinity'), ('not a URL', 'infinity')");
+set_keys('disco', 'k3');
+for my $case ([ 'nothing', '{}', qr/of another issuer/ ],
+	[ 'another issuer', qq({"issuer":"https://localhost:$port{good}/issuer/other","jwks_uri":"https://localhost:$port{good}/set/disco"}), qr/of another issuer/ ],
+	[ 'a slash more', qq({"issuer":"$issuer/","jwks_uri":"https://localhost:$port{good}/set/disco"}), qr/of another issuer/ ],
+	[ 'no jwks_uri', qq({"issuer":"$issuer"}), qr/names no "jwks_uri"/ ],
+	[ 'no JSON', 'x', qr/is not JSON/ ],
+	[ 'a file', qq({"issuer":"$issuer","jwks_uri":"file:///etc/passwd"}), qr/not https|cannot be read/ ],
+	[ 'another host', qq({"issuer":"$issuer","jwks_uri":"https://evil.example/"}), qr/allowed_hosts/ ])
+{
+	my ($what, $json, $error) = @$case;
+	configuration('disco', $json);
+	like(refusal("SELECT jwt_refresh_jwks('$issuer')"), $error, "discovery of $what is refused");
+}
+like(refusal("SELECT jwt_refresh_jwks('not a URL')"), qr/not a URL/, 'an issuer that is no URL cannot be discovered');
+configuration('disco', qq({"issuer":"$issuer","jwks_uri":"https://localhost:$port{good}/set/disco"}));
+is(sql("SELECT added FROM jwt_refresh_jwks('$issuer')"), '1', 'discovery finds the keys');
+
+# Another database: dropped and made again, as if nobody served it.
+$node->safe_psql('postgres', 'DROP DATABASE owned');
+$node->safe_psql('postgres', 'CREATE DATABASE owned OWNER owner');
+pass('a database that is served can be dropped');
+# The extension: dropped and created again.
+sql('DROP EXTENSION jwt; CREATE EXTENSION jwt SCHEMA public');
+sql(qq{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');
+	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', 'https://localhost:$port{good}/set/one')});
+wait_for($valid->('k2'), 'valid', 'after DROP and CREATE EXTENSION it goes on');
+# The source goes while it is being fetched.
+sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/silent'});
+$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'});
+sql('DROP EXTENSION jwt; CREATE EXTENSION jwt');
+sleep 1;
+is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'}), '0', 'an extension that goes during a fetch does not keep the worker');
+sql(qq{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');
+	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', 'https://localhost:$port{good}/set/one')});
+wait_for($valid->('k2'), 'valid', 'and it goes on');
+
+# The launcher is ended, then killed.
+my $pid = sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'jwt_jwks launcher'});
+sql("SELECT pg_terminate_backend($pid)");
+wait_for(qq{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jwt_jwks launcher' AND pid <> $pid}, '1', 'a launcher that was ended comes back');
+set_keys('one', 'k2', 'k3');
+sleep 1.6;
+is(sql($valid->('k3')), '28J03', 'the rotation after it');
+wait_for($valid->('k3'), 'valid', 'is noticed');
+$pid = sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'jwt_jwks launcher'});
+kill 9, $pid;
+$node->poll_query_until('postgres', qq{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks launcher' AND pid <> $pid});
+pass('a launcher that was killed comes back');
+sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/silent'});
+$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'});
+$pid = sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'});
+kill 9, $pid if $pid;
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks launcher'});
+set_keys('one', 'k1', 'k2', 'k3');
+sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one'});
+wait_for($valid->('k1'), 'valid', 'after a worker was killed it goes on');
+
+# A standby fetches nothing; a promoted one begins to.
+$node->backup('b');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'b', has_streaming => 1);
+$standby->start;
+is($standby->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'jwt%'}), '0', 'a standby has no launcher');
+my ($rc, $stdout, $stderr) = $standby->psql('postgres', q{SELECT jwt_refresh_jwks('https://set.example')});
+like($stderr, qr/cannot execute jwt_refresh_jwks\(\) during recovery/, 'and refreshes nothing');
+is($standby->safe_psql('postgres', $valid->('k1')), 'valid', 'it verifies');
+$node->stop;
+set_keys('one', 'k2');
+$standby->promote;
+$standby->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks launcher'});
+pass('a promoted one has a launcher');
+$standby->safe_psql('postgres', 'UPDATE jwt_jwks_source SET next_attempt = now(), refresh_interval = refresh_interval');
+ok($standby->poll_query_until('postgres', $valid->('k1'), '28J03'), 'and fetches');
+$standby->stop;
+
+# Without preloading: the one-shot worker does the same.
+$node->append_conf('postgresql.conf', q{shared_preload_libraries = ''});
+$node->start;
+is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'jwt%'}), '0', 'not preloaded, there is no launcher');
+is(sql(q{SELECT retired FROM jwt_refresh_jwks('https://set.example')}), '2', 'and a session can refresh all the same');
+unlike($node->safe_psql('postgres', 'SELECT pg_read_file(\'/proc/self/maps\')'), qr/libcurl/, 'which loads no HTTP client');
+like(refusal(q{SET statement_timeout = '300ms'; UPDATE jwt_jwks_source SET uri = 'https://localhost:} . $port{good} . q{/silent'; SELECT jwt_refresh_jwks('https://set.example')}),
+	qr/canceling statement due to statement timeout/, 'a session need not wait');
+$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'});
+pass('and its worker ends with it');
+$node->stop;
+unlike(slurp_file($node->logfile), qr/TRAP|PANIC|segfault/, 'no crash in the log');
+
+done_testing();
