@@ -93,6 +93,7 @@ leak:
 .PHONY: bench
 bench:
 	@bench/run
+	@bench/refresh
 
 ## format         put the sources into PostgreSQL's style
 .PHONY: format

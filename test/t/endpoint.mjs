@@ -41,6 +41,9 @@ function answer(request, response) {
 		case 'status': end(Number(name), '{"keys":[]}'); break;
 		case 'redirect': end(302, '', { location: decodeURIComponent(searchParams.get('to')) }); break;
 		case 'silent': break;
+		case 'delay': // delay/MILLISECONDS-NAME
+			setTimeout(() => end(200, readFileSync(`${folder}/${name.split('-')[1]}`)), Number(name.split('-')[0]));
+			break;
 		case 'drip': {
 			response.writeHead(200, headers);
 			const timer = setInterval(() => response.write(' '), 50);
