@@ -17,10 +17,14 @@
 #include "jwks.h"
 #include "key_text.h"
 #include "refresh.h"
+#include "revocation.h"
 #include "session.h"
 #include "trust.h"
 #include "trust_check.h"
+#include "trust_tables.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
 #include "verify.h"
 
 JWT_SQL_FUNCTION(jwt_sql_verify);
@@ -41,9 +45,15 @@ JWT_SQL_FUNCTION(jwt_sql_jwks_members);
 JWT_SQL_FUNCTION(jwt_sql_no_such_key);
 JWT_SQL_FUNCTION(jwt_sql_jwks_source_changed);
 JWT_SQL_FUNCTION(jwt_sql_refresh_jwks);
+JWT_SQL_FUNCTION(jwt_sql_revocation_added);
+JWT_SQL_FUNCTION(jwt_sql_expiry);
+JWT_SQL_FUNCTION(jwt_sql_lacks_claim);
 JWT_SQL_FUNCTION(jwt_sql_issuer_check);
 JWT_SQL_FUNCTION(jwt_sql_key_check);
 JWT_SQL_FUNCTION(jwt_sql_trust_changed);
+
+/* The year 9999, in seconds; what expires later is as good as never. */
+#define MAX_UNIX_TIME	253402300800.0
 
 /*
  * Raise the error of a failure.
@@ -710,4 +720,62 @@ jwt_sql_refresh_jwks(PG_FUNCTION_ARGS)
 	values[3] = Int32GetDatum(counts.unchanged);
 	values[4] = Int32GetDatum(counts.skipped);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/*
+ * The trigger on jwt_revocation.
+ */
+Datum
+jwt_sql_revocation_added(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+
+	if (!TRIGGER_FIRED_AFTER(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		RelationGetDescr(trigger->tg_relation)->natts < Natts_jwt_revocation)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function must be called after insert or update of its own table, for each row")));
+	revocation_added(trigger);
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * jwt_expiry(claims): the claim exp, at infinity when a timestamp cannot hold it
+ * or it is not there.
+ */
+Datum
+jwt_sql_expiry(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *claims = PG_GETARG_JSONB_P(0);
+	TimestampTz expires = DT_NOEND;
+	JsonbValue	value;
+
+	if (JB_ROOT_IS_OBJECT(claims) &&
+		getKeyJsonValueFromContainer(&claims->root, "exp", 3, &value) != NULL &&
+		value.type == jbvNumeric)
+	{
+		double		seconds = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+																 NumericGetDatum(value.val.numeric)));
+
+		if (seconds < MAX_UNIX_TIME)
+			expires = time_t_to_timestamptz((pg_time_t) Max(seconds, 0)) + USECS_PER_SEC;
+	}
+	PG_RETURN_TIMESTAMPTZ(expires);
+}
+
+/*
+ * jwt_lacks_claim(claim): an error, for functions that are written in SQL.
+ */
+Datum
+jwt_sql_lacks_claim(PG_FUNCTION_ARGS)
+{
+	char	   *claim = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Failure		failure;
+
+	(void) fail_hint(&failure, FAILURE_CLAIM,
+					 psprintf("The token has no \"%s\", by which it could be revoked.", claim),
+					 strcmp(claim, "jti") == 0 ?
+					 "Use jwt_revoke_subject() or jwt_logout(everywhere => true) for all tokens of its subject." :
+					 "Use jwt_revoke() or jwt_logout() for this token alone.");
+	raise_failure(&failure);
 }

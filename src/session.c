@@ -92,7 +92,7 @@ session_claims(const Jsonb **claims, SessionMoment *moment, Failure *failure)
 	*claims = NULL;
 	moment->token = session_assignments;
 	moment->statement = request.at;
-	moment->generation = trust_generation();
+	moment->changes = trust_generation() + revocation_own_changes;
 	if (token_setting == NULL || token_setting[0] == '\0')
 		return true;
 	request.token.data = token_setting;

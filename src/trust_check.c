@@ -14,6 +14,7 @@
 
 #include "access/htup_details.h"
 #include "jwk.h"
+#include "revocation.h"
 #include "trust.h"
 #include "trust_check.h"
 #include "trust_read.h"
@@ -123,12 +124,38 @@ interval_column(const Row *row, AttrNumber column)
 }
 
 /*
+ * An issuer that has revocations says so, whatever is written: one that had them
+ * for good, and one that is new or renamed when there are some of its name.
+ */
+static HeapTuple
+note_revocations(const TriggerData *trigger, const Row *row)
+{
+	TupleDesc	desc = RelationGetDescr(row->rel);
+	int			column = Anum_jwt_issuer_has_revocations;
+	char	   *name = text_column(row, Anum_jwt_issuer_issuer);
+	JwsString	issuer = {name, (int) strlen(name)};
+	bool		isnull = false;
+	bool		has = false;
+	Datum		value;
+
+	if (!trust_has_revocations_column(desc))
+		return row->tuple;
+	if (!row->nulls[column - 1])
+		has = DatumGetBool(row->values[column - 1]);
+	if (!has && TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		has = DatumGetBool(heap_getattr(trigger->tg_trigtuple, column, desc, &isnull));
+	value = BoolGetDatum(has || revocation_exists(&issuer));
+	isnull = false;
+	return heap_modify_tuple_by_cols(row->tuple, desc, 1, &column, &value, &isnull);
+}
+
+/*
  * Check a row of jwt_issuer (BEFORE INSERT OR UPDATE, FOR EACH ROW).
  */
 HeapTuple
 trust_check_issuer(TriggerData *trigger)
 {
-	Row			row = read_row(trigger, InvalidAttrNumber);
+	Row			row = read_row(trigger, Anum_jwt_issuer_has_revocations);
 	char	  **elements;
 	char	   *token_type;
 	char	   *role_claim;
@@ -182,7 +209,7 @@ trust_check_issuer(TriggerData *trigger)
 		if (strcmp(elements[i], "none") == 0 || strlen(elements[i]) >= NAMEDATALEN)
 			refuse_row(&row, Anum_jwt_issuer_roles,
 					   psprintf("\"%s\" is not the name of a role.", elements[i]));
-	return row.tuple;
+	return note_revocations(trigger, &row);
 }
 
 /*

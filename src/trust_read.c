@@ -78,6 +78,31 @@ trust_read_forget_tables(void)
 }
 
 /*
+ * The extension and its schema, in one look at pg_extension.
+ */
+static void
+find_extension(Oid *extension, Oid *schema)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("jwt"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" does not exist", "jwt")));
+	*extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
+	*schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/*
  * The OID of a table of ours.  A name is not enough: the tables may live in a
  * schema where others create objects, so it must be a member of the extension.
  */
@@ -94,11 +119,24 @@ find_table(Oid extension, Oid schema, const char *name)
 }
 
 /*
+ * A table of ours that few need, by its name.
+ */
+Oid
+trust_read_find_table(const char *name)
+{
+	Oid			extension;
+	Oid			schema;
+
+	find_extension(&extension, &schema);
+	return find_table(extension, schema, name);
+}
+
+/*
  * The index of a table whose key is these one or two columns, or InvalidOid,
  * with which the table is read from end to end.
  */
-static Oid
-find_index(Relation rel, AttrNumber first, AttrNumber second)
+Oid
+trust_read_find_index(Relation rel, AttrNumber first, AttrNumber second)
 {
 	List	   *indexes = RelationGetIndexList(rel);
 	Oid			result = InvalidOid;
@@ -125,31 +163,6 @@ find_index(Relation rel, AttrNumber first, AttrNumber second)
 }
 
 /*
- * The extension and its schema, in one look at pg_extension.
- */
-static void
-find_extension(Oid *extension, Oid *schema)
-{
-	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
-				CStringGetDatum("jwt"));
-	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"%s\" does not exist", "jwt")));
-	*extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
-	*schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-}
-
-/*
  * Find the tables and their indexes.  Raises an error when they are not there.
  */
 void
@@ -165,13 +178,13 @@ trust_read_find_tables(void)
 	found.key = find_table(extension, schema, "jwt_key");
 
 	rel = table_open(found.issuer, AccessShareLock);
-	found.issuer_index = find_index(rel, Anum_jwt_issuer_issuer, InvalidAttrNumber);
+	found.issuer_index = trust_read_find_index(rel, Anum_jwt_issuer_issuer, InvalidAttrNumber);
 	table_close(rel, AccessShareLock);
 
 	rel = table_open(found.key, AccessShareLock);
-	found.key_by_issuer = find_index(rel, Anum_jwt_key_issuer, Anum_jwt_key_kid);
-	found.key_by_kid = find_index(rel, Anum_jwt_key_kid, InvalidAttrNumber);
-	found.key_by_alg = find_index(rel, Anum_jwt_key_alg, Anum_jwt_key_issuer);
+	found.key_by_issuer = trust_read_find_index(rel, Anum_jwt_key_issuer, Anum_jwt_key_kid);
+	found.key_by_kid = trust_read_find_index(rel, Anum_jwt_key_kid, InvalidAttrNumber);
+	found.key_by_alg = trust_read_find_index(rel, Anum_jwt_key_alg, Anum_jwt_key_issuer);
 	table_close(rel, AccessShareLock);
 
 	tables = found;
@@ -181,10 +194,10 @@ trust_read_find_tables(void)
  * Begin to read the rows of a table in which one or two text columns have these
  * values; a string with null data leaves its column out.
  */
-static SysScanDesc
-begin_scan(Relation rel, Oid index,
-		   AttrNumber first, const JwsString *first_value,
-		   AttrNumber second, const JwsString *second_value)
+SysScanDesc
+trust_read_begin_scan(Relation rel, Oid index,
+					  AttrNumber first, const JwsString *first_value,
+					  AttrNumber second, const JwsString *second_value)
 {
 	ScanKeyData keys[2];
 	int			n = 0;
@@ -249,6 +262,17 @@ deform_row(HeapTuple tuple, TupleDesc desc, int expected, Datum **values, bool *
 	heap_deform_tuple(tuple, desc, *values, *nulls);
 }
 
+/*
+ * Does this version's jwt_issuer say whether there are revocations?
+ */
+bool
+trust_has_revocations_column(TupleDesc desc)
+{
+	return desc->natts >= Anum_jwt_issuer_has_revocations &&
+		strcmp(NameStr(TupleDescAttr(desc, Anum_jwt_issuer_has_revocations - 1)->attname),
+			   "has_revocations") == 0;
+}
+
 static TrustIssuer *
 read_issuer_row(HeapTuple tuple, TupleDesc desc)
 {
@@ -277,6 +301,8 @@ read_issuer_row(HeapTuple tuple, TupleDesc desc)
 		issuer->role_claim = TextDatumGetCString(values[Anum_jwt_issuer_role_claim - 1]);
 	issuer->roles = trust_text_array(DatumGetArrayTypeP(values[Anum_jwt_issuer_roles - 1]),
 									 &issuer->n_roles);
+	issuer->has_revocations = trust_has_revocations_column(desc) &&
+		DatumGetBool(values[Anum_jwt_issuer_has_revocations - 1]);
 	return issuer;
 }
 
@@ -288,9 +314,9 @@ trust_read_issuer_row(const JwsString *name)
 {
 	static const JwsString nothing = {NULL, 0};
 	Relation	rel = table_open(tables.issuer, AccessShareLock);
-	SysScanDesc scan = begin_scan(rel, tables.issuer_index,
-								  Anum_jwt_issuer_issuer, name,
-								  InvalidAttrNumber, &nothing);
+	SysScanDesc scan = trust_read_begin_scan(rel, tables.issuer_index,
+											 Anum_jwt_issuer_issuer, name,
+											 InvalidAttrNumber, &nothing);
 	HeapTuple	tuple = systable_getnext(scan);
 	TrustIssuer *issuer = NULL;
 
@@ -355,7 +381,8 @@ read_keys(Oid index, AttrNumber first, const JwsString *first_value,
 {
 	Relation	rel = table_open(tables.key, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
-	SysScanDesc scan = begin_scan(rel, index, first, first_value, second, second_value);
+	SysScanDesc scan = trust_read_begin_scan(rel, index, first, first_value,
+											 second, second_value);
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -394,8 +421,9 @@ trust_read_count(const JwsString *issuer)
 {
 	static const JwsString nothing = {NULL, 0};
 	Relation	rel = table_open(tables.key, AccessShareLock);
-	SysScanDesc scan = begin_scan(rel, tables.key_by_issuer,
-								  Anum_jwt_key_issuer, issuer, InvalidAttrNumber, &nothing);
+	SysScanDesc scan = trust_read_begin_scan(rel, tables.key_by_issuer,
+											 Anum_jwt_key_issuer, issuer,
+											 InvalidAttrNumber, &nothing);
 	int			n = 0;
 
 	while (n < TRUST_MAX_KEYS && HeapTupleIsValid(systable_getnext(scan)))

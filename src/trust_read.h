@@ -3,7 +3,7 @@
  * trust_read.h
  *	  Finding the tables of issuers and keys, and reading their rows.
  *
- * For trust.c, which remembers what was read, and trust_check.c.
+ * For those who remember what was read, and who check what is written.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,14 +12,22 @@
 
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "trust.h"
 #include "utils/array.h"
+#include "utils/rel.h"
 
 extern bool trust_read_knows_tables(void);
 extern bool trust_read_is_issuer_table(Oid relid);
 extern bool trust_read_is_key_table(Oid relid);
 extern void trust_read_forget_tables(void);
 extern void trust_read_find_tables(void);
+extern Oid	trust_read_find_table(const char *name);
+extern Oid	trust_read_find_index(Relation rel, AttrNumber first, AttrNumber second);
+extern SysScanDesc trust_read_begin_scan(Relation rel, Oid index,
+										 AttrNumber first, const JwsString *first_value,
+										 AttrNumber second, const JwsString *second_value);
+extern bool trust_has_revocations_column(TupleDesc desc);
 extern TrustIssuer *trust_read_issuer_row(const JwsString *name);
 extern void trust_read_answer(const TrustQuestion *question, TrustAnswer *answer);
 extern int	trust_read_count(const JwsString *issuer);

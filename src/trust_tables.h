@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * trust_tables.h
- *	  Columns of jwt_issuer and jwt_key, as the install script declares them.
+ *	  Columns of the extension's tables, as the scripts declare them.
  *
  * For those who read the tables and check what is written into them.
  *
@@ -20,6 +20,7 @@
 #define Anum_jwt_issuer_max_age			8
 #define Anum_jwt_issuer_role_claim		9
 #define Anum_jwt_issuer_roles			10
+#define Anum_jwt_issuer_has_revocations	11	/* since version 1.2 */
 #define Natts_jwt_issuer				10
 
 #define Anum_jwt_key_id					1
@@ -33,5 +34,16 @@
 #define Anum_jwt_key_source				9
 #define Anum_jwt_key_created_at			10
 #define Natts_jwt_key					10
+
+#define Anum_jwt_revocation_id			1
+#define Anum_jwt_revocation_issuer		2
+#define Anum_jwt_revocation_jti			3
+#define Anum_jwt_revocation_sub			4
+#define Anum_jwt_revocation_issued_before	5
+#define Anum_jwt_revocation_expires_at	6
+#define Anum_jwt_revocation_reason		7
+#define Anum_jwt_revocation_revoked_by	8
+#define Anum_jwt_revocation_revoked_at	9
+#define Natts_jwt_revocation			9
 
 #endif							/* JWT_TRUST_TABLES_H */

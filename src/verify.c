@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * verify.c
- *	  The order of verification: form, header, keys, signature, claims.
+ *	  The order of verification: form, header, keys, signature, claims,
+ *	  revocation.
  *
  * A step is taken only when those before it have passed.  In particular no byte
  * of the payload is parsed before a key has vouched for it.
@@ -66,12 +67,14 @@ bool
 verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *failure)
 {
 	uint64		generation;
+	RevocationMoment not_revoked;
 	Verdict		verdict;
 
 	if (request->token.len <= max_token_size && verify_cache_find(request, verified))
 		return true;
 
 	generation = trust_generation();
+	not_revoked = verify_cache_moment();
 	if (!verify_token(request, &verdict))
 	{
 		*failure = verdict.failure;
@@ -79,8 +82,39 @@ verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *f
 	}
 	verified->claims = JsonbValueToJsonb(&verdict.claims);
 	verified->switches_role = verdict.key->issuer->role_claim != NULL;
-	verify_cache_add(request, generation, verdict.key, &verdict.times, verified);
+	verify_cache_add(request, generation, verdict.key, &verdict.times, not_revoked, verified);
 	return true;
+}
+
+/*
+ * A string claim; null data when there is none.
+ */
+static JwsString
+string_claim(const JsonbValue *claims, const char *name)
+{
+	JwsString	string = {NULL, 0};
+	const JsonbPair *member = json_member(claims, name);
+
+	if (member != NULL)
+		string.data = json_string(&member->value, &string.len);
+	return string;
+}
+
+/*
+ * Has the token, whose claims are good, not been revoked?
+ */
+static bool
+check_revocation(Verdict *verdict)
+{
+	const TrustIssuer *issuer = verdict->key->issuer;
+	RevocationQuery query = {
+		.issuer = {issuer->policy.issuer, (int) strlen(issuer->policy.issuer)},
+		.jti = string_claim(&verdict->claims, "jti"),
+		.sub = string_claim(&verdict->claims, "sub"),
+		.issued = verdict->times.issued
+	};
+
+	return !issuer->has_revocations || revocation_check(&query, &verdict->failure);
 }
 
 /*
@@ -116,7 +150,8 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 	prefer_claimed_issuer(verdict, &candidates);
 
 	return claims_check(&verdict->claims, payload, jws, &verdict->key->issuer->policy,
-						&request->audience, request->at, &verdict->times, failure);
+						&request->audience, request->at, &verdict->times, failure) &&
+		check_revocation(verdict);
 }
 
 /*

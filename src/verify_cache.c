@@ -5,8 +5,8 @@
  *
  * An entry stands for a token under a caller's audience and issuer, all three
  * byte for byte.  What does not depend on the time was judged when it was made;
- * what does, the token's times and the key's window, is judged at every use.
- * When that judgement is bad the entry is not used, and the token is verified
+ * what does, the token's times and the key's window, is judged at every use, and
+ * whether the token has been revoked once in every statement.  When that judgement is bad the entry is not used, and the token is verified
  * from the beginning, which says why.
  *
  * Entries are true for one generation of the tables of trust (trust.c), and
@@ -26,6 +26,7 @@
 #include "compat.h"
 
 #include "access/xact.h"
+#include "json.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
@@ -49,6 +50,8 @@ typedef struct VerifiedToken
 	ClaimsPolicy policy;		/* of the times only */
 	TimestampTz key_not_before;
 	TimestampTz key_not_after;
+	bool		may_be_revoked;
+	RevocationMoment not_revoked;
 	Size		size;
 	VerifiedClaims verified;
 } VerifiedToken;
@@ -197,6 +200,54 @@ free_retired(void)
 }
 
 /*
+ * The moment for which a question about revocation is asked now.
+ */
+RevocationMoment
+verify_cache_moment(void)
+{
+	RevocationMoment moment = {GetCurrentStatementStartTimestamp(), revocation_own_changes};
+
+	return moment;
+}
+
+/*
+ * A string claim; null data when there is none.
+ */
+static JwsString
+string_claim(const Jsonb *claims, const char *name)
+{
+	JwsString	string = {NULL, 0};
+	JsonbValue	value;
+
+	if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &claims->root),
+									 name, (int) strlen(name), &value) != NULL)
+		string.data = json_string(&value, &string.len);
+	return string;
+}
+
+/*
+ * Has the token of an entry not been revoked?
+ */
+static bool
+is_not_revoked(VerifiedToken *entry)
+{
+	RevocationMoment now = verify_cache_moment();
+	const char *name = entry->policy.issuer;
+	RevocationQuery query = {.issuer = {name, (int) strlen(name)}, .issued = entry->times.issued};
+	Failure		failure;
+
+	if (!entry->may_be_revoked ||
+		(entry->not_revoked.statement == now.statement && entry->not_revoked.own_changes == now.own_changes))
+		return true;
+	query.jti = string_claim(entry->verified.claims, "jti");
+	query.sub = string_claim(entry->verified.claims, "sub");
+	if (!revocation_check(&query, &failure))
+		return false;
+	entry->not_revoked = now;
+	return true;
+}
+
+/*
  * Find a token that is in the cache and valid at the time of the request.  Its
  * claims belong to the cache, and may be used until the transaction and the
  * statement are over.
@@ -230,7 +281,8 @@ verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 			!same_bytes(entry->token.data, request->token.data, entry->token.len))
 			continue;
 		if (request->at < entry->key_not_before || request->at >= entry->key_not_after ||
-			!claims_check_time(&entry->times, &entry->policy, request->at, &failure))
+			!claims_check_time(&entry->times, &entry->policy, request->at, &failure) ||
+			!is_not_revoked(entry))
 			break;
 		if (cache.lru.head.next != &entry->lru)
 			dlist_move_head(&cache.lru, &entry->lru);
@@ -282,7 +334,8 @@ append_string(char **to, const JwsString *string)
  */
 void
 verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey *key,
-				 const ClaimsTimes *times, VerifiedClaims *verified)
+				 const ClaimsTimes *times, RevocationMoment not_revoked,
+				 VerifiedClaims *verified)
 {
 	Size		claims_size = VARSIZE(verified->claims);
 	const ClaimsPolicy *policy = &key->issuer->policy;
@@ -315,6 +368,8 @@ verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey
 	entry->policy.max_age = policy->max_age;
 	entry->key_not_before = key->not_before;
 	entry->key_not_after = key->not_after;
+	entry->may_be_revoked = key->issuer->has_revocations;
+	entry->not_revoked = not_revoked;
 	entry->size = size;
 
 	bucket = &cache.buckets[entry->hash % N_BUCKETS];

@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * revocation.h
+ *	  Tokens that are trusted no longer.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_REVOCATION_H
+#define JWT_REVOCATION_H
+
+#include "postgres.h"
+
+#include "commands/trigger.h"
+#include "trust.h"
+
+/* What a revocation is looked for by; jti and sub are null data when absent. */
+typedef struct RevocationQuery
+{
+	JwsString	issuer;
+	JwsString	jti;
+	JwsString	sub;
+	TimestampTz issued;			/* iat, or DT_NOBEGIN */
+} RevocationQuery;
+
+/* How often this session has revoked something itself. */
+extern uint64 revocation_own_changes;
+
+extern bool revocation_check(const RevocationQuery *query, Failure *failure);
+extern bool revocation_exists(const JwsString *issuer);
+extern void revocation_added(TriggerData *trigger);
+
+#endif							/* JWT_REVOCATION_H */
