@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * source.c
- *	  The table jwt_jwks_source: what is due, and how it went.
+ *	  The table jwt_jwks_source: what is due, and how it went.  And the other
+ *	  thing that workers do in a database, pruning revocations.
  *
  * Each function is a transaction of its own, so that none is open while we wait
  * for the network, and one issuer's trouble is not another's.  Each finds the
@@ -50,6 +51,9 @@
 #define PROBE_INTERVAL_MS	3600000
 
 #define MAX_ERROR	1000
+
+/* Revocations that are pruned in one transaction. */
+#define PRUNE_ROWS	10000
 
 static Oid	saved_user;
 static int	saved_context;
@@ -543,6 +547,35 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 	*counts = job.counts;
 	log_outcome(source, fetched, error, counts);
 	return error;
+}
+
+/*
+ * Remove some revocations of tokens that have expired.  Returns whether there
+ * may be more.
+ */
+bool
+source_prune_revocations(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	const char *schema = begin();
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(PRUNE_ROWS)};
+	bool		isnull;
+	bool		more = false;
+
+	if (schema == NULL)
+		return false;
+	execute("SELECT 1 FROM pg_proc WHERE proname = 'jwt_prune_revocations' AND pronamespace = '%s'::regnamespace",
+			schema, SPI_OK_SELECT, 0, NULL, NULL, NULL);
+	if (SPI_processed > 0)		/* version 1.1 has none */
+	{
+		execute("SELECT %s.jwt_prune_revocations($1)", schema, SPI_OK_SELECT,
+				lengthof(types), types, values, NULL);
+		more = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) == PRUNE_ROWS;
+	}
+	commit();
+	MemoryContextSwitchTo(context);
+	return more;
 }
 
 /*

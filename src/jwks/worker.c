@@ -185,6 +185,8 @@ jwt_jwks_worker_main(Datum arg)
 	n = source_claim_due(wakes, settings_cooldown_ms(), &sources);
 	if (n > 0)
 		fetch_sources(sources, n, &counts, &error);
+	while (source_prune_revocations())
+		CHECK_FOR_INTERRUPTS();
 	due = source_next_due(&has_sources);
 	shared_worker_done(served_database, due, has_sources);
 	proc_exit(0);

@@ -20,13 +20,17 @@ sub base64url
 	return $text;
 }
 
-# A token of https://idp.example for a subject, signed by the key k1.
+sub secret { return $secret }
+
+# A token of https://idp.example for a subject, signed by the key k1; with other
+# claims, numbers or strings, if they are given.
 sub token
 {
-	my ($sub) = @_;
+	my ($sub, %more) = @_;
 	my $exp = time() + 3600;
+	my $more = join('', map { qq(,"$_":) . ($more{$_} =~ /^[0-9.]+$/ ? $more{$_} : qq("$more{$_}")) } sort keys %more);
 	my $input = base64url('{"alg":"HS256","kid":"k1"}') . '.'
-	  . base64url(qq({"iss":"https://idp.example","aud":"api","sub":"$sub","exp":$exp}));
+	  . base64url(qq({"iss":"https://idp.example","aud":"api","sub":"$sub","exp":$exp$more}));
 	return "$input." . base64url(hmac_sha256($input, $secret));
 }
 

@@ -1,0 +1,143 @@
+# Revocation on whole servers: on a hot standby and a logical subscriber, after a
+# crash, pruned by the worker; and while four sessions verify as fast as they can
+# and another revokes 1,000 tokens and 100 subjects a second.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use JwtTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $node = PostgreSQL::Test::Cluster->new('primary');
+$node->init(allows_streaming => 'logical');
+$node->append_conf('postgresql.conf', q{
+	shared_preload_libraries = 'jwt, jwt_jwks'
+	restart_after_crash = on
+	log_statement = none
+});
+$node->start;
+setup_trust($node);
+sub sql { return $node->safe_psql('postgres', shift) }
+
+my ($t1, $t2) = (token('alice', jti => 't1'), token('bob', jti => 't2', iat => time() - 60));
+
+# A standby learns of it when it has replayed it, a subscriber when it has applied
+# it; each has the token in a session's cache.
+$node->backup('b');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'b', has_streaming => 1);
+$standby->start;
+my $subscriber = PostgreSQL::Test::Cluster->new('subscriber');
+$subscriber->init;
+$subscriber->start;
+setup_trust($subscriber);
+sql('CREATE PUBLICATION p FOR TABLE jwt_revocation');
+$subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION s CONNECTION '" . $node->connstr . " dbname=postgres' PUBLICATION p");
+$subscriber->wait_for_subscription_sync($node, 's');
+
+my %ask = map { $_->name => open_session($_->connstr('postgres')) } $standby, $subscriber;
+my $cached = sub { my ($name, $token) = @_; return $ask{$name}->("SELECT jwt_try_verify('$token') IS NOT NULL") };
+my $caught_up = sub { $node->wait_for_catchup($standby); $node->wait_for_catchup('s') };
+for my $case ([ $t1, "SELECT jwt_revoke_id('https://idp.example', 't1', 'infinity')", "SELECT jwt_unrevoke_id('https://idp.example', 't1')" ],
+	[ $t2, "SELECT jwt_revoke_subject('https://idp.example', 'bob')", "SELECT jwt_unrevoke_subject('https://idp.example', 'bob')" ])
+{
+	my ($token, $revoke, $unrevoke) = @$case;
+	for my $name (qw(standby subscriber))
+	{
+		is($cached->($name, $token), 't', "$name: the token is valid") for 1 .. 2;
+	}
+	sql($revoke);
+	$caught_up->();
+	is($cached->($_, $token), 'f', "$_: after $revoke it is not") for qw(standby subscriber);
+	sql($unrevoke);
+	$caught_up->();
+	is($cached->($_, $token), 't', "$_: and then it is again") for qw(standby subscriber);
+}
+is($subscriber->safe_psql('postgres', 'SELECT has_revocations FROM jwt_issuer'), 't', 'the subscriber looks for revocations by itself');
+$_->() for values %ask;
+$standby->stop;
+$subscriber->stop;
+
+# Crash recovery keeps what was committed.
+sql("SELECT jwt_revoke_id('https://idp.example', 't1', 'infinity')");
+$node->stop('immediate');
+$node->start;
+is(sql(verdict($t1)), '28J11', 'after a crash it is still revoked');
+
+# Expired ones are pruned by the worker of jwt_jwks, which a source wakes.
+sql(q{INSERT INTO jwt_revocation (issuer, jti, expires_at) SELECT 'https://idp.example', 'old' || i, now() - interval '1 day' FROM generate_series(1, 25000) i;
+	INSERT INTO jwt_revocation (issuer, jti, expires_at) VALUES ('https://idp.example', 'young', now());
+	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://idp.example', 'https://nowhere.example/')});
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 2 FROM jwt_revocation'), 'the worker prunes what has expired');
+is(sql(q{SELECT string_agg(jti, ' ' ORDER BY jti) FROM jwt_revocation}), 't1 young', 'and nothing else');
+sql('DELETE FROM jwt_jwks_source');
+
+# Under load. Tokens 1 to $ids are revoked one by one, those of the subjects after
+# them by subject, and some not at all.
+my ($seconds, $ids, $subjects, $others) = (8, 8000, 800, 1000);
+my $all = $ids + $subjects + $others;
+my $hex = unpack('H*', JwtTest::secret());
+sql(qq{
+	CREATE EXTENSION pgcrypto;
+	CREATE ROLE app LOGIN;
+	CREATE TABLE token AS
+	SELECT n, input || '.' || translate(encode(hmac(input::bytea, '\\x$hex', 'sha256'), 'base64'), '+/=', '-_') AS token
+	FROM generate_series(1, $all) n, LATERAL (SELECT
+		translate(encode('{"alg":"HS256","kid":"k1"}', 'base64'), E'+/=\\n', '-_') || '.' ||
+		translate(encode(format('{"iss":"https://idp.example","aud":"api","jti":"n%s","sub":"s%s","iat":%s,"exp":%s}',
+			n, n, extract(epoch FROM now())::bigint - 60, extract(epoch FROM now())::bigint + 3600)::bytea, 'base64'), E'+/=\\n', '-_')) i (input);
+	ALTER TABLE token ADD PRIMARY KEY (n);
+	CREATE SEQUENCE next_id;
+	CREATE SEQUENCE next_subject START @{[ $ids + 1 ]};
+	CREATE UNLOGGED TABLE revoked (n int, at timestamptz);
+	CREATE UNLOGGED TABLE verdict (n int, at timestamptz, done timestamptz, valid boolean);
+	GRANT SELECT ON token TO app;
+	GRANT INSERT ON verdict TO app;
+});
+my $dir = PostgreSQL::Test::Utils::tempdir();
+append_to_file("$dir/verify", qq{
+\\set n random(1, $all)
+SELECT token FROM token WHERE n = :n \\gset
+INSERT INTO verdict SELECT :n, statement_timestamp(), clock_timestamp(), v FROM (SELECT jwt_try_verify(:token) IS NOT NULL OFFSET 0) t (v);
+});
+append_to_file("$dir/revoke_id", q{
+SELECT nextval('next_id') AS n \gset
+SELECT jwt_revoke_id('https://idp.example', 'n' || :n, 'infinity') WHERE :n <= } . $ids . q{;
+INSERT INTO revoked SELECT :n, clock_timestamp() WHERE :n <= } . $ids . q{;
+});
+append_to_file("$dir/revoke_subject", q{
+SELECT nextval('next_subject') AS n \gset
+SELECT jwt_revoke_subject('https://idp.example', 's' || :n) WHERE :n <= } . ($ids + $subjects) . q{;
+INSERT INTO revoked SELECT :n, clock_timestamp() WHERE :n <= } . ($ids + $subjects) . q{;
+});
+my ($v_out, $v_err, $r_out, $r_err) = ('', '', '', '');
+my $verify = IPC::Run::start([ 'pgbench', '-n', '-M', 'prepared', '-c', 4, '-j', 2, '-T', $seconds + 2, '-f', "$dir/verify", $node->connstr('postgres') . ' user=app' ],
+	'>', \$v_out, '2>', \$v_err);
+sleep 1;
+my $revoke = IPC::Run::start([ 'pgbench', '-n', '-M', 'prepared', '-c', 1, '-T', $seconds, '-R', 1100, '-f', "$dir/revoke_id\@10", '-f', "$dir/revoke_subject\@1", $node->connstr('postgres') ],
+	'>', \$r_out, '2>', \$r_err);
+$revoke->finish;
+$verify->finish;
+unlike("$v_err$r_err", qr/ERROR|aborted/, 'nobody had an error');
+my ($n_verdicts, $n_ids, $n_subjects) = split(/\|/, sql(qq{
+	SELECT (SELECT count(*) FROM verdict), count(*) FILTER (WHERE n <= $ids), count(*) FILTER (WHERE n > $ids) FROM revoked}));
+note "$n_verdicts verdicts, while $n_ids tokens and $n_subjects subjects were revoked in $seconds s";
+cmp_ok($n_verdicts, '>', 5000, 'there were verdicts');
+cmp_ok($n_ids, '>', 250 * $seconds, 'and revocations of tokens');
+cmp_ok($n_subjects, '>', 25 * $seconds, 'and of subjects');
+is(sql('SELECT count(*) FROM verdict v JOIN revoked r USING (n) WHERE v.at > r.at AND v.valid'), '0',
+	'no statement that started after a revocation had committed accepted the token');
+cmp_ok(sql('SELECT count(*) FROM verdict v JOIN revoked r USING (n) WHERE v.at > r.at AND NOT v.valid'), '>', 500, 'they refused it');
+is(sql(q{SELECT count(*) FROM verdict v LEFT JOIN (
+		SELECT substr(coalesce(jti, sub), 2)::int AS n, revoked_at FROM jwt_revocation WHERE coalesce(jti, sub) ~ '^[ns][0-9]+$') r
+	USING (n) WHERE NOT v.valid AND (r.n IS NULL OR r.revoked_at > v.done)}), '0',
+	'no good token was refused');
+cmp_ok(sql('SELECT count(*) FROM verdict v JOIN revoked r USING (n) WHERE v.at < r.at AND v.valid'), '>', 500, 'they were accepted before');
+is(sql(q{SELECT count(*) FROM verdict WHERE valid AND n > } . ($ids + $subjects)) > 100, 1, 'and others all the time');
+$node->stop;
+
+done_testing();
