@@ -89,7 +89,7 @@ mutate:
 leak:
 	@COUNT="$(or $(COUNT),1000000)" test/run leak
 
-## bench          measure, as ratios to floors (bench/run cold cached rls transaction keys first others)
+## bench          measure, as ratios to floors (bench/run cold cached rls transaction keys revocation first others)
 .PHONY: bench
 bench:
 	@bench/run

@@ -72,6 +72,10 @@ def report(what, value, limit, detail, unit="x"):
     print(f"{what:62s} {value:9.2f} {unit:3s}{verdict:24s} {detail}", flush=True)
 
 
+def pipeline(script):
+    return "\\startpipeline\n" + script + "\\endpipeline\n"
+
+
 def wanted(section):
     return not ONLY or section in ONLY
 
@@ -175,17 +179,20 @@ if wanted("transaction"):
                       "SELECT body FROM account WHERE id = 4711;\nCOMMIT;\n",
     }
     for name, script in scripts.items():
-        with open(os.path.join(folder, name + ".sql"), "w", encoding="utf-8") as file:
-            file.write(script)
+        for mode, content in (("simple", script), ("prepared", pipeline(script))):
+            with open(os.path.join(folder, f"{name}.{mode}"), "w", encoding="utf-8") as file:
+                file.write(content)
 
+    # one message each way in the second mode: the wake-ups in between cost more
+    # than all the rest, and differ more
     def latency(name, mode):
-        out = subprocess.run(["pgbench", "-n", "-M", mode, "-T", "3", "-f", os.path.join(folder, name + ".sql"), DATABASE],
+        out = subprocess.run(["pgbench", "-n", "-M", mode, "-T", "3", "-f", os.path.join(folder, f"{name}.{mode}"), DATABASE],
                              check=True, capture_output=True, text=True).stdout
         return float(out.split("latency average = ")[1].split(" ms")[0]) * 1000
 
     for mode in ("simple", "prepared"):
         ours, theirs = best(lambda: latency("ours", mode), lambda: latency("set_config", mode))
-        report(f"transaction with a cached token / unverified set_config, {mode}", ours / theirs, 0.95 if mode == "prepared" else None,
+        report(f"transaction with a cached token / unverified set_config, {mode}{', in a pipeline' if mode == 'prepared' else ''}", ours / theirs, 0.95 if mode == "prepared" else None,
                f"{ours:.0f} us / {theirs:.0f} us")
 
 if wanted("keys"):
@@ -203,6 +210,53 @@ if wanted("keys"):
     many_cold, many_cached = best(lambda: few[0].ns(f"jwt_verify('{few[2]}')", 3000), lambda: few[1].ns(f"jwt_verify('{few[2]}')", 300000))
     report("cold jwt_verify, 100,000 keys of 1,000 issuers / few", many_cold / few_cold, 1.1, f"{many_cold / 1000:.2f} us / {few_cold / 1000:.2f} us")
     report("cached jwt_verify, 100,000 keys of 1,000 issuers / few", many_cached / few_cached, 1.1, f"{many_cached:.1f} ns / {few_cached:.1f} ns")
+
+if wanted("revocation"):
+    psql("CREATE TABLE IF NOT EXISTS account (id int PRIMARY KEY, owner text, body text);"
+         "INSERT INTO account SELECT i, 'alice', 'x' FROM generate_series(1, 10000) i ON CONFLICT DO NOTHING; VACUUM ANALYZE account;"
+         "ALTER TABLE account ENABLE ROW LEVEL SECURITY; DROP POLICY IF EXISTS own ON account; CREATE POLICY own ON account USING (owner = jwt_subject());"
+         "CREATE ROLE client LOGIN; GRANT SELECT ON account TO client;")
+    text = token("RS256")
+    with open(os.path.join(folder, "rls.sql"), "w", encoding="utf-8") as file:
+        file.write(pipeline(f"BEGIN;\nSELECT jwt_authenticate('{text}');\nSELECT body FROM account WHERE id = 4711;\nCOMMIT;\n"))
+    psql("CREATE TABLE unverified (LIKE account INCLUDING ALL); INSERT INTO unverified SELECT * FROM account; VACUUM ANALYZE unverified;"
+         "ALTER TABLE unverified ENABLE ROW LEVEL SECURITY; GRANT SELECT ON unverified TO client;"
+         "CREATE POLICY own ON unverified USING (owner = current_setting('request.jwt.claims', true)::jsonb ->> 'sub')")
+    with open(os.path.join(folder, "unverified.sql"), "w", encoding="utf-8") as file:
+        file.write(pipeline(f"BEGIN;\nSELECT set_config('request.jwt.claims', '{json.dumps({**CLAIMS, 'sub': 'alice'})}', true);\n"
+                            "SELECT body FROM unverified WHERE id = 4711;\nCOMMIT;\n"))
+
+    def transaction(script, user):
+        out = subprocess.run(["pgbench", "-n", "-M", "prepared", "-T", "2", "-U", user, "-f", os.path.join(folder, script), DATABASE],
+                             check=True, capture_output=True, text=True).stdout
+        return float(out.split("latency average = ")[1].split(" ms")[0]) * 1000
+
+    def all_of_them():
+        cold, cached = Session("SET jwt.cache_size = 0"), Session()
+        return best(lambda: cold.ns(f"jwt_verify('{text}')", 3000), lambda: cached.ns(f"jwt_verify('{text}')", 300000),
+                    lambda: transaction("rls.sql", "client"), lambda: transaction("unverified.sql", "client"))
+
+    none = all_of_them()
+    report("RLS transaction without revocations / unverified set_config", none[2] / none[3], 1.0, f"{none[2]:.0f} us / {none[3]:.0f} us")
+    live = 0
+    for count in (1000, 1000000):
+        psql(f"INSERT INTO jwt_revocation (issuer, jti, expires_at) SELECT '{ISSUER}', 'r' || i, now() + interval '1 day'"
+             f" FROM generate_series({live + 1}, {count}) i; VACUUM ANALYZE jwt_revocation;")
+        live = count
+        some = all_of_them()
+        for what, ours, without, unit in (("cold jwt_verify", some[0] / 1000, none[0] / 1000, "us"), ("cached jwt_verify", some[1], none[1], "ns"),
+                                          ("RLS transaction", some[2], none[2], "us")):
+            report(f"{what}, {count:,} revocations / none", ours / without, 1.1, f"{ours:.1f} {unit} / {without:.1f} {unit}")
+        report(f"RLS transaction, {count:,} revocations / unverified set_config", some[2] / some[3], 1.0, f"{some[2]:.0f} us / {some[3]:.0f} us")
+    psql("UPDATE jwt_revocation SET expires_at = now() - interval '1 day'")
+    pruning = subprocess.Popen(["psql", "-Xqc", "SELECT jwt_prune_revocations()", DATABASE], stdout=subprocess.PIPE)
+    start = time.time()
+    during = []
+    while pruning.poll() is None:
+        during.append(transaction("rls.sql", "client"))
+    report("RLS transaction while 1,000,000 revocations are pruned / none", sum(during) / len(during) / none[2], None,
+           f"{sum(during) / len(during):.0f} us, pruned in {time.time() - start:.0f} s")
+    psql("ALTER TABLE account DISABLE ROW LEVEL SECURITY; DELETE FROM jwt_revocation; VACUUM jwt_revocation")
 
 if wanted("first"):
     first, second = token("RS256", "one"), token("RS256", "two")

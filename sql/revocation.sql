@@ -17,7 +17,7 @@ CREATE FUNCTION state(token text) RETURNS text LANGUAGE sql
 RETURN coalesce((SELECT sqlstate || ' ' || no_times(detail) FROM jwt_inspect(token)), 'valid');
 
 -- One token, by its jti: that one and no other.
-SELECT has_revocations FROM jwt_issuer WHERE issuer = 'https://out.example';
+SELECT has_revoked_ids, has_revoked_subjects FROM jwt_issuer WHERE issuer = 'https://out.example';
 SELECT jwt_verify(token_of('t1', 'alice')) ->> 'jti' AS jti;
 SELECT jwt_revoke(token_of('t1', 'alice'), 'lost phone') = to_timestamp((jwt_unverified_claims(token_of('t1', 'alice')) ->> 'exp')::bigint) + interval '1 s' AS until;
 \set VERBOSITY terse
@@ -29,7 +29,7 @@ SELECT jwt_try_verify(token_of('t1', 'alice')) IS NULL AS refused;
 -- at does not take that back, and the same jti of another issuer is another token.
 SELECT jwt_try_verify(token_of('t1', 'alice'), at => now() - interval '1 s') IS NULL AS refused;
 SELECT state(token_of('t1', 'alice', kid => 'o2'));
-SELECT has_revocations FROM jwt_issuer WHERE issuer = 'https://out.example';
+SELECT has_revoked_ids, has_revoked_subjects FROM jwt_issuer WHERE issuer = 'https://out.example';
 SELECT issuer, jti, sub, reason, revoked_by = session_user AS by_me FROM jwt_revocation;
 
 -- A token that is not valid cannot be revoked, and one without jti needs another way.
@@ -135,7 +135,7 @@ UPDATE jwt_issuer SET required_claims = '{exp}' WHERE issuer = 'https://out.exam
 
 -- An issuer that had revocations says so for good, whatever is written, and one
 -- that is added again has not forgiven.
-UPDATE jwt_issuer SET has_revocations = false WHERE issuer = 'https://out.example';
+UPDATE jwt_issuer SET has_revoked_ids = false, has_revoked_subjects = NULL WHERE issuer = 'https://out.example';
 SELECT state(token_of('t1', 'alice')) LIKE '28J11%' AS revoked;
 DELETE FROM jwt_issuer WHERE issuer = 'https://out.example';
 INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://out.example', '{api}', '{HS256}');
@@ -145,9 +145,10 @@ SELECT state(token_of('t1', 'alice')) LIKE '28J11%' AS revoked;
 INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://replica.example', '{api}', '{HS256}');
 SET session_replication_role = replica;
 INSERT INTO jwt_revocation (issuer, jti) VALUES ('https://replica.example', 'r1'), ('https://later.example', 'r1');
+INSERT INTO jwt_revocation (issuer, sub, issued_before) VALUES ('https://later.example', 's1', now());
 RESET session_replication_role;
 INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://later.example', '{api}', '{HS256}');
-SELECT issuer, has_revocations FROM jwt_issuer WHERE issuer IN ('https://replica.example', 'https://later.example') ORDER BY issuer;
+SELECT issuer, has_revoked_ids, has_revoked_subjects FROM jwt_issuer WHERE issuer IN ('https://replica.example', 'https://later.example') ORDER BY issuer;
 
 -- What may be written.
 SELECT columns, refusal(format('INSERT INTO jwt_revocation (issuer, %s) VALUES (''https://out.example'', %s)', columns, row)) LIKE '23514%' AS refused FROM (VALUES

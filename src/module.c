@@ -10,6 +10,7 @@
 #include "jws.h"
 #include "miscadmin.h"
 #include "refresh.h"
+#include "revocation.h"
 #include "session.h"
 #include "trust.h"
 #include "utils/guc.h"
@@ -27,6 +28,7 @@ _PG_init(void)
 	if (process_shared_preload_libraries_in_progress)
 		jws_warm_up();
 	trust_init();
+	revocation_init();
 	verify_init();
 	verify_cache_init();
 	session_init();

@@ -4,14 +4,14 @@
  *	  Tokens that are trusted no longer: the table jwt_revocation.
  *
  * Nothing is cached and nothing is invalidated: whether a token is revoked is
- * asked of the table, by two index probes a statement, under a new snapshot
+ * asked of the table, by an index probe or two a statement, under a new snapshot
  * each time.  So a revocation holds for every statement that starts after its
  * commit, also in a REPEATABLE READ transaction, and a stream of logouts costs
  * nobody their caches.
  *
  * Who has never revoked anything does not pay for that: the row of the issuer,
  * which is cached with its keys, says whether there is anything to look for.
- * The first revocation of an issuer sets it, under a lock that keeps the row
+ * The first revocation of a kind sets it, under a lock that keeps the row
  * from being replaced by one that does not know; nothing unsets it, so there is
  * no race to lose.
  *
@@ -30,52 +30,123 @@
 #include "trust_read.h"
 #include "trust_tables.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 uint64		revocation_own_changes;
 
-static const JwsString nothing = {NULL, 0};
+/* The table and its indexes; all InvalidOid until they are found. */
+static struct
+{
+	Oid			table;
+	Oid			by_jti;			/* (jti, issuer) */
+	Oid			by_sub;			/* (sub, issuer) */
+	uint64		generation;		/* of trust, for which the table is this one */
+}			found;
+
+/* A look at the table: one snapshot, and the issuer as its indexes have it. */
+typedef struct Look
+{
+	Relation	rel;
+	Snapshot	snapshot;
+	Datum		issuer;
+} Look;
 
 /*
- * Open the table.  Its OID is true for as long as nothing that we cache of the
- * extension has been dropped.
+ * The relcache callback: the table's indexes may be others now.
  */
-static Relation
-open_table(void)
+static void
+forget(Datum arg, Oid relid)
 {
-	static Oid	table;
-	static uint64 generation;
-
-	if (generation != trust_last_generation)
-	{
-		uint64		before = trust_last_generation;
-
-		table = trust_read_find_table("jwt_revocation");
-		generation = before;
-	}
-	return table_open(table, AccessShareLock);
+	(void) arg;
+	if (!OidIsValid(relid) || relid == found.table)
+		found.table = InvalidOid;
 }
 
 /*
- * The row of an issuer in which a column has a value, or NULL; from a scan that
+ * Register the callback.
+ */
+void
+revocation_init(void)
+{
+	CacheRegisterRelcacheCallback(forget, (Datum) 0);
+}
+
+static Datum
+text_datum(const JwsString *string)
+{
+	return PointerGetDatum(cstring_to_text_with_len(string->data, string->len));
+}
+
+/*
+ * Open the table, whose OID is true for as long as nothing that we cache of the
+ * extension has been dropped, and take a snapshot of now.
+ */
+static Look
+begin_look(const JwsString *issuer)
+{
+	Look		look;
+
+	if (!OidIsValid(found.table) || found.generation != trust_last_generation)
+	{
+		uint64		generation = trust_last_generation;
+		Oid			table = trust_read_find_table("jwt_revocation");
+
+		look.rel = table_open(table, AccessShareLock);
+		found.by_jti = trust_read_find_index(look.rel, Anum_jwt_revocation_jti, Anum_jwt_revocation_issuer);
+		found.by_sub = trust_read_find_index(look.rel, Anum_jwt_revocation_sub, Anum_jwt_revocation_issuer);
+		found.table = table;
+		found.generation = generation;
+	}
+	else
+	{
+		Oid			table = found.table;
+
+		/* taking the lock lets the callback in */
+		look.rel = table_open(table, AccessShareLock);
+		if (found.table != table)
+		{
+			table_close(look.rel, AccessShareLock);
+			return begin_look(issuer);
+		}
+	}
+	look.snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(look.rel)));
+	look.issuer = text_datum(issuer);
+	return look;
+}
+
+static void
+end_look(Look *look)
+{
+	UnregisterSnapshot(look->snapshot);
+	table_close(look->rel, AccessShareLock);
+}
+
+/*
+ * The row of the issuer in which a column has a value, or NULL; from a scan that
  * the caller ends.
  */
 static HeapTuple
-find_row(Relation rel, const JwsString *issuer, AttrNumber column, const JwsString *value,
-		 SysScanDesc *scan)
+find_row(const Look *look, AttrNumber column, const JwsString *value, SysScanDesc *scan)
 {
-	*scan = trust_read_begin_scan(rel, trust_read_find_index(rel, Anum_jwt_revocation_issuer, column),
-								  Anum_jwt_revocation_issuer, issuer, column, value);
+	Oid			index = column == Anum_jwt_revocation_sub ? found.by_sub : found.by_jti;
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], column, BTEqualStrategyNumber, F_TEXTEQ, text_datum(value));
+	ScanKeyInit(&keys[1], Anum_jwt_revocation_issuer, BTEqualStrategyNumber, F_TEXTEQ, look->issuer);
+	*scan = systable_beginscan(look->rel, index, OidIsValid(index), look->snapshot, 2, keys);
 	return systable_getnext(*scan);
 }
 
 static TimestampTz
-time_column(HeapTuple tuple, Relation rel, AttrNumber column)
+time_column(HeapTuple tuple, const Look *look, AttrNumber column)
 {
 	bool		isnull;
-	Datum		value = heap_getattr(tuple, column, RelationGetDescr(rel), &isnull);
+	Datum		value = heap_getattr(tuple, column, RelationGetDescr(look->rel), &isnull);
 
 	return isnull ? DT_NOEND : DatumGetTimestampTz(value);
 }
@@ -87,26 +158,29 @@ time_column(HeapTuple tuple, Relation rel, AttrNumber column)
 bool
 revocation_check(const RevocationQuery *query, Failure *failure)
 {
-	Relation	rel = open_table();
 	const char *detail = NULL;
+	Look		look;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	if (query->jti.data == NULL && query->sub.data == NULL)
+		return true;
+	look = begin_look(&query->issuer);
 	if (query->jti.data != NULL && query->jti.len <= TRUST_MAX_NAME)
 	{
-		tuple = find_row(rel, &query->issuer, Anum_jwt_revocation_jti, &query->jti, &scan);
+		tuple = find_row(&look, Anum_jwt_revocation_jti, &query->jti, &scan);
 		if (HeapTupleIsValid(tuple))
 			detail = psprintf("The token \"%s\" was revoked at %s.",
 							  quote_untrusted(query->jti.data, query->jti.len),
-							  timestamptz_to_str(time_column(tuple, rel, Anum_jwt_revocation_revoked_at)));
+							  timestamptz_to_str(time_column(tuple, &look, Anum_jwt_revocation_revoked_at)));
 		systable_endscan(scan);
 	}
 	if (detail == NULL && query->sub.data != NULL && query->sub.len <= TRUST_MAX_NAME)
 	{
-		tuple = find_row(rel, &query->issuer, Anum_jwt_revocation_sub, &query->sub, &scan);
+		tuple = find_row(&look, Anum_jwt_revocation_sub, &query->sub, &scan);
 		if (HeapTupleIsValid(tuple))
 		{
-			TimestampTz issued_before = time_column(tuple, rel, Anum_jwt_revocation_issued_before);
+			TimestampTz issued_before = time_column(tuple, &look, Anum_jwt_revocation_issued_before);
 
 			/* iat has seconds: one that is the same may be earlier, and is refused */
 			if (query->issued <= issued_before)
@@ -117,39 +191,47 @@ revocation_check(const RevocationQuery *query, Failure *failure)
 		}
 		systable_endscan(scan);
 	}
-	table_close(rel, AccessShareLock);
+	end_look(&look);
 	return detail == NULL || fail(failure, FAILURE_REVOKED, detail);
 }
 
 /*
- * Has a token of this issuer been revoked?
+ * Have tokens of this issuer been revoked, by jti or by subject?  Reads the whole
+ * table: it is asked when an issuer is added or renamed.
  */
-bool
-revocation_exists(const JwsString *issuer)
+void
+revocation_exist(const JwsString *issuer, bool *ids, bool *subjects)
 {
-	Relation	rel = open_table();
-	SysScanDesc scan = trust_read_begin_scan(rel, trust_read_find_index(rel, Anum_jwt_revocation_issuer,
-																		Anum_jwt_revocation_jti),
-											 Anum_jwt_revocation_issuer, issuer,
-											 InvalidAttrNumber, &nothing);
-	bool		exists = HeapTupleIsValid(systable_getnext(scan));
+	Look		look = begin_look(issuer);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
 
+	ScanKeyInit(&key, Anum_jwt_revocation_issuer, BTEqualStrategyNumber, F_TEXTEQ, look.issuer);
+	scan = systable_beginscan(look.rel, InvalidOid, false, look.snapshot, 1, &key);
+	while (!(*ids && *subjects) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (heap_attisnull(tuple, Anum_jwt_revocation_sub, RelationGetDescr(look.rel)))
+			*ids = true;
+		else
+			*subjects = true;
+	}
 	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return exists;
+	end_look(&look);
 }
 
 /*
- * Execute a statement about jwt_issuer with the issuer as its parameter; %s
- * stands for the schema.
+ * Execute a statement about jwt_issuer with the issuer as its parameter; the
+ * format has the schema, and then the column, as %s.
  */
 static void
-execute(const char *format, Oid schema, Datum issuer, int expected)
+execute(const char *format, Oid schema, const char *column, Datum issuer, int expected)
 {
 	Oid			type = TEXTOID;
+	const char *name = quote_identifier(get_namespace_name(schema));
 
-	if (SPI_execute_with_args(psprintf(format, quote_identifier(get_namespace_name(schema))),
-							  1, &type, &issuer, NULL, false, 0) != expected)
+	if (SPI_execute_with_args(psprintf(format, name, column), 1, &type, &issuer, NULL, false, 0) != expected)
 		elog(ERROR, "statement about jwt_issuer failed");
 }
 
@@ -165,10 +247,13 @@ void
 revocation_added(TriggerData *trigger)
 {
 	Relation	rel = trigger->tg_relation;
+	TupleDesc	desc = RelationGetDescr(rel);
 	HeapTuple	tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
 		trigger->tg_newtuple : trigger->tg_trigtuple;
+	const char *column = heap_attisnull(tuple, Anum_jwt_revocation_sub, desc) ?
+		"has_revoked_ids" : "has_revoked_subjects";
 	bool		isnull;
-	Datum		issuer = heap_getattr(tuple, Anum_jwt_revocation_issuer, RelationGetDescr(rel), &isnull);
+	Datum		issuer = heap_getattr(tuple, Anum_jwt_revocation_issuer, desc, &isnull);
 	Oid			schema = RelationGetNamespace(rel);
 	Oid			user;
 	int			context;
@@ -181,8 +266,8 @@ revocation_added(TriggerData *trigger)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 
-	execute("SELECT has_revocations FROM %s.jwt_issuer WHERE issuer OPERATOR(pg_catalog.=) $1 FOR KEY SHARE",
-			schema, issuer, SPI_OK_SELECT);
+	execute("SELECT i.%2$s FROM %1$s.jwt_issuer i WHERE i.issuer OPERATOR(pg_catalog.=) $1 FOR KEY SHARE",
+			schema, column, issuer, SPI_OK_SELECT);
 	if (SPI_processed == 0)
 	{
 		/* replication may bring it before its issuer, whose row then finds it */
@@ -193,9 +278,8 @@ revocation_added(TriggerData *trigger)
 					 errtablecol(rel, Anum_jwt_revocation_issuer)));
 	}
 	else if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)))
-		execute("UPDATE %s.jwt_issuer SET has_revocations = true"
-				" WHERE issuer OPERATOR(pg_catalog.=) $1 AND NOT has_revocations",
-				schema, issuer, SPI_OK_UPDATE);
+		execute("UPDATE %1$s.jwt_issuer SET %2$s = true WHERE issuer OPERATOR(pg_catalog.=) $1 AND NOT %2$s",
+				schema, column, issuer, SPI_OK_UPDATE);
 
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");

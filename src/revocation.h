@@ -13,7 +13,10 @@
 #include "commands/trigger.h"
 #include "trust.h"
 
-/* What a revocation is looked for by; jti and sub are null data when absent. */
+/*
+ * What a revocation is looked for by.  jti and sub are null data when the token
+ * has none, or its issuer no revocations of the kind.
+ */
 typedef struct RevocationQuery
 {
 	JwsString	issuer;
@@ -25,8 +28,9 @@ typedef struct RevocationQuery
 /* How often this session has revoked something itself. */
 extern uint64 revocation_own_changes;
 
+extern void revocation_init(void);
 extern bool revocation_check(const RevocationQuery *query, Failure *failure);
-extern bool revocation_exists(const JwsString *issuer);
+extern void revocation_exist(const JwsString *issuer, bool *ids, bool *subjects);
 extern void revocation_added(TriggerData *trigger);
 
 #endif							/* JWT_REVOCATION_H */

@@ -29,7 +29,8 @@ typedef struct TrustIssuer
 	char	   *role_claim;		/* or NULL */
 	int			n_roles;
 	char	  **roles;			/* that role_claim may name */
-	bool		has_revocations;	/* jwt_revocation may have rows of it */
+	bool		has_revoked_ids;	/* jwt_revocation may have rows of it */
+	bool		has_revoked_subjects;
 } TrustIssuer;
 
 /* A row of jwt_key, ready to verify. */

@@ -50,10 +50,10 @@ refuse_row(const Row *row, AttrNumber column, const char *detail)
 }
 
 /*
- * Take the row apart.  One column may be null for now, as it is filled in.
+ * Take the row apart.  Some columns may be null for now, as they are filled in.
  */
 static Row
-read_row(TriggerData *trigger, AttrNumber may_be_null)
+read_row(TriggerData *trigger, AttrNumber first_filled_in, AttrNumber last_filled_in)
 {
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
 	Row			row;
@@ -67,7 +67,7 @@ read_row(TriggerData *trigger, AttrNumber may_be_null)
 
 	for (AttrNumber column = 1; column <= desc->natts; column++)
 		if (row.nulls[column - 1] && TupleDescAttr(desc, column - 1)->attnotnull &&
-			column != may_be_null)
+			(column < first_filled_in || column > last_filled_in))
 			refuse_row(&row, column, "The column must not be null.");
 	return row;
 }
@@ -131,22 +131,29 @@ static HeapTuple
 note_revocations(const TriggerData *trigger, const Row *row)
 {
 	TupleDesc	desc = RelationGetDescr(row->rel);
-	int			column = Anum_jwt_issuer_has_revocations;
+	int			columns[] = {Anum_jwt_issuer_has_revoked_ids, Anum_jwt_issuer_has_revoked_subjects};
 	char	   *name = text_column(row, Anum_jwt_issuer_issuer);
 	JwsString	issuer = {name, (int) strlen(name)};
-	bool		isnull = false;
-	bool		has = false;
-	Datum		value;
+	HeapTuple	old = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_trigtuple : NULL;
+	bool		has[lengthof(columns)] = {false};
+	Datum		values[lengthof(columns)];
+	bool		nulls[lengthof(columns)] = {false};
+	bool		isnull;
 
-	if (!trust_has_revocations_column(desc))
+	if (!trust_knows_revocations(desc))
 		return row->tuple;
-	if (!row->nulls[column - 1])
-		has = DatumGetBool(row->values[column - 1]);
-	if (!has && TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-		has = DatumGetBool(heap_getattr(trigger->tg_trigtuple, column, desc, &isnull));
-	value = BoolGetDatum(has || revocation_exists(&issuer));
-	isnull = false;
-	return heap_modify_tuple_by_cols(row->tuple, desc, 1, &column, &value, &isnull);
+	if (old == NULL ||
+		strcmp(name, TextDatumGetCString(heap_getattr(old, Anum_jwt_issuer_issuer, desc, &isnull))) != 0)
+		revocation_exist(&issuer, &has[0], &has[1]);
+	for (int i = 0; i < (int) lengthof(columns); i++)
+	{
+		if (!row->nulls[columns[i] - 1] && DatumGetBool(row->values[columns[i] - 1]))
+			has[i] = true;
+		if (old != NULL && DatumGetBool(heap_getattr(old, columns[i], desc, &isnull)))
+			has[i] = true;
+		values[i] = BoolGetDatum(has[i]);
+	}
+	return heap_modify_tuple_by_cols(row->tuple, desc, lengthof(columns), columns, values, nulls);
 }
 
 /*
@@ -155,7 +162,7 @@ note_revocations(const TriggerData *trigger, const Row *row)
 HeapTuple
 trust_check_issuer(TriggerData *trigger)
 {
-	Row			row = read_row(trigger, Anum_jwt_issuer_has_revocations);
+	Row			row = read_row(trigger, Anum_jwt_issuer_has_revoked_ids, Anum_jwt_issuer_has_revoked_subjects);
 	char	  **elements;
 	char	   *token_type;
 	char	   *role_claim;
@@ -376,7 +383,7 @@ check_new_key(Row *row)
 HeapTuple
 trust_check_key(TriggerData *trigger)
 {
-	Row			row = read_row(trigger, Anum_jwt_key_alg);
+	Row			row = read_row(trigger, Anum_jwt_key_alg, Anum_jwt_key_alg);
 	HeapTuple	tuple = row.tuple;
 	char	   *source = text_column(&row, Anum_jwt_key_source);
 

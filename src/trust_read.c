@@ -25,6 +25,7 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "nodes/primnodes.h"
 #include "trust_read.h"
 #include "trust_tables.h"
 #include "utils/builtins.h"
@@ -132,8 +133,30 @@ trust_read_find_table(const char *name)
 }
 
 /*
+ * Is the index's predicate that this column is not null?
+ */
+static bool
+leaves_out_nulls(Oid index, AttrNumber column)
+{
+	Relation	rel = index_open(index, AccessShareLock);
+	List	   *predicate = RelationGetIndexPredicate(rel);
+	bool		result = false;
+
+	if (list_length(predicate) == 1 && IsA(linitial(predicate), NullTest))
+	{
+		NullTest   *test = linitial_node(NullTest, predicate);
+
+		result = test->nulltesttype == IS_NOT_NULL && IsA(test->arg, Var) &&
+			((Var *) test->arg)->varattno == column;
+	}
+	index_close(rel, AccessShareLock);
+	return result;
+}
+
+/*
  * The index of a table whose key is these one or two columns, or InvalidOid,
- * with which the table is read from end to end.
+ * with which the table is read from end to end.  It may leave out rows in which
+ * the first of them is null.
  */
 Oid
 trust_read_find_index(Relation rel, AttrNumber first, AttrNumber second)
@@ -151,10 +174,11 @@ trust_read_find_index(Relation rel, AttrNumber first, AttrNumber second)
 			continue;
 		form = (Form_pg_index) GETSTRUCT(tuple);
 		if (form->indisvalid &&
-			heap_attisnull(tuple, Anum_pg_index_indpred, NULL) &&
 			form->indnkeyatts == (second != InvalidAttrNumber ? 2 : 1) &&
 			form->indkey.values[0] == first &&
-			(second == InvalidAttrNumber || form->indkey.values[1] == second))
+			(second == InvalidAttrNumber || form->indkey.values[1] == second) &&
+			(heap_attisnull(tuple, Anum_pg_index_indpred, NULL) ||
+			 leaves_out_nulls(form->indexrelid, first)))
 			result = form->indexrelid;
 		ReleaseSysCache(tuple);
 	}
@@ -266,11 +290,11 @@ deform_row(HeapTuple tuple, TupleDesc desc, int expected, Datum **values, bool *
  * Does this version's jwt_issuer say whether there are revocations?
  */
 bool
-trust_has_revocations_column(TupleDesc desc)
+trust_knows_revocations(TupleDesc desc)
 {
-	return desc->natts >= Anum_jwt_issuer_has_revocations &&
-		strcmp(NameStr(TupleDescAttr(desc, Anum_jwt_issuer_has_revocations - 1)->attname),
-			   "has_revocations") == 0;
+	return desc->natts >= Anum_jwt_issuer_has_revoked_subjects &&
+		strcmp(NameStr(TupleDescAttr(desc, Anum_jwt_issuer_has_revoked_subjects - 1)->attname),
+			   "has_revoked_subjects") == 0;
 }
 
 static TrustIssuer *
@@ -301,8 +325,11 @@ read_issuer_row(HeapTuple tuple, TupleDesc desc)
 		issuer->role_claim = TextDatumGetCString(values[Anum_jwt_issuer_role_claim - 1]);
 	issuer->roles = trust_text_array(DatumGetArrayTypeP(values[Anum_jwt_issuer_roles - 1]),
 									 &issuer->n_roles);
-	issuer->has_revocations = trust_has_revocations_column(desc) &&
-		DatumGetBool(values[Anum_jwt_issuer_has_revocations - 1]);
+	if (trust_knows_revocations(desc))
+	{
+		issuer->has_revoked_ids = DatumGetBool(values[Anum_jwt_issuer_has_revoked_ids - 1]);
+		issuer->has_revoked_subjects = DatumGetBool(values[Anum_jwt_issuer_has_revoked_subjects - 1]);
+	}
 	return issuer;
 }
 

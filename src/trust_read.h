@@ -27,7 +27,7 @@ extern Oid	trust_read_find_index(Relation rel, AttrNumber first, AttrNumber seco
 extern SysScanDesc trust_read_begin_scan(Relation rel, Oid index,
 										 AttrNumber first, const JwsString *first_value,
 										 AttrNumber second, const JwsString *second_value);
-extern bool trust_has_revocations_column(TupleDesc desc);
+extern bool trust_knows_revocations(TupleDesc desc);
 extern TrustIssuer *trust_read_issuer_row(const JwsString *name);
 extern void trust_read_answer(const TrustQuestion *question, TrustAnswer *answer);
 extern int	trust_read_count(const JwsString *issuer);

@@ -20,7 +20,8 @@
 #define Anum_jwt_issuer_max_age			8
 #define Anum_jwt_issuer_role_claim		9
 #define Anum_jwt_issuer_roles			10
-#define Anum_jwt_issuer_has_revocations	11	/* since version 1.2 */
+#define Anum_jwt_issuer_has_revoked_ids	11	/* since version 1.2 */
+#define Anum_jwt_issuer_has_revoked_subjects	12
 #define Natts_jwt_issuer				10
 
 #define Anum_jwt_key_id					1

@@ -87,13 +87,13 @@ verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *f
 }
 
 /*
- * A string claim; null data when there is none.
+ * A string claim; null data when there is none, or it is not wanted.
  */
 static JwsString
-string_claim(const JsonbValue *claims, const char *name)
+string_claim(const JsonbValue *claims, const char *name, bool wanted)
 {
 	JwsString	string = {NULL, 0};
-	const JsonbPair *member = json_member(claims, name);
+	const JsonbPair *member = wanted ? json_member(claims, name) : NULL;
 
 	if (member != NULL)
 		string.data = json_string(&member->value, &string.len);
@@ -109,12 +109,12 @@ check_revocation(Verdict *verdict)
 	const TrustIssuer *issuer = verdict->key->issuer;
 	RevocationQuery query = {
 		.issuer = {issuer->policy.issuer, (int) strlen(issuer->policy.issuer)},
-		.jti = string_claim(&verdict->claims, "jti"),
-		.sub = string_claim(&verdict->claims, "sub"),
+		.jti = string_claim(&verdict->claims, "jti", issuer->has_revoked_ids),
+		.sub = string_claim(&verdict->claims, "sub", issuer->has_revoked_subjects),
 		.issued = verdict->times.issued
 	};
 
-	return !issuer->has_revocations || revocation_check(&query, &verdict->failure);
+	return revocation_check(&query, &verdict->failure);
 }
 
 /*

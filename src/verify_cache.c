@@ -50,7 +50,8 @@ typedef struct VerifiedToken
 	ClaimsPolicy policy;		/* of the times only */
 	TimestampTz key_not_before;
 	TimestampTz key_not_after;
-	bool		may_be_revoked;
+	bool		id_may_be_revoked;
+	bool		subject_may_be_revoked;
 	RevocationMoment not_revoked;
 	Size		size;
 	VerifiedClaims verified;
@@ -236,11 +237,13 @@ is_not_revoked(VerifiedToken *entry)
 	RevocationQuery query = {.issuer = {name, (int) strlen(name)}, .issued = entry->times.issued};
 	Failure		failure;
 
-	if (!entry->may_be_revoked ||
+	if (!(entry->id_may_be_revoked || entry->subject_may_be_revoked) ||
 		(entry->not_revoked.statement == now.statement && entry->not_revoked.own_changes == now.own_changes))
 		return true;
-	query.jti = string_claim(entry->verified.claims, "jti");
-	query.sub = string_claim(entry->verified.claims, "sub");
+	if (entry->id_may_be_revoked)
+		query.jti = string_claim(entry->verified.claims, "jti");
+	if (entry->subject_may_be_revoked)
+		query.sub = string_claim(entry->verified.claims, "sub");
 	if (!revocation_check(&query, &failure))
 		return false;
 	entry->not_revoked = now;
@@ -368,7 +371,8 @@ verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey
 	entry->policy.max_age = policy->max_age;
 	entry->key_not_before = key->not_before;
 	entry->key_not_after = key->not_after;
-	entry->may_be_revoked = key->issuer->has_revocations;
+	entry->id_may_be_revoked = key->issuer->has_revoked_ids;
+	entry->subject_may_be_revoked = key->issuer->has_revoked_subjects;
 	entry->not_revoked = not_revoked;
 	entry->size = size;
 
