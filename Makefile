@@ -89,6 +89,11 @@ mutate:
 leak:
 	@COUNT="$(or $(COUNT),1000000)" test/run leak
 
+## fuzz           fuzz everything that reads from outside (SECONDS=60 for each target, TARGETS="json jws", CORPUS=folder)
+.PHONY: fuzz
+fuzz:
+	@SECONDS_EACH="$(or $(SECONDS),60)" TARGETS="$(TARGETS)" CORPUS="$(CORPUS)" test/run fuzz
+
 ## bench          measure, as ratios to floors (bench/run cold cached rls transaction keys revocation first others)
 .PHONY: bench
 bench:

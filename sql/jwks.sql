@@ -33,6 +33,12 @@ SELECT * FROM jwt_import_jwks('https://set.example', key_set(
 SELECT * FROM set_key;
 SELECT kid, key_verdict(kid) FROM set_key;
 
+-- A published secret is none, also where the issuer has secrets of its own.
+UPDATE jwt_issuer SET algorithms = algorithms || '{HS256}' WHERE issuer = 'https://set.example';
+SELECT kid, alg, action, reason FROM jwt_import_jwks('https://set.example', key_set(member('RS256', '{"alg":"RS256"}'), member('ES256'), member('Ed25519', '{"alg":"EdDSA"}'),
+	'{"kty":"oct","kid":"secret","k":"c2VjcmV0IHRoYXQgaXMgbG9uZyBlbm91Z2ggZm9yIEhTMjU2","alg":"HS256"}'));
+UPDATE jwt_issuer SET algorithms = '{RS256,ES256,ES384,EdDSA}' WHERE issuer = 'https://set.example';
+
 -- A key without alg gets it from the issuer, where that leaves one choice. One
 -- that is here already keeps its own.
 UPDATE jwt_issuer SET algorithms = '{RS256,RS512,ES256,ES384,EdDSA}' WHERE issuer = 'https://set.example';

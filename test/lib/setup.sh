@@ -114,7 +114,7 @@ setup_test()
 	local node=()
 	command -v node >/dev/null || node+=(nodejs)
 	command -v npm >/dev/null || node+=(npm)
-	setup_build clang valgrind pgbouncer nginx-light libipc-run-perl python3 python3-jwt python3-cryptography "${node[@]}"
+	setup_build clang libclang-rt-dev valgrind pgbouncer nginx-light libipc-run-perl python3 python3-jwt python3-cryptography "${node[@]}"
 }
 
 # npm's packages go into the build folder, never into the source tree.

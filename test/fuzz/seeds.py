@@ -1,0 +1,76 @@
+#!/usr/bin/python3
+"""Writes a seed corpus for the fuzz targets: seeds.py FOLDER
+
+Made here, from keys that are forgotten; nothing of it is committed.
+"""
+import base64
+import datetime
+import json
+import os
+import sys
+
+import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, ed448, rsa
+
+FOLDER = sys.argv[1]
+AT = 1767225600  # 2026-01-01, the time of the target "claims"
+
+
+def seed(target, content):
+    folder = os.path.join(FOLDER, target)
+    os.makedirs(folder, exist_ok=True)
+    data = content if isinstance(content, bytes) else content.encode()
+    with open(os.path.join(folder, f"seed{len(os.listdir(folder))}"), "wb") as file:
+        file.write(data)
+
+
+def b64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+KEYS = {"RS256": rsa.generate_private_key(65537, 2048), "ES256": ec.generate_private_key(ec.SECP256R1()),
+        "ES384": ec.generate_private_key(ec.SECP384R1()), "ES512": ec.generate_private_key(ec.SECP521R1()),
+        "ES256K": ec.generate_private_key(ec.SECP256K1()), "EdDSA": ed25519.Ed25519PrivateKey.generate()}
+jwks = []
+for alg, key in KEYS.items():
+    maker = {"RS": jwt.algorithms.RSAAlgorithm, "ES": jwt.algorithms.ECAlgorithm, "Ed": jwt.algorithms.OKPAlgorithm}[alg[:2]]
+    jwk = json.loads(maker.to_jwk(key.public_key()))
+    jwks.append({**jwk, "kid": alg, "use": "sig"})
+    jwks[-1].pop("key_ops", None)
+    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    seed("key_text", pem)
+    if alg != "ES256K":
+        seed("jws", jwt.encode({"iss": "https://idp.example", "exp": AT + 60}, key, alg, headers={"kid": alg}))
+jwks.append({"kty": "OKP", "crv": "Ed448", "x": b64(ed448.Ed448PrivateKey.generate().public_key().public_bytes(
+    serialization.Encoding.Raw, serialization.PublicFormat.Raw))})
+jwks.append({"kty": "oct", "k": b64(os.urandom(64)), "alg": "HS256", "key_ops": ["verify"]})
+for jwk in jwks:
+    seed("jwk", json.dumps(jwk))
+    seed("key_text", json.dumps(jwk))
+    seed("jwks", json.dumps({"keys": [jwk]}))
+seed("jwks", json.dumps({"keys": jwks}))
+rsa_key = KEYS["RS256"]
+seed("key_text", rsa_key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.PKCS1))
+seed("key_text", rsa_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "idp.example")])
+now = datetime.datetime.utcnow()
+for key in (rsa_key, KEYS["ES256"]):
+    certificate = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+                   .not_valid_before(now).not_valid_after(now + datetime.timedelta(1)).sign(key, hashes.SHA256()))
+    seed("key_text", certificate.public_bytes(serialization.Encoding.PEM))
+
+for n in range(0, 70, 7):
+    seed("base64url", b64(os.urandom(n)))
+DOCUMENTS = ['{}', '{"a":1,"b":[true,false,null],"c":{"d":"\\u00e9\\ud83d\\ude00"}}', '{"n":[-0,1.5e10,1e-5,123456789012345678901234567890]}',
+             '{"":"","a":"\\"\\\\\\/\\b\\f\\n\\r\\t"}', '{"a":' + "[" * 60 + "]" * 60 + "}", '{"bb":1,"a":2,"ccc":3}', ' { "x" : "\u00e9\u4e2d" } ']
+for document in DOCUMENTS:
+    seed("json", document)
+CLAIMS = [{}, {"exp": AT + 60}, {"iss": "https://idp.example", "aud": "api", "sub": "alice", "exp": AT + 60, "iat": AT, "nbf": AT, "jti": "x"},
+          {"iss": "https://idp.example", "aud": ["x", "other"], "exp": AT + 0.5, "jti": "1"}, {"aud": [], "exp": 1e300, "nbf": -1e300}]
+for claims in CLAIMS:
+    for choice in (0, 1, 3, 7, 0xff, 0x69):
+        seed("claims", bytes([choice]) + json.dumps(claims).encode())
+for header in ({"alg": "none"}, {"alg": "RS256", "crit": ["b64"], "b64": False}, {"alg": "HS256", "kid": "../../x", "jwk": {}}, {"alg": 1}, {"typ": "at+jwt", "alg": "ES256"}):
+    seed("jws", b64(json.dumps(header).encode()) + ".e30.")
