@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * functions.h
+ *	  What the SQL functions share: arguments in, and failures into errors.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_FUNCTIONS_H
+#define JWT_FUNCTIONS_H
+
+#include "postgres.h"
+
+#include "failure.h"
+#include "fmgr.h"
+#include "jws.h"
+
+extern void raise_failure(const Failure *failure) pg_attribute_noreturn();
+extern void raise_bad_key(const char *reason) pg_attribute_noreturn();
+extern JwsString text_argument(FunctionCallInfo fcinfo, int n);
+
+#endif							/* JWT_FUNCTIONS_H */
