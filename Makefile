@@ -100,10 +100,16 @@ bench:
 	@bench/run
 	@bench/refresh
 
+## lint           what tools can say without running anything
+.PHONY: lint
+lint:
+	@test/lint/run
+
 ## format         put the sources into PostgreSQL's style
 .PHONY: format
 format:
-	clang-format -i src/*.c src/*.h test/module/*.c
+	@for file in src/*.[ch] src/jwks/*.[ch] test/fuzz/*.c test/module/*.c; do \
+	test/lint/indent $$file >$$file.new 2>/dev/null && cat $$file.new >$$file; rm -f $$file.new; done
 
 ## dist           make the archive for PGXN
 .PHONY: dist

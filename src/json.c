@@ -259,9 +259,9 @@ json_string(const JsonbValue *value, int *len)
  * read from text, and a number.
  */
 int64
-json_number_usec(const char *text, const JsonbPair *member)
+json_number_usec(const char *document, const JsonbPair *member)
 {
-	const char *p = text + member->order;
+	const char *p = document + member->order;
 	bool		negative = *p == '-';
 	const char *digits = negative ? p + 1 : p;
 	int			exponent = 0;

@@ -90,7 +90,10 @@ jwk_from_pkey(const EVP_PKEY *pkey, Jwk *jwk)
 		const Algorithm *algorithm;
 		int			explicit_curve;
 
-		/* a curve has a name, and is never spelled out (RFC 5480 section 2.1.1) */
+		/*
+		 * a curve has a name, and is never spelled out (RFC 5480 section
+		 * 2.1.1)
+		 */
 		if (EVP_PKEY_is_a(pkey, "EC") &&
 			(!EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_GROUP_NAME, name, sizeof(name), NULL) ||
 			 !EVP_PKEY_get_int_param(pkey, OSSL_PKEY_PARAM_EC_DECODED_FROM_EXPLICIT_PARAMS, &explicit_curve) ||

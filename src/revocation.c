@@ -182,7 +182,10 @@ revocation_check(const RevocationQuery *query, Failure *failure)
 		{
 			TimestampTz issued_before = time_column(tuple, &look, Anum_jwt_revocation_issued_before);
 
-			/* iat has seconds: one that is the same may be earlier, and is refused */
+			/*
+			 * iat has seconds: one that is the same may be earlier, and is
+			 * refused
+			 */
 			if (query->issued <= issued_before)
 				detail = psprintf("The tokens of the subject \"%s\" that were issued until %s have been revoked%s.",
 								  quote_untrusted(query->sub.data, query->sub.len),
@@ -249,9 +252,9 @@ revocation_added(TriggerData *trigger)
 	Relation	rel = trigger->tg_relation;
 	TupleDesc	desc = RelationGetDescr(rel);
 	HeapTuple	tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
-		trigger->tg_newtuple : trigger->tg_trigtuple;
+	trigger->tg_newtuple : trigger->tg_trigtuple;
 	const char *column = heap_attisnull(tuple, Anum_jwt_revocation_sub, desc) ?
-		"has_revoked_ids" : "has_revoked_subjects";
+	"has_revoked_ids" : "has_revoked_subjects";
 	bool		isnull;
 	Datum		issuer = heap_getattr(tuple, Anum_jwt_revocation_issuer, desc, &isnull);
 	Oid			schema = RelationGetNamespace(rel);

@@ -62,10 +62,12 @@ typedef struct TrustAnswer
 	TrustKey   *keys;
 	bool		too_many;		/* there are more than TRUST_MAX_KEYS */
 	bool		issuer_known;	/* the issuer that was named has a row */
-	int			n_other_keys;	/* of that issuer, or of all, up to TRUST_MAX_KEYS */
+	int			n_other_keys;	/* of that issuer, or of all, up to
+								 * TRUST_MAX_KEYS */
 } TrustAnswer;
 
 extern void trust_init(void);
+
 /* Moves whenever the tables may have changed, as far as we have been told. */
 extern uint64 trust_last_generation;
 

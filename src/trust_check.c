@@ -33,10 +33,12 @@ typedef struct Row
 	bool	   *nulls;
 } Row;
 
+static void refuse_row(const Row *row, AttrNumber column, const char *detail) pg_attribute_noreturn();
+
 /*
  * Refuse the row for what is in a column; detail is a full sentence.
  */
-static void pg_attribute_noreturn()
+static void
 refuse_row(const Row *row, AttrNumber column, const char *detail)
 {
 	const char *name = NameStr(TupleDescAttr(RelationGetDescr(row->rel), column - 1)->attname);
@@ -65,7 +67,7 @@ read_row(TriggerData *trigger, AttrNumber first_filled_in, AttrNumber last_fille
 	row.nulls = palloc(sizeof(bool) * desc->natts);
 	heap_deform_tuple(row.tuple, desc, row.values, row.nulls);
 
-	for (AttrNumber column = 1; column <= desc->natts; column++)
+	for (int column = 1; column <= desc->natts; column++)
 		if (row.nulls[column - 1] && TupleDescAttr(desc, column - 1)->attnotnull &&
 			(column < first_filled_in || column > last_filled_in))
 			refuse_row(&row, column, "The column must not be null.");

@@ -260,7 +260,7 @@ int64
 trust_interval_usec(const Interval *interval)
 {
 	double		usec = (double) interval->time +
-		((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+	((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
 
 	if (usec >= (double) PG_INT64_MAX)
 		return PG_INT64_MAX;

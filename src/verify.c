@@ -176,13 +176,13 @@ fail_without_key(const VerifyRequest *request, const TrustAnswer *answer, Verdic
 	const Jws  *jws = &verdict->jws;
 	int			n = answer->n_other_keys;
 	char	   *issuer = request->issuer.data == NULL ? NULL :
-		quote_untrusted(request->issuer.data, request->issuer.len);
+	quote_untrusted(request->issuer.data, request->issuer.len);
 	char	   *count = psprintf("%s%d key%s", n == TRUST_MAX_KEYS ? "at least " : "",
 								 n, n == 1 ? "" : "s");
 	char	   *wanted = jws->kid.data != NULL ?
-		psprintf("kid \"%s\"", quote_untrusted(jws->kid.data, jws->kid.len)) :
-		psprintf("algorithm %s, and the token names no kid",
-				 quote_untrusted(jws->alg.data, jws->alg.len));
+	psprintf("kid \"%s\"", quote_untrusted(jws->kid.data, jws->kid.len)) :
+	psprintf("algorithm %s, and the token names no kid",
+			 quote_untrusted(jws->alg.data, jws->alg.len));
 
 	if (issuer != NULL && !answer->issuer_known)
 		return fail(&verdict->failure, FAILURE_NO_KEY,

@@ -21,7 +21,8 @@ typedef struct Verdict
 {
 	Failure		failure;		/* code FAILURE_NONE when the token is valid */
 	bool		header_read;	/* jws has the header */
-	bool		claims_read;	/* the signature is good, claims has the claims */
+	bool		claims_read;	/* the signature is good, claims has the
+								 * claims */
 	Jws			jws;
 	const TrustKey *key;		/* whose signature it is */
 	JsonbValue	claims;			/* an object */

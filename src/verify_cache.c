@@ -344,7 +344,7 @@ verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey
 	const ClaimsPolicy *policy = &key->issuer->policy;
 	JwsString	name = {policy->issuer, (int) strlen(policy->issuer) + 1};
 	Size		size = MAXALIGN(sizeof(VerifiedToken)) + MAXALIGN(claims_size) +
-		request->token.len + request->audience.len + request->issuer.len + name.len;
+	request->token.len + request->audience.len + request->issuer.len + name.len;
 	VerifiedToken *entry;
 	VerifiedToken **bucket;
 	char	   *rest;

@@ -355,7 +355,8 @@ start(Transfer *transfer)
 	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
 	if (limits->ca_file[0] != '\0')
 		SET(CURLOPT_CAINFO, limits->ca_file);
-	SET(CURLOPT_PROXY, limits->proxy);	/* "" also switches off the environment's */
+	SET(CURLOPT_PROXY, limits->proxy);	/* "" also switches off the
+										 * environment's */
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) Min(CONNECT_TIMEOUT_MS, limits->timeout));
 	SET(CURLOPT_TIMEOUT_MS, (long) limits->timeout);

@@ -263,7 +263,8 @@ jwt_jwks_launcher_main(Datum arg)
 			scan_databases();
 			last_scan = now;
 		}
-		MemoryContextSwitchTo(TopMemoryContext);	/* for the workers' handles */
+		MemoryContextSwitchTo(TopMemoryContext);	/* for the workers'
+													 * handles */
 		reap_workers(now);
 		timeout = start_workers(now);
 		MemoryContextReset(context);

@@ -14,6 +14,7 @@
 
 /* before the macro, which does not make it visible in every version */
 extern JWT_EXPORT const Pg_magic_struct *PG_MAGIC_FUNCTION_NAME(void);
+
 JWT_MODULE_MAGIC("jwt_jwks");
 
 extern JWT_EXPORT void _PG_init(void);

@@ -23,7 +23,7 @@ static char *ca_file;
 static char *proxy;
 static int	timeout_ms;
 static int	max_connections;
-static int	max_document_size;		/* in kB */
+static int	max_document_size;	/* in kB */
 static int	cooldown_ms;
 
 static bool
@@ -131,7 +131,7 @@ settings_serve_database(const char *name)
 		return false;
 	foreach(lc, names)
 		if (strcmp(lfirst(lc), "*") == 0 || strcmp(lfirst(lc), name) == 0)
-			return true;
+		return true;
 	return false;
 }
 

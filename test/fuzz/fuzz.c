@@ -35,6 +35,7 @@
 #include "utils/timestamp.h"
 
 extern JWT_EXPORT const Pg_magic_struct *PG_MAGIC_FUNCTION_NAME(void);
+
 JWT_MODULE_MAGIC("jwt_fuzz");
 JWT_SQL_FUNCTION(jwt_fuzz);
 
@@ -114,6 +115,7 @@ fuzz_json(const char *data, int len)
 	claim(memcmp(ours, theirs, VARSIZE(ours)) == 0);
 
 	text = JsonbToCString(NULL, &ours->root, VARSIZE(ours));
+
 	again = read_json(text, (int) strlen(text));
 	claim(again != NULL && VARSIZE(again) == VARSIZE(ours) && memcmp(again, ours, VARSIZE(ours)) == 0);
 }
@@ -239,7 +241,7 @@ fuzz_claims(const char *data, int len)
 		.max_age = choice & 128 ? USECS_PER_HOUR : CLAIMS_NO_LIMIT
 	};
 	JwsString	none = {NULL, 0};
-	TimestampTz at = 820454400 * USECS_PER_SEC;	/* 2026-01-01 */
+	TimestampTz at = 820454400 * USECS_PER_SEC; /* 2026-01-01 */
 	Jws			jws = {0};
 	ClaimsTimes times;
 	JsonbValue	object;

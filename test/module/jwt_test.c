@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 
 extern JWT_EXPORT const Pg_magic_struct *PG_MAGIC_FUNCTION_NAME(void);
+
 PG_MODULE_MAGIC;
 
 JWT_SQL_FUNCTION(jwt_test_signature);
