@@ -100,6 +100,21 @@ bench:
 	@bench/run
 	@bench/refresh
 
+## test-versions  the whole suite on PostgreSQL 15 and 17, in roots of Debian releases that it makes (as root)
+.PHONY: test-versions
+test-versions:
+	@test/versions bookworm trixie
+
+## test-asan      under AddressSanitizer and UBSan, in such a root
+.PHONY: test-asan
+test-asan:
+	@test/versions asan
+
+## test-valgrind  the regression tests with the server under valgrind
+.PHONY: test-valgrind
+test-valgrind:
+	@test/run valgrind
+
 ## lint           what tools can say without running anything
 .PHONY: lint
 lint:
