@@ -309,11 +309,14 @@ static int
 run_one(const uint8_t *data, size_t size)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
+	char	   *copy = palloc(size + 1);
 
+	/* terminated, and with whatever NUL bytes there are: no pnstrdup() */
+	memcpy(copy, data, size);
+	copy[size] = '\0';
 	PG_TRY();
 	{
-		/* terminated, as text in PostgreSQL is, but not beyond its length */
-		target->run(pnstrdup((const char *) data, size), (int) size);
+		target->run(copy, (int) size);
 	}
 	PG_CATCH();
 	{
