@@ -122,6 +122,16 @@ cmp_ok(scalar(@flood), '<=', 4, 'but no more than one each cooldown: ' . scalar(
 is(scalar(grep { !/304$/ } @flood), 0, 'answered by: not modified');
 is(sql('SELECT last_error IS NULL FROM jwt_jwks_source'), 't', 'which is no error');
 
+# However often the launcher would start a worker.
+sql(q{ALTER SYSTEM SET jwt_jwks.cooldown = '1min'; SELECT pg_reload_conf()});
+sleep 2.5;
+requests();
+$flood->();
+sleep 0.3;
+is(scalar(requests()), 0, 'and none while a longer cooldown lasts');
+sql(q{ALTER SYSTEM RESET jwt_jwks.cooldown; SELECT pg_reload_conf()});
+sql('UPDATE jwt_jwks_source SET next_attempt = now(), refresh_interval = refresh_interval');
+
 # max-age may shorten the interval, within bounds.
 for my $case ([ 600, 540, 601 ], [ 1, 54, 61 ], [ 99999999, 3200, 3601 ])
 {
