@@ -8,7 +8,7 @@ OBJS = $(addprefix src/, base64url.o json.o failure.o algorithm.o jwk.o key_text
 DATA = jwt--1.0.sql jwt--1.0--1.1.sql jwt--1.1--1.2.sql
 
 # init makes what the others use; the rest follows the way of a token.
-REGRESS = init verify order claims issuer key privileges jwks session revocation attacks
+REGRESS = init verify order claims issuer key privileges jwks session revocation cache attacks
 REGRESS_OPTS = --inputdir=.
 
 PG_CONFIG ?= pg_config

@@ -4,6 +4,22 @@
 \echo Use "ALTER EXTENSION jwt UPDATE TO '1.2'" to load this file. \quit
 
 --
+-- Invalidation before a row is written, too: what a function in the same
+-- statement reads of it must not be remembered when the statement fails, and the
+-- triggers after it do not fire.
+--
+
+CREATE TRIGGER jwt_issuer_changing
+	BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.jwt_issuer
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_trust_changed();
+CREATE TRIGGER jwt_key_changing
+	BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.jwt_key
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_trust_changed();
+
+ALTER TABLE @extschema@.jwt_issuer ENABLE ALWAYS TRIGGER jwt_issuer_changing;
+ALTER TABLE @extschema@.jwt_key ENABLE ALWAYS TRIGGER jwt_key_changing;
+
+--
 -- What is trusted no longer
 --
 -- No foreign key: who removes an issuer and adds it again has not forgiven its

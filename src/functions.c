@@ -15,6 +15,7 @@
 #include "jwk.h"
 #include "session.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "verify.h"
 
 JWT_SQL_FUNCTION(jwt_sql_verify);
@@ -87,7 +88,7 @@ request_arguments(FunctionCallInfo fcinfo)
 		.token = text_argument(fcinfo, 0),
 		.audience = text_argument(fcinfo, 1),
 		.issuer = text_argument(fcinfo, 2),
-		.at = PG_ARGISNULL(3) ? GetCurrentStatementStartTimestamp() : PG_GETARG_TIMESTAMPTZ(3)
+		.at = PG_ARGISNULL(3) ? verify_now() : PG_GETARG_TIMESTAMPTZ(3)
 	};
 
 	if (TIMESTAMP_NOT_FINITE(request.at))
@@ -314,8 +315,9 @@ typedef struct CallSite
 } CallSite;
 
 /*
- * How an accessor gets its value from the claims, which are not NULL; the value
- * is palloc'd.  false stands for null.
+ * How an accessor gets its value from the claims, which are not NULL.  The value
+ * is in the current memory context, or part of the claims.  false stands for
+ * null.
  */
 typedef bool (*ClaimReader) (FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value);
 
@@ -331,26 +333,36 @@ read_current(FunctionCallInfo fcinfo, ClaimReader reader, SessionMoment *moment,
 }
 
 /*
- * Make the call site's value that of this moment.
+ * Make the call site's value that of this moment.  Only the value itself is kept
+ * as long as the call site; all else goes with the row.
  */
 static pg_noinline CallSite *
 refresh_site(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
 {
 	CallSite   *site = fcinfo->flinfo->fn_extra;
-	MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+	MemoryContext old;
 	SessionMoment moment;
+	Datum		value = (Datum) 0;
+	bool		found;
 
 	if (site == NULL)
-		fcinfo->flinfo->fn_extra = site = palloc0(sizeof(CallSite));
+		fcinfo->flinfo->fn_extra = site = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt,
+																 sizeof(CallSite));
 	else if (!by_value && !site->isnull)
 		pfree(DatumGetPointer(site->value));
 
 	/* no moment is this one, should an error come */
 	memset(site, 0, sizeof(*site));
 	site->isnull = true;
-	site->isnull = !read_current(fcinfo, reader, &moment, &site->value);
+	found = read_current(fcinfo, reader, &moment, &value);
+	if (found)
+	{
+		old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		site->value = datumCopy(value, by_value, by_value ? (int) sizeof(bool) : -1);
+		MemoryContextSwitchTo(old);
+	}
+	site->isnull = !found;
 	site->moment = moment;
-	MemoryContextSwitchTo(old);
 	return site;
 }
 
@@ -394,7 +406,7 @@ static bool
 read_claims(FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value)
 {
 	(void) fcinfo;
-	*value = PointerGetDatum(memcpy(palloc(VARSIZE(claims)), claims, VARSIZE(claims)));
+	*value = JsonbPGetDatum(claims);
 	return true;
 }
 

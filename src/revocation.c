@@ -22,11 +22,15 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "failure.h"
 #include "miscadmin.h"
 #include "revocation.h"
+#include "storage/lmgr.h"
 #include "trust_read.h"
 #include "trust_tables.h"
 #include "utils/builtins.h"
@@ -37,7 +41,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-uint64		revocation_own_changes;
+uint64		revocation_epoch;
 
 /* The table and its indexes; all InvalidOid until they are found. */
 static struct
@@ -68,12 +72,49 @@ forget(Datum arg, Oid relid)
 }
 
 /*
- * Register the callback.
+ * What this session has found may have been undone, or may be another's
+ * transaction's now, as in a procedure that commits.
+ */
+static void
+subtransaction_ended(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
+{
+	(void) id;
+	(void) parent;
+	(void) arg;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		revocation_epoch++;
+}
+
+static void
+transaction_ended(XactEvent event, void *arg)
+{
+	(void) arg;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		revocation_epoch++;
+}
+
+/*
+ * Register the callbacks.
  */
 void
 revocation_init(void)
 {
 	CacheRegisterRelcacheCallback(forget, (Datum) 0);
+	RegisterSubXactCallback(subtransaction_ended, NULL);
+	RegisterXactCallback(transaction_ended, NULL);
+}
+
+/*
+ * Keep an issuer of this name from being added while a revocation of it is
+ * written (ShareLock), or the other way (ExclusiveLock), until the transaction
+ * ends.  Unlike an advisory lock, nobody else can take it.
+ */
+static void
+lock_issuer_name(Oid table, const char *name, int len, LOCKMODE mode)
+{
+	uint32		hash = hash_bytes((const unsigned char *) name, len);
+
+	LockDatabaseObject(RelationRelationId, table, (uint16) (hash | 1), mode);
 }
 
 static Datum
@@ -210,6 +251,11 @@ revocation_exist(const JwsString *issuer, bool *ids, bool *subjects)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	/* who has written one without an issuer must be seen */
+	lock_issuer_name(RelationGetRelid(look.rel), issuer->data, issuer->len, ExclusiveLock);
+	end_look(&look);
+	look = begin_look(issuer);
+
 	ScanKeyInit(&key, Anum_jwt_revocation_issuer, BTEqualStrategyNumber, F_TEXTEQ, look.issuer);
 	scan = systable_beginscan(look.rel, InvalidOid, false, look.snapshot, 1, &key);
 	while (!(*ids && *subjects) && HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -255,13 +301,15 @@ revocation_added(TriggerData *trigger)
 	trigger->tg_newtuple : trigger->tg_trigtuple;
 	const char *column = heap_attisnull(tuple, Anum_jwt_revocation_sub, desc) ?
 	"has_revoked_ids" : "has_revoked_subjects";
+	static const char find_issuer[] =
+	"SELECT i.%2$s FROM %1$s.jwt_issuer i WHERE i.issuer OPERATOR(pg_catalog.=) $1 FOR KEY SHARE";
 	bool		isnull;
 	Datum		issuer = heap_getattr(tuple, Anum_jwt_revocation_issuer, desc, &isnull);
 	Oid			schema = RelationGetNamespace(rel);
 	Oid			user;
 	int			context;
 
-	revocation_own_changes++;
+	revocation_epoch++;
 
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(rel->rd_rel->relowner,
@@ -269,8 +317,19 @@ revocation_added(TriggerData *trigger)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 
-	execute("SELECT i.%2$s FROM %1$s.jwt_issuer i WHERE i.issuer OPERATOR(pg_catalog.=) $1 FOR KEY SHARE",
-			schema, column, issuer, SPI_OK_SELECT);
+	execute(find_issuer, schema, column, issuer, SPI_OK_SELECT);
+	if (SPI_processed == 0)
+	{
+		char	   *name = TextDatumGetCString(issuer);
+
+		/* somebody may be adding it; if so, after us, or we see it now */
+		lock_issuer_name(RelationGetRelid(rel), name, (int) strlen(name), ShareLock);
+		execute(find_issuer, schema, column, issuer, SPI_OK_SELECT);
+		if (SPI_processed == 0 && trust_read_issuer(name, (int) strlen(name)) != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access due to concurrent insert of issuer \"%s\"", name)));
+	}
 	if (SPI_processed == 0)
 	{
 		/* replication may bring it before its issuer, whose row then finds it */

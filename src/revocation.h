@@ -25,8 +25,11 @@ typedef struct RevocationQuery
 	TimestampTz issued;			/* iat, or DT_NOBEGIN */
 } RevocationQuery;
 
-/* How often this session has revoked something itself. */
-extern uint64 revocation_own_changes;
+/*
+ * Moves when this session has revoked something itself, or has ended or undone
+ * a transaction: what it has found about revocations before is to be asked anew.
+ */
+extern uint64 revocation_epoch;
 
 extern void revocation_init(void);
 extern bool revocation_check(const RevocationQuery *query, Failure *failure);

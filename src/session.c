@@ -86,13 +86,13 @@ assign_token(const char *value, void *extra)
 bool
 session_claims(const Jsonb **claims, SessionMoment *moment, Failure *failure)
 {
-	VerifyRequest request = {.at = GetCurrentStatementStartTimestamp()};
+	VerifyRequest request = {.at = verify_now()};
 	VerifiedClaims verified;
 
 	*claims = NULL;
 	moment->token = session_assignments;
-	moment->statement = request.at;
-	moment->changes = trust_generation() + revocation_own_changes;
+	moment->statement = GetCurrentStatementStartTimestamp();
+	moment->changes = trust_generation() + revocation_epoch;
 	if (token_setting == NULL || token_setting[0] == '\0')
 		return true;
 	request.token.data = token_setting;
@@ -161,7 +161,7 @@ bool
 session_authenticate(const JwsString *token, bool is_local,
 					 const Jsonb **claims, Failure *failure)
 {
-	VerifyRequest request = {.token = *token, .at = GetCurrentStatementStartTimestamp()};
+	VerifyRequest request = {.token = *token, .at = verify_now()};
 	VerifiedClaims verified;
 
 	if (!verify_claims(&request, &verified, failure))

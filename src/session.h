@@ -20,7 +20,7 @@
 typedef struct SessionMoment
 {
 	uint64		token;			/* counts assignments of jwt.token */
-	uint64		changes;		/* of trust, and our own of revocations */
+	uint64		changes;		/* of trust and of revocation_epoch */
 	TimestampTz statement;
 } SessionMoment;
 
@@ -35,7 +35,7 @@ static inline bool
 session_moment_is_now(const SessionMoment *moment)
 {
 	return moment->token == session_assignments &&
-		moment->changes == trust_last_generation + revocation_own_changes &&
+		moment->changes == trust_last_generation + revocation_epoch &&
 		moment->statement == GetCurrentStatementStartTimestamp();
 }
 

@@ -145,6 +145,10 @@ uint64
 trust_generation(void)
 {
 	AcceptInvalidationMessages();
+
+	/* who is not told of changes remembers nothing */
+	if (unlikely(trust_read_knows_tables() && !trust_read_is_invalidated()))
+		trust_last_generation++;
 	return trust_last_generation;
 }
 
@@ -159,7 +163,7 @@ trust_find_keys(const TrustQuestion *question)
 	CacheEntry *entry;
 	bool		found;
 
-	AcceptInvalidationMessages();
+	(void) trust_generation();
 	make_current();
 
 	if (question->issuer.len > TRUST_MAX_NAME || question->kid.len > TRUST_MAX_NAME)

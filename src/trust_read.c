@@ -24,6 +24,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/primnodes.h"
 #include "trust_read.h"
@@ -43,6 +44,7 @@ typedef struct TrustTables
 	Oid			key_by_issuer;	/* (issuer, kid) */
 	Oid			key_by_kid;		/* (kid) */
 	Oid			key_by_alg;		/* (alg, issuer) */
+	bool		invalidated;	/* by triggers that always fire */
 } TrustTables;
 
 static TrustTables tables;		/* all InvalidOid until they are found */
@@ -67,6 +69,17 @@ bool
 trust_read_is_key_table(Oid relid)
 {
 	return relid == tables.key;
+}
+
+/*
+ * Will every write to the tables be told to us?  Not if somebody has disabled a
+ * trigger, or has it fire in ordinary sessions only, as what pg_restore
+ * --disable-triggers leaves behind does.
+ */
+bool
+trust_read_is_invalidated(void)
+{
+	return tables.invalidated;
 }
 
 /*
@@ -187,6 +200,22 @@ trust_read_find_index(Relation rel, AttrNumber first, AttrNumber second)
 }
 
 /*
+ * Does a table's trigger of this name fire in whatever session?
+ */
+static bool
+always_fires(Relation rel, const char *name)
+{
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		const		Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (strcmp(trigger->tgname, name) == 0)
+			return trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
+	}
+	return false;
+}
+
+/*
  * Find the tables and their indexes.  Raises an error when they are not there.
  */
 void
@@ -203,12 +232,16 @@ trust_read_find_tables(void)
 
 	rel = table_open(found.issuer, AccessShareLock);
 	found.issuer_index = trust_read_find_index(rel, Anum_jwt_issuer_issuer, InvalidAttrNumber);
+	found.invalidated = always_fires(rel, "jwt_issuer_changed") &&
+		always_fires(rel, "jwt_issuer_truncated");
 	table_close(rel, AccessShareLock);
 
 	rel = table_open(found.key, AccessShareLock);
 	found.key_by_issuer = trust_read_find_index(rel, Anum_jwt_key_issuer, Anum_jwt_key_kid);
 	found.key_by_kid = trust_read_find_index(rel, Anum_jwt_key_kid, InvalidAttrNumber);
 	found.key_by_alg = trust_read_find_index(rel, Anum_jwt_key_alg, Anum_jwt_key_issuer);
+	found.invalidated = found.invalidated && always_fires(rel, "jwt_key_changed") &&
+		always_fires(rel, "jwt_key_truncated");
 	table_close(rel, AccessShareLock);
 
 	tables = found;

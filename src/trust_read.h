@@ -20,6 +20,7 @@
 extern bool trust_read_knows_tables(void);
 extern bool trust_read_is_issuer_table(Oid relid);
 extern bool trust_read_is_key_table(Oid relid);
+extern bool trust_read_is_invalidated(void);
 extern void trust_read_forget_tables(void);
 extern void trust_read_find_tables(void);
 extern Oid	trust_read_find_table(const char *name);

@@ -11,6 +11,7 @@
  */
 #include "compat.h"
 
+#include "access/xact.h"
 #include "json.h"
 #include "miscadmin.h"
 #include "refresh.h"
@@ -56,6 +57,19 @@ int
 verify_max_token_size(void)
 {
 	return max_token_size;
+}
+
+/*
+ * The time of which tokens are judged: the statement's start, or that of the
+ * transaction, which is later in a procedure that has committed.
+ */
+TimestampTz
+verify_now(void)
+{
+	TimestampTz statement = GetCurrentStatementStartTimestamp();
+	TimestampTz transaction = GetCurrentTransactionStartTimestamp();
+
+	return Max(statement, transaction);
 }
 
 /*

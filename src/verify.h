@@ -33,5 +33,6 @@ extern void verify_init(void);
 extern bool verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *failure);
 extern bool verify_token(const VerifyRequest *request, Verdict *verdict);
 extern int	verify_max_token_size(void);
+extern TimestampTz verify_now(void);
 
 #endif							/* JWT_VERIFY_H */

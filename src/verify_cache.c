@@ -77,6 +77,7 @@ static struct
 static int	cache_size;
 
 static void transaction_ended(XactEvent event, void *arg);
+static void shrink(Size size);
 
 /*
  * Define the settings of this room.
@@ -206,7 +207,7 @@ free_retired(void)
 RevocationMoment
 verify_cache_moment(void)
 {
-	RevocationMoment moment = {GetCurrentStatementStartTimestamp(), revocation_own_changes};
+	RevocationMoment moment = {GetCurrentStatementStartTimestamp(), revocation_epoch};
 
 	return moment;
 }
@@ -238,7 +239,7 @@ is_not_revoked(VerifiedToken *entry)
 	Failure		failure;
 
 	if (!(entry->id_may_be_revoked || entry->subject_may_be_revoked) ||
-		(entry->not_revoked.statement == now.statement && entry->not_revoked.own_changes == now.own_changes))
+		(entry->not_revoked.statement == now.statement && entry->not_revoked.epoch == now.epoch))
 		return true;
 	if (entry->id_may_be_revoked)
 		query.jti = string_claim(entry->verified.claims, "jti");
@@ -276,6 +277,9 @@ verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 		cache.generation = generation;
 	}
 
+	if (unlikely(cache_size == 0))
+		shrink(0);
+
 	for (entry = cache.buckets[hash % N_BUCKETS]; entry != NULL; entry = entry->next)
 	{
 		if (entry->hash != hash || entry->token.len != request->token.len ||
@@ -286,7 +290,11 @@ verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 		if (request->at < entry->key_not_before || request->at >= entry->key_not_after ||
 			!claims_check_time(&entry->times, &entry->policy, request->at, &failure) ||
 			!is_not_revoked(entry))
+		{
+			/* another may take its place */
+			retire(entry);
 			break;
+		}
 		if (cache.lru.head.next != &entry->lru)
 			dlist_move_head(&cache.lru, &entry->lru);
 		cache.statistics.hits++;
@@ -298,6 +306,19 @@ verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 }
 
 /*
+ * Retire the least recently used entries until the rest has this size.
+ */
+static void
+shrink(Size size)
+{
+	while (cache.size > size)
+	{
+		retire(dlist_tail_element(VerifiedToken, lru, &cache.lru));
+		cache.statistics.evictions++;
+	}
+}
+
+/*
  * Make room for an entry, if that can be.
  */
 static bool
@@ -305,13 +326,11 @@ make_room(Size size)
 {
 	Size		limit = (Size) cache_size * 1024;
 
+	/* the setting may have been lowered */
+	shrink(limit);
 	if (size > limit / 4 || cache.size + cache.retired_size + size > 2 * limit)
 		return false;
-	while (cache.size + size > limit)
-	{
-		retire(dlist_tail_element(VerifiedToken, lru, &cache.lru));
-		cache.statistics.evictions++;
-	}
+	shrink(limit - size);
 	return true;
 }
 

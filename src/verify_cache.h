@@ -36,7 +36,7 @@ typedef struct VerifiedClaims
 typedef struct RevocationMoment
 {
 	TimestampTz statement;
-	uint64		own_changes;
+	uint64		epoch;
 } RevocationMoment;
 
 extern RevocationMoment verify_cache_moment(void);

@@ -1,0 +1,101 @@
+--
+-- cache: what a session remembers is true, and bounded
+--
+INSERT INTO jwt_issuer (issuer, audience, algorithms, leeway) VALUES ('https://cache.example', '{api}', '{HS256}', '0');
+SELECT jwt_add_secret('https://cache.example', secret(), 'HS256', 'c1') IS NOT NULL AS added;
+CREATE FUNCTION token_for(sub text, more jsonb DEFAULT '{}', kid text DEFAULT 'c1') RETURNS text LANGUAGE sql
+RETURN sign((jsonb_build_object('iss', 'https://cache.example', 'aud', 'api', 'sub', sub, 'exp', 9999999999) || more)::text, jsonb_strip_nulls(jsonb_build_object('alg', 'HS256', 'kid', kid))::text);
+CREATE FUNCTION fail_after(token text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM jwt_try_verify(token); RAISE 'it fails'; END $$;
+
+-- A statement that fails has not changed trust, also if something in it has
+-- verified under what it had written already.
+SELECT refusal(format($$INSERT INTO jwt_key (issuer, kid, alg, jwk) SELECT issuer, 'c2', alg, jwk FROM jwt_key WHERE kid = 'c1' RETURNING fail_after(%L)$$, token_for('ghost', kid => 'c2')));
+SELECT sqlstate FROM jwt_inspect(token_for('ghost', kid => 'c2'));
+SELECT jwt_try_verify(token_for('ghost', kid => 'c2')) IS NULL AS refused;
+SELECT refusal(format($$UPDATE jwt_issuer SET audience = '{other}' WHERE issuer = 'https://cache.example' RETURNING fail_after(%L)$$, token_for('ghost', '{"aud":"other"}')));
+SELECT jwt_try_verify(token_for('ghost', '{"aud":"other"}')) IS NULL AS refused;
+SELECT refusal(format($$WITH gone AS (DELETE FROM jwt_key WHERE kid = 'c1' RETURNING id) SELECT fail_after(%L) FROM gone$$, token_for('alice')));
+SELECT jwt_verify(token_for('alice')) ->> 'sub' AS sub;
+
+-- What is undone within a statement is undone for its verifications.
+SELECT jwt_revoke_id('https://cache.example', 'j1', 'infinity') = 'infinity' AS revoked;
+DO $$
+DECLARE
+	token text := token_for('carol', '{"jti":"j1"}');
+BEGIN
+	BEGIN
+		PERFORM jwt_unrevoke_id('https://cache.example', 'j1');
+		RAISE NOTICE 'not revoked for a moment: %', jwt_try_verify(token) IS NOT NULL;
+		RAISE 'undone';
+	EXCEPTION WHEN raise_exception THEN NULL;
+	END;
+	RAISE NOTICE 'revoked again: %', jwt_try_verify(token) IS NULL;
+END $$;
+
+-- A procedure that commits begins a new transaction, in whose time tokens are judged.
+SELECT set_config('jwt.token', token_for('dave', jsonb_build_object('exp', extract(epoch FROM clock_timestamp()) + 0.7)), false) IS NOT NULL AS set;
+DO $$
+BEGIN
+	RAISE NOTICE '%', jwt_subject();
+	PERFORM pg_sleep(1);
+	RAISE NOTICE 'the statement began before: %', jwt_subject();
+	COMMIT;
+	RAISE NOTICE 'after it: %', left(refusal('SELECT jwt_subject()'), 5);
+END $$;
+RESET jwt.token;
+
+-- Lowering the cache gives its memory back; a token has one entry whatever it
+-- was judged for.
+SELECT count(jwt_verify(token_for('user' || i, jsonb_build_object('pad', repeat('x', 3000))))) FROM generate_series(1, 300) i;
+SELECT entries > 200 AS many, bytes > 1000000 AS much FROM jwt_cache();
+SET jwt.cache_size = '64kB';
+SELECT jwt_verify(token_for('new')) ->> 'sub' AS sub;
+SELECT entries < 20 AS few FROM jwt_cache();
+SET jwt.cache_size = 0;
+SELECT jwt_verify(token_for('new')) ->> 'sub' AS sub;
+SELECT entries FROM jwt_cache();
+RESET jwt.cache_size;
+UPDATE jwt_key SET not_after = '2030-01-01' WHERE kid = 'c1';
+INSERT INTO jwt_key (issuer, alg, jwk, not_before) SELECT issuer, alg, jwk, '2030-01-01' FROM jwt_key WHERE kid = 'c1';
+UPDATE jwt_key SET kid = NULL WHERE kid = 'c1';
+SELECT count(jwt_try_verify(token_for('erin', kid => NULL), at => CASE WHEN i % 2 = 0 THEN '2029-01-01'::timestamptz ELSE '2031-01-01' END)) FROM generate_series(1, 1000) i;
+SELECT entries FROM jwt_cache();
+DELETE FROM jwt_key WHERE issuer = 'https://cache.example' AND not_before IS NOT NULL;
+UPDATE jwt_key SET kid = 'c1', not_after = NULL WHERE issuer = 'https://cache.example';
+
+-- A call site keeps its value, and nothing that was needed to get there.
+DO $$
+DECLARE
+	tokens text[] := ARRAY[token_for('alice', jsonb_build_object('pad', repeat('x', 3000))), token_for('bob')];
+	before bigint;
+BEGIN
+	FOR i IN 1 .. 4000 LOOP
+		PERFORM set_config('jwt.token', tokens[1 + i % 2], true);
+		PERFORM jwt_claims(), jwt_subject(), jwt_claim(VARIADIC ('{sub' || repeat(',x', 300) || '}')::text[]);
+		IF i = 100 THEN
+			SELECT sum(total_bytes) INTO before FROM pg_backend_memory_contexts;
+		END IF;
+	END LOOP;
+	RAISE NOTICE 'grown by more than a megabyte: %', (SELECT sum(total_bytes) FROM pg_backend_memory_contexts) - before > 1000000;
+END $$;
+SELECT count(jwt_claim('sub')) FROM (SELECT set_config('jwt.token', token_for('alice', jsonb_build_object('pad', repeat('x', 3000), 'n', i)), true) AS t FROM generate_series(1, 3000) i OFFSET 0) q WHERE t IS NOT NULL;
+
+-- When a trigger no longer fires in every session, as after a restore with
+-- triggers disabled, nothing is remembered: what is written unseen is seen.
+ALTER TABLE jwt_key ENABLE TRIGGER jwt_key_changed;
+SELECT jwt_verify(token_for('alice')) ->> 'sub' AS sub FROM generate_series(1, 2);
+SET session_replication_role = replica;
+UPDATE jwt_key SET revoked_at = now() WHERE issuer = 'https://cache.example';
+RESET session_replication_role;
+SELECT jwt_try_verify(token_for('alice')) IS NULL AS refused;
+UPDATE jwt_key SET revoked_at = NULL WHERE issuer = 'https://cache.example';
+SELECT jwt_verify(token_for('alice')) ->> 'sub' AS sub FROM generate_series(1, 2);
+SELECT entries FROM jwt_cache();
+ALTER TABLE jwt_key ENABLE ALWAYS TRIGGER jwt_key_changed;
+SELECT jwt_verify(token_for('alice')) ->> 'sub' AS sub FROM generate_series(1, 2);
+SELECT entries FROM jwt_cache();
+
+RESET jwt.token;
+DROP FUNCTION token_for, fail_after;
+DELETE FROM jwt_revocation;
+DELETE FROM jwt_issuer WHERE issuer = 'https://cache.example';
