@@ -144,13 +144,16 @@ BEGIN ATOMIC
 			retired_at = NULL,
 			not_after = CASE WHEN k.retired_at IS NULL THEN k.not_after END
 		FROM matched m
-		WHERE k.id = m.id AND m.reason IS NULL AND NOT m.same
+		WHERE k.id = m.id AND m.reason IS NULL AND NOT m.same AND k.revoked_at IS NULL
 	), retired AS (
 		UPDATE @extschema@.jwt_key k
 		SET retired_at = pg_catalog.now(),
-			-- grace is for what has verified, not for a standby key
+			-- grace is for what has verified, not for a standby or a revoked key
 			not_after = least(k.not_after,
-				CASE WHEN k.not_before >= pg_catalog.now() THEN pg_catalog.now()
+				CASE WHEN k.not_before >= pg_catalog.now() OR EXISTS (
+						SELECT FROM @extschema@.jwt_key r
+						WHERE r.issuer = k.issuer AND r.revoked_at IS NOT NULL AND r.jwk = k.jwk)
+					THEN pg_catalog.now()
 					ELSE pg_catalog.now() + greatest('0'::interval, coalesce(
 						jwt_import_jwks.grace,
 						(SELECT s.grace FROM @extschema@.jwt_jwks_source s
@@ -163,6 +166,8 @@ BEGIN ATOMIC
 			AND k.revoked_at IS NULL
 			AND k.retired_at IS NULL
 			AND NOT EXISTS (SELECT FROM matched m WHERE m.id = k.id AND m.reason IS NULL)
+			-- a set of which nothing can be used takes nothing away
+			AND EXISTS (SELECT FROM matched m WHERE m.reason IS NULL)
 		RETURNING k.kid, k.alg, k.not_after
 	), forgotten AS (
 		DELETE FROM @extschema@.jwt_key k
@@ -197,6 +202,21 @@ END;
 
 COMMENT ON FUNCTION @extschema@.jwt_import_jwks(text, jsonb, interval)
 IS 'makes the keys of an issuer those of a JWK Set, and says of each what was done and why; keys added by hand and revoked ones stay as they are';
+
+CREATE FUNCTION @extschema@.jwt_import_counts(issuer text, jwks jsonb) RETURNS integer[]
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	SELECT ARRAY[
+		pg_catalog.count(*) FILTER (WHERE r.action = 'added')::pg_catalog.int4,
+		pg_catalog.count(*) FILTER (WHERE r.action = 'changed')::pg_catalog.int4,
+		pg_catalog.count(*) FILTER (WHERE r.action = 'retired')::pg_catalog.int4,
+		pg_catalog.count(*) FILTER (WHERE r.action = 'unchanged')::pg_catalog.int4,
+		pg_catalog.count(*) FILTER (WHERE r.action = 'skipped')::pg_catalog.int4]
+	FROM @extschema@.jwt_import_jwks(jwt_import_counts.issuer, jwt_import_counts.jwks, NULL::pg_catalog.interval) r;
+END;
+
+COMMENT ON FUNCTION @extschema@.jwt_import_counts(text, jsonb)
+IS 'internal: imports a JWK Set for a worker, which calls it by its OID; keys added, changed, retired, unchanged and skipped';
 
 CREATE FUNCTION @extschema@.jwt_jwks(issuer text) RETURNS jsonb
 LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER
@@ -263,11 +283,21 @@ IS 'internal: raises the error that an issuer has no such key';
 CREATE FUNCTION @extschema@.jwt_revoke_key(issuer text, kid text) RETURNS timestamptz
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
+	-- not while an import decides by what is revoked
+	SELECT FROM @extschema@.jwt_issuer i
+	WHERE i.issuer = jwt_revoke_key.issuer
+	FOR NO KEY UPDATE;
+	-- the key itself, under whatever kid it is here
 	UPDATE @extschema@.jwt_key k
 	SET revoked_at = pg_catalog.now()
 	WHERE k.issuer = jwt_revoke_key.issuer
-		AND k.kid IS NOT DISTINCT FROM jwt_revoke_key.kid
-		AND k.revoked_at IS NULL;
+		AND k.revoked_at IS NULL
+		AND (k.kid IS NOT DISTINCT FROM jwt_revoke_key.kid
+			 OR EXISTS (
+				SELECT FROM @extschema@.jwt_key r
+				WHERE r.issuer = jwt_revoke_key.issuer
+					AND r.kid IS NOT DISTINCT FROM jwt_revoke_key.kid
+					AND r.jwk = k.jwk));
 	SELECT coalesce(
 		(SELECT pg_catalog.max(k.revoked_at)
 		 FROM @extschema@.jwt_key k
@@ -306,6 +336,7 @@ REVOKE ALL ON FUNCTION
 	@extschema@.jwt_jwks_source_changed(),
 	@extschema@.jwt_jwks_members(text, jsonb),
 	@extschema@.jwt_import_jwks(text, jsonb, interval),
+	@extschema@.jwt_import_counts(text, jsonb),
 	@extschema@.jwt_jwks(text),
 	@extschema@.jwt_no_such_key(text, text),
 	@extschema@.jwt_revoke_key(text, text),
@@ -318,6 +349,7 @@ GRANT SELECT ON @extschema@.jwt_key_status TO @extowner@ WITH GRANT OPTION;
 GRANT EXECUTE ON FUNCTION
 	@extschema@.jwt_jwks_members(text, jsonb),
 	@extschema@.jwt_import_jwks(text, jsonb, interval),
+	@extschema@.jwt_import_counts(text, jsonb),
 	@extschema@.jwt_jwks(text),
 	@extschema@.jwt_no_such_key(text, text),
 	@extschema@.jwt_revoke_key(text, text),

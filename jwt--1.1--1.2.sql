@@ -125,7 +125,7 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
 	SELECT @extschema@.jwt_revoke_id(
 		coalesce(v.claims ->> 'iss', ''),
-		coalesce(v.claims ->> 'jti', @extschema@.jwt_lacks_claim('jti')),
+		coalesce(v.claims ->> 'jti', @extschema@.jwt_lacks_claim('jti'::pg_catalog.text)),
 		@extschema@.jwt_expiry(v.claims),
 		jwt_revoke.reason)
 	FROM (SELECT @extschema@.jwt_verify(jwt_revoke.token) OFFSET 0) v (claims)
@@ -193,15 +193,15 @@ BEGIN ATOMIC
 		CASE WHEN jwt_logout.everywhere
 			THEN @extschema@.jwt_revoke_subject(
 				coalesce(v.claims ->> 'iss', ''),
-				coalesce(v.claims ->> 'sub', @extschema@.jwt_lacks_claim('sub')),
+				coalesce(v.claims ->> 'sub', @extschema@.jwt_lacks_claim('sub'::pg_catalog.text)),
 				greatest(pg_catalog.clock_timestamp(),
 					pg_catalog.to_timestamp(least((v.claims ->> 'iat')::numeric, 9e9)::float8)),
-				'logout everywhere')
+				'logout everywhere'::pg_catalog.text)
 			ELSE @extschema@.jwt_revoke_id(
 				coalesce(v.claims ->> 'iss', ''),
-				coalesce(v.claims ->> 'jti', @extschema@.jwt_lacks_claim('jti')),
+				coalesce(v.claims ->> 'jti', @extschema@.jwt_lacks_claim('jti'::pg_catalog.text)),
 				@extschema@.jwt_expiry(v.claims),
-				'logout')
+				'logout'::pg_catalog.text)
 		END IS NOT NULL
 	FROM (SELECT @extschema@.jwt_claims() OFFSET 0) v (claims);
 END;

@@ -87,7 +87,7 @@ is_repeated(const JwksMember *members, int n)
 	const JwksMember *member = &members[n];
 
 	for (int i = 0; i < n; i++)
-		if (members[i].jwk != NULL && same_text(members[i].kid, member->kid) &&
+		if (members[i].reason == NULL && same_text(members[i].kid, member->kid) &&
 			(member->kid != NULL ||
 			 (same_text(members[i].alg, member->alg) &&
 			  compareJsonbContainers(&members[i].jwk->root, &member->jwk->root) == 0)))
@@ -133,7 +133,7 @@ jwks_read(const Jsonb *set, const TrustIssuer *issuer,
 			member->jwk = NULL;
 			member->reason = psprintf("The set has %s twice.", member->kid ? "this kid" : "this key");
 		}
-		usable += member->reason == NULL;
+		usable += member->jwk != NULL;
 	}
 	if (usable == 0)
 		return refuse(reason, "None of its %d keys can be used. Of the first: %s", *n, (*members)[0].reason);

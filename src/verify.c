@@ -279,6 +279,9 @@ find_candidates(const VerifyRequest *request, Verdict *verdict, Candidates *cand
 	}
 	if (candidates->n == 0)
 	{
+		/* the issuer may use again what its key set had lost */
+		if (reason.code == FAILURE_NO_KEY)
+			refresh_wake(&request->issuer);
 		*failure = reason;
 		return false;
 	}

@@ -7,7 +7,7 @@
  * server does not become their way into its network, a superuser lists the hosts:
  * patterns separated by commas, each a host name, "*.suffix" or "*", with a port
  * after a colon where that is not 443; the port "*" stands for any.  A host that
- * is allowed by "*" alone is asked at public addresses only.
+ * is allowed by a pattern with "*" alone is asked at public addresses only.
  *
  *-------------------------------------------------------------------------
  */
@@ -123,7 +123,7 @@ address_host_permission(const char *list, const char *host, int port)
 	{
 		if (!matches(&pattern, host, port))
 			continue;
-		if (pattern.len > 1)
+		if (pattern.host[0] != '*')
 			return HOST_AT_ANY_ADDRESS;
 		permission = HOST_AT_PUBLIC_ADDRESS;
 	}

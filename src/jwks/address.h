@@ -15,8 +15,8 @@
 typedef enum HostPermission
 {
 	HOST_FORBIDDEN,
-	HOST_AT_PUBLIC_ADDRESS,		/* allowed by "*" */
-	HOST_AT_ANY_ADDRESS			/* listed */
+	HOST_AT_PUBLIC_ADDRESS,		/* allowed by a pattern */
+	HOST_AT_ANY_ADDRESS			/* listed by name */
 } HostPermission;
 
 extern bool address_check_list(const char *list, char **reason);

@@ -305,6 +305,9 @@ check_url(Transfer *transfer)
 			error = "The URL is not https.";
 		else if (transfer->plain && !limits->http_to_loopback)
 			error = "The URL is not https; jwt_jwks.allow_http_to_loopback is off.";
+		else if (limits->proxy[0] != '\0' &&
+				 (transfer->plain || transfer->permission == HOST_AT_PUBLIC_ADDRESS))
+			error = "Through a proxy, hosts must be listed by name and asked by https.";
 		else if (transfer->permission == HOST_FORBIDDEN)
 			error = "The host of the URL, at its port, is not one of those in jwt_jwks.allowed_hosts.";
 	}
@@ -354,10 +357,18 @@ start(Transfer *transfer)
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
 	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
 	if (limits->ca_file[0] != '\0')
+	{
+		/* in place of the system's, of which there is a folder, too */
 		SET(CURLOPT_CAINFO, limits->ca_file);
+		SET(CURLOPT_CAPATH, NULL);
+	}
+	SET(CURLOPT_NOPROXY, "");	/* nor of it what goes past the proxy */
 	SET(CURLOPT_PROXY, limits->proxy);	/* "" also switches off the
 										 * environment's */
 	SET(CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	SET(CURLOPT_QUICK_EXIT, 1L);	/* do not wait for a resolver */
+#endif
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) Min(CONNECT_TIMEOUT_MS, limits->timeout));
 	SET(CURLOPT_TIMEOUT_MS, (long) limits->timeout);
 	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);

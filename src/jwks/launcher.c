@@ -108,7 +108,8 @@ scan_databases(void)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (!database->datallowconn || database->datistemplate ||
+		/* one that is half dropped has the limit -2 */
+		if (!database->datallowconn || database->datistemplate || database->datconnlimit < -1 ||
 			!settings_serve_database(NameStr(database->datname)))
 			continue;
 		for (int i = 0; i < SHARED_MAX_DATABASES; i++)
@@ -206,7 +207,8 @@ start_workers(TimestampTz now)
 
 		if (!OidIsValid(slots[i].database))
 			continue;
-		if (started[i].database == slots[i].database)
+		/* unless the clock has gone back */
+		if (started[i].database == slots[i].database && started[i].at <= now)
 		{
 			due = Max(due, TimestampTzPlusMilliseconds(started[i].at, START_INTERVAL_MS));
 			woken = Max(woken, TimestampTzPlusMilliseconds(started[i].at, WAKE_INTERVAL_MS));

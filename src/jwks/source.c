@@ -22,7 +22,11 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "common/pg_prng.h"
@@ -39,6 +43,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 /* Failures are retried after so many seconds at first, twice that then, ... */
@@ -57,6 +62,53 @@
 
 static Oid	saved_user;
 static int	saved_context;
+
+/* As begin() has found them. */
+static Oid	found_extension;
+static Oid	found_schema;
+
+/*
+ * Whose schema it is; the owner of the database stands for its role.
+ */
+static Oid
+schema_owner(Oid schema)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+		ReleaseSysCache(tuple);
+	}
+	if (owner == ROLE_PG_DATABASE_OWNER)
+	{
+		tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+		if (HeapTupleIsValid(tuple))
+		{
+			owner = ((Form_pg_database) GETSTRUCT(tuple))->datdba;
+			ReleaseSysCache(tuple);
+		}
+	}
+	return owner;
+}
+
+/*
+ * A function of the extension, by its exact signature; InvalidOid when it has
+ * none.  It is called by OID: an overload in its schema is somebody else's.
+ */
+static Oid
+find_function(const char *name, int n, const Oid *types)
+{
+	oidvector  *vector = buildoidvector(types, n);
+	Oid			function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
+										   PointerGetDatum(vector), ObjectIdGetDatum(found_schema));
+
+	if (OidIsValid(function) &&
+		getExtensionOfObject(ProcedureRelationId, function) != found_extension)
+		return InvalidOid;
+	return function;
+}
 
 /*
  * The row of the extension.
@@ -92,6 +144,24 @@ find_extension(Oid *schema, Oid *owner)
 	table_close(rel, AccessShareLock);
 	if (!found)
 		return false;
+
+	/*
+	 * Who owns the schema can rename it, and put another in its place at any
+	 * moment.  So they must be somebody with whose rights we run anyway.
+	 */
+	if (superuser_arg(*owner) && !superuser_arg(schema_owner(*schema)))
+	{
+		static bool complained;
+
+		if (!complained)
+			ereport(LOG,
+					(errmsg("jwt_jwks does not serve an extension of a superuser's in the schema of somebody who is none"),
+					 errhint("Let the owner of the database create the extension, or move it to a schema of a superuser's.")));
+		complained = true;
+		return false;
+	}
+	found_extension = extension;
+	found_schema = *schema;
 
 	/* version 1.0 has none */
 	table = get_relname_relid("jwt_jwks_source", *schema);
@@ -172,7 +242,10 @@ copy_column(int row, int column, MemoryContext context)
 
 /* What a claim returns. */
 #define SOURCE_COLUMNS \
-	"issuer, uri, etag, last_error, failures, extract(epoch from refresh_interval)::bigint"
+	"issuer, uri, etag, last_error, failures, extract(epoch from refresh_interval)::bigint, " CLAIMED_AT
+
+/* Whose claim it is: who claims a source later makes an earlier answer stale. */
+#define CLAIMED_AT	"(extract(epoch from last_attempt) * 1000000)::bigint"
 
 static Source *
 copy_source(int row, MemoryContext context)
@@ -185,6 +258,7 @@ copy_source(int row, MemoryContext context)
 	source->last_error = copy_column(row, 4, context);
 	source->failures = atoi(SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 5));
 	source->refresh_interval = atoll(SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 6));
+	source->claimed_at = atoll(SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 7));
 	source->discovered = source->uri != NULL;
 	return source;
 }
@@ -221,7 +295,10 @@ source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
 	execute("UPDATE %s.jwt_jwks_source"
 			" SET last_attempt = statement_timestamp(),"
 			" next_attempt = statement_timestamp() + interval '1 minute'"
+			" WHERE issuer IN (SELECT issuer FROM %s.jwt_jwks_source"
 			" WHERE next_attempt IS NULL OR next_attempt <= statement_timestamp()"
+			" OR (last_attempt > statement_timestamp() AND isfinite(last_attempt))"
+			" ORDER BY next_attempt NULLS FIRST LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED)"
 			" RETURNING " SOURCE_COLUMNS,
 			schema, SPI_OK_UPDATE_RETURNING, 0, NULL, NULL, NULL);
 	n = (int) SPI_processed;
@@ -395,7 +472,7 @@ source_read_discovery(const Source *source, const Fetched *fetched, const char *
 
 typedef struct Import
 {
-	const char *schema;
+	Oid			function;
 	const Source *source;
 	const Fetched *fetched;
 	RefreshCounts counts;
@@ -405,30 +482,14 @@ static void
 import(void *arg)
 {
 	Import	   *job = arg;
-	Oid			types[] = {TEXTOID, JSONBOID};
-	Datum		values[] = {CStringGetTextDatum(job->source->issuer), parse_document(job->fetched)};
-	const struct
-	{
-		const char *action;
-		int		   *count;
-	}			actions[] = {
-		{"added", &job->counts.added},
-		{"changed", &job->counts.changed},
-		{"retired", &job->counts.retired},
-		{"unchanged", &job->counts.unchanged},
-		{"skipped", &job->counts.skipped},
-	};
+	ArrayType  *counts = DatumGetArrayTypeP(OidFunctionCall2(job->function,
+															 CStringGetTextDatum(job->source->issuer),
+															 parse_document(job->fetched)));
 
-	execute("SELECT action, count(*) FROM %s.jwt_import_jwks($1, $2) GROUP BY action",
-			job->schema, SPI_OK_SELECT, lengthof(types), types, values, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		char	   *action = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1);
-
-		for (int i = 0; i < (int) lengthof(actions); i++)
-			if (strcmp(action, actions[i].action) == 0)
-				*actions[i].count = atoi(SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 2));
-	}
+	if (ARR_NDIM(counts) != 1 || ARR_DIMS(counts)[0] != 5 || ARR_HASNULL(counts) ||
+		ARR_ELEMTYPE(counts) != INT4OID)
+		elog(ERROR, "jwt_import_counts() gave something else");
+	memcpy(&job->counts, ARR_DATA_PTR(counts), sizeof(job->counts));
 }
 
 /*
@@ -448,7 +509,7 @@ next_wait(const Source *source, const Fetched *fetched, bool good)
 	}
 	else
 	{
-		seconds = Min(seconds, FIRST_RETRY * (double) (1 << Min(source->failures, 20)));
+		seconds = Min(seconds, FIRST_RETRY * (double) (1 << Min(Max(source->failures, 0), 20)));
 		seconds *= 0.75 + 0.25 * pg_prng_double(&pg_global_prng_state);
 	}
 	return (int64) (seconds * 1000);
@@ -458,13 +519,12 @@ next_wait(const Source *source, const Fetched *fetched, bool good)
  * Tell the log, once per change of state.
  */
 static void
-log_outcome(const Source *source, const Fetched *fetched, const char *error, const RefreshCounts *counts)
+log_outcome(const Source *source, const char *error, const char *detail, const RefreshCounts *counts)
 {
 	if (error != NULL && (source->last_error == NULL || strcmp(source->last_error, error) != 0))
 		ereport(LOG,
 				(errmsg("could not refresh the key set of issuer \"%s\"", source->issuer),
-				 errdetail_internal("%s%s%s", error, fetched->detail ? " " : "",
-									fetched->detail ? fetched->detail : "")));
+				 errdetail_internal("%s%s%s", error, detail ? " " : "", detail ? detail : "")));
 	if (error == NULL && source->failures > 0)
 		ereport(LOG,
 				(errmsg("the key set of issuer \"%s\" is refreshed again", source->issuer)));
@@ -483,11 +543,12 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 {
 	MemoryContext context = CurrentMemoryContext;
 	const char *schema = begin();
-	Import		job = {.schema = schema, .source = source, .fetched = fetched};
+	Import		job = {.source = source, .fetched = fetched};
 	const char *error = fetched->error;
-	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID};
-	Datum		values[lengthof(types)];
-	char		nulls[lengthof(types) + 1] = "      ";
+	const char *detail = fetched->detail;
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID, INT8OID};
+	Datum		values[lengthof(types)] = {0};
+	char		nulls[lengthof(types) + 1] = "  nnnn ";
 	bool		changed;
 
 	memset(counts, 0, sizeof(*counts));
@@ -501,16 +562,27 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 	/* the issuer first, as whoever deletes it does */
 	execute("SELECT FROM %s.jwt_issuer WHERE issuer = $1 FOR NO KEY UPDATE",
 			schema, SPI_OK_SELECT, 1, types, values, nulls);
-	execute("SELECT FROM %s.jwt_jwks_source WHERE issuer = $1 AND uri IS NOT DISTINCT FROM $2 FOR NO KEY UPDATE",
-			schema, SPI_OK_SELECT, 2, types, values, nulls);
+	values[6] = Int64GetDatum(source->claimed_at);
+	execute("SELECT FROM %s.jwt_jwks_source WHERE issuer = $1 AND uri IS NOT DISTINCT FROM $2"
+			" AND " CLAIMED_AT " = $7 FOR NO KEY UPDATE",
+			schema, SPI_OK_SELECT, lengthof(types), types, values, nulls);
 	if (SPI_processed == 0)
 	{
 		commit();
 		MemoryContextSwitchTo(context);
-		return "The source has changed meanwhile.";
+		return "The source has changed, or has been fetched again, meanwhile.";
 	}
-	if (error == NULL && fetched->status == FETCH_DONE)
-		error = attempt(import, &job);
+	job.function = find_function("jwt_import_counts", 2, (Oid[])
+/**INDENT** Error@565: Unbalanced parens */
+								 {
+		TEXTOID, JSONBOID
+/**INDENT** Warning@565: Extra ) */
+	});
+	if (error == NULL && !OidIsValid(job.function))
+		error = "The extension is of a version that cannot be served.";
+	if (error == NULL && fetched->status == FETCH_DONE &&
+		(detail = attempt(import, &job)) != NULL)
+		error = "The endpoint's answer is not a JWK Set with a key that can be used; the server log tells more.";
 	if (error != NULL)
 		error = pnstrdup(error, pg_mbcliplen(error, (int) strlen(error), MAX_ERROR));
 	changed = error == NULL && job.counts.added + job.counts.changed + job.counts.retired > 0;
@@ -521,9 +593,10 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 	values[3] = CStringGetTextDatum(error ? error : "");
 	nulls[3] = error ? ' ' : 'n';
 	values[4] = Int64GetDatum(next_wait(source, fetched, error == NULL));
+	nulls[4] = nulls[5] = ' ';
 	values[5] = BoolGetDatum(changed);
 	if (error != NULL)
-		execute("UPDATE %s.jwt_jwks_source SET failures = failures + 1, last_error = $4,"
+		execute("UPDATE %s.jwt_jwks_source SET failures = least(greatest(failures, 0), 1000000) + 1, last_error = $4,"
 				" next_attempt = clock_timestamp() + $5 * interval '1 millisecond'"
 				" WHERE issuer = $1",
 				schema, SPI_OK_UPDATE, lengthof(types), types, values, nulls);
@@ -542,10 +615,12 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 				schema, SPI_OK_UPDATE, lengthof(types), types, values, nulls);
 	if (error != NULL)
 		error = MemoryContextStrdup(context, error);
+	if (detail != NULL)
+		detail = MemoryContextStrdup(context, detail);
 	commit();
 	MemoryContextSwitchTo(context);
 	*counts = job.counts;
-	log_outcome(source, fetched, error, counts);
+	log_outcome(source, error, detail, counts);
 	return error;
 }
 
@@ -558,21 +633,19 @@ source_prune_revocations(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 	const char *schema = begin();
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(PRUNE_ROWS)};
-	bool		isnull;
+	Oid			function;
 	bool		more = false;
 
 	if (schema == NULL)
 		return false;
-	execute("SELECT 1 FROM pg_proc WHERE proname = 'jwt_prune_revocations' AND pronamespace = '%s'::regnamespace",
-			schema, SPI_OK_SELECT, 0, NULL, NULL, NULL);
-	if (SPI_processed > 0)		/* version 1.1 has none */
-	{
-		execute("SELECT %s.jwt_prune_revocations($1)", schema, SPI_OK_SELECT,
-				lengthof(types), types, values, NULL);
-		more = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) == PRUNE_ROWS;
-	}
+	function = find_function("jwt_prune_revocations", 1, (Oid[])
+/**INDENT** Error@626: Unbalanced parens */
+							 {
+		INT4OID
+/**INDENT** Warning@626: Extra ) */
+	});
+	if (OidIsValid(function))	/* version 1.1 has none */
+		more = DatumGetInt64(OidFunctionCall1(function, Int32GetDatum(PRUNE_ROWS))) == PRUNE_ROWS;
 	commit();
 	MemoryContextSwitchTo(context);
 	return more;

@@ -23,6 +23,7 @@ typedef struct Source
 	char	   *etag;			/* or NULL */
 	char	   *last_error;		/* or NULL */
 	int			failures;
+	int64		claimed_at;		/* last_attempt, in microseconds */
 	int64		refresh_interval;	/* in seconds */
 	bool		discovered;		/* what is being fetched is the set itself */
 } Source;

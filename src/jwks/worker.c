@@ -177,10 +177,11 @@ jwt_jwks_worker_main(Datum arg)
 
 	served_database = DatumGetObjectId(arg);
 	before_shmem_exit(worker_ends, (Datum) 0);
+	wakes = MemoryContextAlloc(TopMemoryContext, sizeof(Wakes));
+	/* first, lest one that cannot connect is started over and over */
+	shared_take_wakes(served_database, wakes);
 	connect_to(served_database);
 	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "jwt_jwks worker", ALLOCSET_DEFAULT_SIZES));
-	wakes = palloc(sizeof(Wakes));
-	shared_take_wakes(served_database, wakes);
 
 	n = source_claim_due(wakes, settings_cooldown_ms(), &sources);
 	if (n > 0)

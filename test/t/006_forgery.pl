@@ -334,6 +334,28 @@ unlike($log, qr/YSBzZWNyZXQ|a secret of the tests/, 'and no secret');
 my @seen = grep { length $_ > 20 && index($log, $_) >= 0 } map { split(/\./) } values %all;
 is("@seen", '', 'no segment of any token is in the log');
 
+# The owner of a database, no superuser, lays traps in the schema that the
+# extension will be created in: none of its functions runs them with other rights.
+$node->safe_psql('postgres', 'CREATE ROLE eve LOGIN; CREATE DATABASE trap OWNER eve');
+my @eve = (extra_params => [ '-U', 'eve' ]);
+$node->safe_psql('trap', q{
+	CREATE SCHEMA auth;
+	CREATE TABLE auth.seen (who text);
+	GRANT INSERT ON auth.seen TO PUBLIC;
+	CREATE FUNCTION auth.boom(text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN INSERT INTO auth.seen VALUES (current_user); RETURN true; END$$;
+	CREATE DOMAIN auth.jwt_lacks_claim AS text CHECK (auth.boom(VALUE));
+	CREATE DOMAIN auth.jwt_expiry AS text CHECK (auth.boom(VALUE));
+	CREATE EXTENSION jwt SCHEMA auth}, @eve);
+my $secret_hex = unpack('H*', JwtTest::secret());
+my $no_jti = token('eve');
+my ($rc, $stdout, $stderr) = $node->psql('trap', qq{
+	INSERT INTO auth.jwt_issuer (issuer, audience, algorithms) VALUES ('https://idp.example', '{api}', '{HS256}');
+	SELECT auth.jwt_add_secret('https://idp.example', '\x$secret_hex', 'HS256', 'k1');
+	SELECT auth.jwt_authenticate('$no_jti', false);
+	SELECT auth.jwt_logout()}, @eve);
+like($stderr, qr/no "jti"/, 'jwt_logout without jti is the error that it should be');
+is($node->safe_psql('trap', q{SELECT count(*) FROM auth.seen WHERE who <> 'eve'}), '0', 'and no domain of the owner\'s was run as somebody else');
+
 $node->stop;
 
 done_testing();
