@@ -350,7 +350,7 @@ my $secret_hex = unpack('H*', JwtTest::secret());
 my $no_jti = token('eve');
 my ($rc, $stdout, $stderr) = $node->psql('trap', qq{
 	INSERT INTO auth.jwt_issuer (issuer, audience, algorithms) VALUES ('https://idp.example', '{api}', '{HS256}');
-	SELECT auth.jwt_add_secret('https://idp.example', '\x$secret_hex', 'HS256', 'k1');
+	SELECT auth.jwt_add_secret('https://idp.example', '\\x$secret_hex', 'HS256', 'k1');
 	SELECT auth.jwt_authenticate('$no_jti', false);
 	SELECT auth.jwt_logout()}, @eve);
 like($stderr, qr/no "jti"/, 'jwt_logout without jti is the error that it should be');
