@@ -3,9 +3,15 @@
 -- complain if script is sourced in psql, rather than via ALTER EXTENSION
 \echo Use "ALTER EXTENSION jwt UPDATE TO '1.1'" to load this file. \quit
 
-ALTER TABLE @extschema@.jwt_key ADD COLUMN retired_at timestamptz;
+ALTER TABLE @extschema@.jwt_key
+	ADD COLUMN retired_at timestamptz,
+	ADD COLUMN retired_not_before timestamptz,
+	ADD COLUMN retired_not_after timestamptz;
 
 COMMENT ON COLUMN @extschema@.jwt_key.retired_at IS 'when the issuer''s key set stopped having this key; not_after then says until when it still verifies';
+
+COMMENT ON COLUMN @extschema@.jwt_key.retired_not_before IS 'its not_before until then, which it has again when it comes back';
+COMMENT ON COLUMN @extschema@.jwt_key.retired_not_after IS 'its not_after until then, which it has again when it comes back';
 
 --
 -- Where issuers publish their keys
@@ -142,12 +148,17 @@ BEGIN ATOMIC
 		SET alg = m.alg,
 			jwk = m.jwk,
 			retired_at = NULL,
-			not_after = CASE WHEN k.retired_at IS NULL THEN k.not_after END
+			not_before = CASE WHEN k.retired_at IS NULL THEN k.not_before ELSE k.retired_not_before END,
+			not_after = CASE WHEN k.retired_at IS NULL THEN k.not_after ELSE k.retired_not_after END,
+			retired_not_before = NULL,
+			retired_not_after = NULL
 		FROM matched m
 		WHERE k.id = m.id AND m.reason IS NULL AND NOT m.same AND k.revoked_at IS NULL
 	), retired AS (
 		UPDATE @extschema@.jwt_key k
 		SET retired_at = pg_catalog.now(),
+			retired_not_before = k.not_before,
+			retired_not_after = k.not_after,
 			-- grace is for what has verified, not for a standby or a revoked key
 			not_after = least(k.not_after,
 				CASE WHEN k.not_before >= pg_catalog.now() OR EXISTS (

@@ -102,6 +102,15 @@ SELECT kid, state, verifies FROM set_key WHERE kid = 'ES384';
 SELECT kid, action FROM jwt_import_jwks('https://set.example', key_set(member('RS256')));
 SELECT kid, state, verifies FROM set_key WHERE kid = 'ES384';
 
+-- When it comes back it has the window that it had; so has one that was closed.
+SELECT kid, action FROM jwt_import_jwks('https://set.example', key_set(member('RS256'), member('ES384')));
+SELECT kid, state, verifies FROM set_key WHERE kid = 'ES384';
+UPDATE jwt_key SET not_before = NULL, not_after = now() - interval '1 day' WHERE kid = 'ES384' AND issuer = 'https://set.example';
+SELECT kid, action FROM jwt_import_jwks('https://set.example', key_set(member('RS256')));
+SELECT kid, action FROM jwt_import_jwks('https://set.example', key_set(member('RS256'), member('ES384')));
+SELECT kid, state, verifies FROM set_key WHERE kid = 'ES384';
+SELECT kid, action FROM jwt_import_jwks('https://set.example', key_set(member('RS256')));
+
 -- A revoked key is revoked whatever the set says, also under another kid.
 SELECT jwt_revoke_key('https://set.example', 'RS256') = now() AS revoked;
 SELECT key_verdict('RS256');

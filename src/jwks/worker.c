@@ -219,7 +219,11 @@ jwt_jwks_refresh_main(Datum arg)
 	if (source == NULL)
 		error = "The issuer has no row in jwt_jwks_source that is committed.";
 	else
+	{
+		/* whoever asks wants to have it, modified or not */
+		source->etag = NULL;
 		fetch_sources(&source, 1, &request->counts, &error);
+	}
 	if (error != NULL)
 		strlcpy(request->error, error, sizeof(request->error));
 	request->answered = true;

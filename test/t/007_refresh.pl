@@ -142,7 +142,9 @@ for my $case ([ 600, 540, 601 ], [ 1, 54, 61 ], [ 99999999, 3200, 3601 ])
 }
 
 # A refresh that a session asks for.
-is(sql(q{SELECT * FROM jwt_refresh_jwks('https://set.example')}), '0|0|0|0|0', 'a refresh of what is not modified changes nothing');
+is(sql(q{SELECT * FROM jwt_refresh_jwks('https://set.example')}), '0|0|0|1|0', 'a refresh of what is not modified changes nothing');
+sql(q{DELETE FROM jwt_key WHERE kid = 'k2'});
+is(sql(q{SELECT * FROM jwt_refresh_jwks('https://set.example')}), '1|0|0|0|0', 'and brings back what was removed here');
 set_keys('one', 'k2', 'k3');
 is(sql(q{SELECT * FROM jwt_refresh_jwks('https://set.example')}), '1|0|0|1|0', 'a refresh tells what it changed');
 set_keys('one', 'k2');
