@@ -123,7 +123,7 @@ address_host_permission(const char *list, const char *host, int port)
 	{
 		if (!matches(&pattern, host, port))
 			continue;
-		if (pattern.host[0] != '*')
+		if (pattern.host != NULL && pattern.host[0] != '*')
 			return HOST_AT_ANY_ADDRESS;
 		permission = HOST_AT_PUBLIC_ADDRESS;
 	}

@@ -60,6 +60,10 @@
 /* Revocations that are pruned in one transaction. */
 #define PRUNE_ROWS	10000
 
+/* Arguments of the functions that are called by OID. */
+static const Oid import_types[] = {TEXTOID, JSONBOID};
+static const Oid prune_types[] = {INT4OID};
+
 static Oid	saved_user;
 static int	saved_context;
 
@@ -572,12 +576,7 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 		MemoryContextSwitchTo(context);
 		return "The source has changed, or has been fetched again, meanwhile.";
 	}
-	job.function = find_function("jwt_import_counts", 2, (Oid[])
-/**INDENT** Error@565: Unbalanced parens */
-								 {
-		TEXTOID, JSONBOID
-/**INDENT** Warning@565: Extra ) */
-	});
+	job.function = find_function("jwt_import_counts", lengthof(import_types), import_types);
 	if (error == NULL && !OidIsValid(job.function))
 		error = "The extension is of a version that cannot be served.";
 	if (error == NULL && fetched->status == FETCH_DONE &&
@@ -638,12 +637,7 @@ source_prune_revocations(void)
 
 	if (schema == NULL)
 		return false;
-	function = find_function("jwt_prune_revocations", 1, (Oid[])
-/**INDENT** Error@626: Unbalanced parens */
-							 {
-		INT4OID
-/**INDENT** Warning@626: Extra ) */
-	});
+	function = find_function("jwt_prune_revocations", lengthof(prune_types), prune_types);
 	if (OidIsValid(function))	/* version 1.1 has none */
 		more = DatumGetInt64(OidFunctionCall1(function, Int32GetDatum(PRUNE_ROWS))) == PRUNE_ROWS;
 	commit();
