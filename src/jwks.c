@@ -60,7 +60,7 @@ read_member(const Jsonb *jwk, const TrustIssuer *issuer, JwksMember *member)
 		member->reason = verdict.reason;
 		if (verdict.alg != NULL)
 			member->alg = quote_untrusted(verdict.alg, (int) strlen(verdict.alg));
-		else if (verdict.column == Anum_jwt_key_alg)
+		else if (verdict.column == Anum_jwt_key_alg && strcmp(verdict.jwk.kty, "oct") != 0)
 			member->jwk = jwk_normal_form(&verdict.jwk, false);
 		return;
 	}
