@@ -36,6 +36,7 @@ CREATE TABLE @extschema@.jwt_jwks_source (
 						CONSTRAINT jwt_jwks_source_grace_is_0_to_30_days
 						CHECK (grace OPERATOR(pg_catalog.>=) '0' AND grace OPERATOR(pg_catalog.<=) '30 days'),
 	etag				text COLLATE "C",
+	etag_state			bigint,
 	last_attempt		timestamptz,
 	last_success		timestamptz,
 	last_change			timestamptz,
@@ -49,6 +50,7 @@ COMMENT ON COLUMN @extschema@.jwt_jwks_source.uri IS 'the URL of the JWK Set; nu
 COMMENT ON COLUMN @extschema@.jwt_jwks_source.refresh_interval IS 'the longest time between two fetches, 1 minute to 30 days';
 COMMENT ON COLUMN @extschema@.jwt_jwks_source.grace IS 'how long a key that the set no longer has still verifies';
 COMMENT ON COLUMN @extschema@.jwt_jwks_source.etag IS 'state: the entity tag of the set that was imported last';
+COMMENT ON COLUMN @extschema@.jwt_jwks_source.etag_state IS 'state: a hash of the issuer''s keys and algorithms then; when it is another, the set is fetched, modified or not';
 COMMENT ON COLUMN @extschema@.jwt_jwks_source.last_attempt IS 'state: when it was fetched last, with whatever outcome';
 COMMENT ON COLUMN @extschema@.jwt_jwks_source.last_success IS 'state: when the keys were last known to be those that the issuer publishes';
 COMMENT ON COLUMN @extschema@.jwt_jwks_source.last_change IS 'state: when a fetch last changed a key';
@@ -89,7 +91,7 @@ CREATE FUNCTION @extschema@.jwt_jwks_members(
 	OUT reason text
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'jwt_sql_jwks_members'
-LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 5;
+LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 1000;
 
 COMMENT ON FUNCTION @extschema@.jwt_jwks_members(text, jsonb)
 IS 'internal: the members of a JWK Set as keys of an issuer; reason says why one cannot be';
@@ -109,10 +111,20 @@ BEGIN ATOMIC
 	WITH member AS MATERIALIZED (
 		SELECT m.n, m.kid, m.alg, m.jwk, m.reason
 		FROM @extschema@.jwt_jwks_members(jwt_import_jwks.issuer, jwt_import_jwks.jwks) m
+	), known AS (
+		SELECT m.n, c.id, c.alg, c.jwk, c.source, c.revoked_at, c.retired_at, c.created_at
+		FROM member m
+		JOIN @extschema@.jwt_key c ON c.issuer = jwt_import_jwks.issuer AND c.kid = m.kid
+		WHERE m.jwk IS NOT NULL
+		UNION ALL
+		SELECT m.n, c.id, c.alg, c.jwk, c.source, c.revoked_at, c.retired_at, c.created_at
+		FROM member m
+		JOIN @extschema@.jwt_key c ON c.issuer = jwt_import_jwks.issuer AND c.jwk = m.jwk
+		WHERE m.kid IS NULL AND c.kid IS NULL AND c.alg = coalesce(m.alg, c.alg)
 	), matched AS MATERIALIZED (
 		-- a key whose algorithm neither the set nor the issuer tells keeps the
 		-- one that it is pinned to
-		SELECT m.n, m.kid, coalesce(m.alg, k.alg) AS alg, m.jwk, k.id,
+		SELECT DISTINCT ON (m.n) m.n, m.kid, coalesce(m.alg, k.alg) AS alg, m.jwk, k.id,
 			CASE
 				WHEN m.reason IS NOT NULL AND NOT (m.alg IS NULL AND k.jwk = m.jwk) IS TRUE THEN m.reason
 				WHEN k.revoked_at IS NOT NULL THEN 'The key has been revoked.'
@@ -126,16 +138,8 @@ BEGIN ATOMIC
 			END AS reason,
 			(k.alg = coalesce(m.alg, k.alg) AND k.jwk = m.jwk AND k.retired_at IS NULL) IS TRUE AS same
 		FROM member m
-		LEFT JOIN LATERAL (
-			SELECT c.id, c.alg, c.jwk, c.source, c.revoked_at, c.retired_at
-			FROM @extschema@.jwt_key c
-			WHERE c.issuer = jwt_import_jwks.issuer
-				AND m.jwk IS NOT NULL
-				AND (c.kid = m.kid
-					 OR m.kid IS NULL AND c.kid IS NULL AND c.jwk = m.jwk AND c.alg = coalesce(m.alg, c.alg))
-			ORDER BY c.revoked_at, c.created_at, c.id
-			LIMIT 1
-		) k ON true
+		LEFT JOIN known k ON k.n = m.n
+		ORDER BY m.n, k.revoked_at, k.created_at, k.id
 	), added AS (
 		INSERT INTO @extschema@.jwt_key (issuer, kid, alg, jwk, source)
 		SELECT jwt_import_jwks.issuer, m.kid, m.alg, m.jwk, 'jwks'

@@ -13,16 +13,24 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_proc.h"
 #include "failure.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "refresh.h"
 #include "storage/dsm.h"
+#include "storage/lock.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
 /* A session that meets one unknown kid after another asks this often. */
 #define WAKE_INTERVAL	USECS_PER_SEC
+
+/*
+ * Sessions of a database that have a worker fetch for them at a time: the
+ * server has few workers, and they are everybody's.
+ */
+#define MAX_REFRESHES	2
 
 static bool wake_at_commit;
 
@@ -47,8 +55,8 @@ wake(const char *issuer, int len, bool force)
 }
 
 /*
- * A token had a kid that nobody knows: its issuer may have rotated.  Which that
- * is, only the caller can tell; the token is not asked.
+ * No key has signed a token: its issuer may have rotated.  Which that is, only
+ * the caller can tell; the token is not asked.
  */
 void
 refresh_wake(const JwsString *issuer)
@@ -120,11 +128,29 @@ refresh_source_moved(TriggerData *trigger)
 }
 
 /*
+ * Wait for one's turn to have a worker; a lock until it is released or the
+ * transaction ends.
+ */
+static void
+wait_for_turn(Oid function, LOCKTAG *turn)
+{
+	for (int i = 1; i <= MAX_REFRESHES; i++)
+	{
+		SET_LOCKTAG_OBJECT(*turn, MyDatabaseId, ProcedureRelationId, function, i);
+		if (LockAcquire(turn, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+			return;
+	}
+	SET_LOCKTAG_OBJECT(*turn, MyDatabaseId, ProcedureRelationId, function, 1 + MyProcPid % MAX_REFRESHES);
+	(void) LockAcquire(turn, ExclusiveLock, false, false);
+}
+
+/*
  * Fetch the key set of an issuer, in a worker, and wait until it has committed
- * what it did.  Raises an error when that failed.
+ * what it did.  Raises an error when that failed.  function is that which was
+ * called.
  */
 void
-refresh_now(const JwsString *issuer, RefreshCounts *counts)
+refresh_now(Oid function, const JwsString *issuer, RefreshCounts *counts)
 {
 	BackgroundWorker worker = {
 		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
@@ -139,6 +165,7 @@ refresh_now(const JwsString *issuer, RefreshCounts *counts)
 	BackgroundWorkerHandle *handle;
 	dsm_segment *segment;
 	RefreshRequest *request;
+	LOCKTAG		turn;
 
 	PreventCommandDuringRecovery("jwt_refresh_jwks()");
 	if (issuer->len > TRUST_MAX_NAME)
@@ -146,6 +173,7 @@ refresh_now(const JwsString *issuer, RefreshCounts *counts)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("issuer \"%s\" does not exist", quote_untrusted(issuer->data, issuer->len))));
 
+	wait_for_turn(function, &turn);
 	segment = dsm_create(sizeof(RefreshRequest), 0);
 	request = dsm_segment_address(segment);
 	memset(request, 0, sizeof(*request));
@@ -174,6 +202,7 @@ refresh_now(const JwsString *issuer, RefreshCounts *counts)
 	}
 	PG_END_TRY();
 
+	LockRelease(&turn, ExclusiveLock, false);
 	if (!request->answered)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),

@@ -59,6 +59,6 @@ extern void refresh_init(void);
 extern void refresh_wake(const JwsString *issuer);
 extern void refresh_wake_at_commit(void);
 extern HeapTuple refresh_source_moved(TriggerData *trigger);
-extern void refresh_now(const JwsString *issuer, RefreshCounts *counts);
+extern void refresh_now(Oid function, const JwsString *issuer, RefreshCounts *counts);
 
 #endif							/* JWT_REFRESH_H */

@@ -43,6 +43,7 @@ typedef struct TrustKey
 	char	   *unusable;		/* then why: a sentence */
 	bool		algorithm_allowed;	/* by the issuer */
 	bool		revoked;
+	bool		published;		/* it came from its issuer's key set */
 	TimestampTz not_before;		/* DT_NOBEGIN when open */
 	TimestampTz not_after;		/* DT_NOEND when open */
 } TrustKey;

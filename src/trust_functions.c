@@ -232,7 +232,7 @@ jwt_sql_refresh_jwks(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != 5)
 		elog(ERROR, "return type must be a row type");
-	refresh_now(&issuer, &counts);
+	refresh_now(fcinfo->flinfo->fn_oid, &issuer, &counts);
 	values[0] = Int32GetDatum(counts.added);
 	values[1] = Int32GetDatum(counts.changed);
 	values[2] = Int32GetDatum(counts.retired);

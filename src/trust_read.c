@@ -417,6 +417,7 @@ read_key_row(HeapTuple tuple, TupleDesc desc, const TrustIssuer *issuer, TrustKe
 	if (!nulls[Anum_jwt_key_kid - 1])
 		key->kid = TextDatumGetCString(values[Anum_jwt_key_kid - 1]);
 	key->revoked = !nulls[Anum_jwt_key_revoked_at - 1];
+	key->published = strcmp(TextDatumGetCString(values[Anum_jwt_key_source - 1]), "jwks") == 0;
 	key->not_before = nulls[Anum_jwt_key_not_before - 1] ? DT_NOBEGIN :
 		DatumGetTimestampTz(values[Anum_jwt_key_not_before - 1]);
 	key->not_after = nulls[Anum_jwt_key_not_after - 1] ? DT_NOEND :

@@ -32,7 +32,7 @@ typedef struct Candidates
 } Candidates;
 
 static bool find_candidates(const VerifyRequest *request, Verdict *verdict, Candidates *candidates);
-static bool find_signer(Verdict *verdict, const Candidates *candidates);
+static bool find_signer(const VerifyRequest *request, Verdict *verdict, const Candidates *candidates);
 static void prefer_claimed_issuer(Verdict *verdict, const Candidates *candidates);
 
 /*
@@ -153,7 +153,7 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 		return false;
 
 	if (!find_candidates(request, verdict, &candidates) ||
-		!find_signer(verdict, &candidates))
+		!find_signer(request, verdict, &candidates))
 		return false;
 
 	payload = (const char *) jws->payload;
@@ -263,8 +263,7 @@ find_candidates(const VerifyRequest *request, Verdict *verdict, Candidates *cand
 	answer = trust_find_keys(&question);
 	if (answer->n_keys == 0)
 	{
-		if (jws->kid.data != NULL)
-			refresh_wake(&request->issuer);
+		refresh_wake(&request->issuer);
 		return fail_without_key(request, answer, verdict);
 	}
 
@@ -306,14 +305,30 @@ has_signed(const TrustKey *key, const Jws *jws)
  * kind: a key verifies by its own algorithm or not at all.
  */
 static bool
-find_signer(Verdict *verdict, const Candidates *candidates)
+find_signer(const VerifyRequest *request, Verdict *verdict, const Candidates *candidates)
 {
+	bool		published = false;
+
 	for (int i = 0; i < candidates->n; i++)
+	{
 		if (has_signed(candidates->keys[i], &verdict->jws))
 		{
 			verdict->key = candidates->keys[i];
 			return true;
 		}
+		published = published || candidates->keys[i]->published;
+	}
+
+	/* the issuer may have another key under this kid now, or without one */
+	if (published && candidates->n == 1)
+	{
+		const char *name = candidates->keys[0]->issuer->policy.issuer;
+		JwsString	issuer = {name, (int) strlen(name)};
+
+		refresh_wake(&issuer);
+	}
+	else if (published)
+		refresh_wake(&request->issuer);
 	if (candidates->n == 1)
 		return fail(&verdict->failure, FAILURE_SIGNATURE,
 					psprintf("%s has not signed this token.", show_key(candidates->keys[0])));

@@ -65,6 +65,7 @@ struct FetchPool
 {
 	FetchLimits limits;
 	CURLM	   *multi;
+	int			n;				/* queued and active */
 	int			n_active;
 	dlist_head	queue;
 	dlist_head	active;
@@ -177,6 +178,16 @@ fetch_add(FetchPool *pool, const char *url, const char *etag, void *owner)
 	transfer->owner = owner;
 	transfer->max_age = -1;
 	dlist_push_tail(&pool->queue, &transfer->node);
+	pool->n++;
+}
+
+/*
+ * Would a fetch that is added now be begun at once?
+ */
+bool
+fetch_has_room(const FetchPool *pool)
+{
+	return pool->n < pool->limits.max_connections;
 }
 
 /*
@@ -484,6 +495,7 @@ fetch_next(FetchPool *pool, Fetched *fetched)
 				fetched->error = error;
 				fetched->max_age = -1;
 				free_transfer(transfer);
+				pool->n--;
 				return true;
 			}
 			dlist_push_tail(&pool->active, &transfer->node);
@@ -504,6 +516,7 @@ fetch_next(FetchPool *pool, Fetched *fetched)
 			judge(transfer, message->data.result, fetched);
 			dlist_delete(&transfer->node);
 			pool->n_active--;
+			pool->n--;
 			free_transfer(transfer);
 			return true;
 		}
@@ -512,5 +525,7 @@ fetch_next(FetchPool *pool, Fetched *fetched)
 		(void) curl_multi_poll(pool->multi, NULL, 0, POLL_INTERVAL_MS, NULL);
 		pgstat_report_wait_end();
 		CHECK_FOR_INTERRUPTS();
+		if (pool->limits.while_waiting != NULL)
+			pool->limits.while_waiting();
 	}
 }

@@ -20,6 +20,7 @@ typedef struct FetchLimits
 	int			timeout;		/* in milliseconds, of a whole fetch */
 	int			max_connections;
 	int			max_size;		/* in bytes */
+	void		(*while_waiting) (void);	/* or NULL; may raise */
 } FetchLimits;
 
 typedef enum FetchStatus
@@ -49,6 +50,7 @@ typedef struct FetchPool FetchPool;
 
 extern FetchPool *fetch_pool_create(const FetchLimits *limits);
 extern void fetch_add(FetchPool *pool, const char *url, const char *etag, void *owner);
+extern bool fetch_has_room(const FetchPool *pool);
 extern bool fetch_next(FetchPool *pool, Fetched *fetched);
 extern void fetch_pool_free(FetchPool *pool);
 

@@ -132,15 +132,11 @@ scan_databases(void)
 }
 
 /*
- * Find out which workers have ended.  One that did not say when to come back has
- * failed.
+ * Find out which workers have ended.
  */
 static void
 reap_workers(TimestampTz now)
 {
-	SharedDatabase slots[SHARED_MAX_DATABASES];
-
-	shared_list(slots);
 	for (int i = 0; i < MAX_WORKERS; i++)
 	{
 		pid_t		pid;
@@ -149,10 +145,8 @@ reap_workers(TimestampTz now)
 			GetBackgroundWorkerPid(running[i].handle, &pid) != BGWH_STOPPED)
 			continue;
 		pfree(running[i].handle);
-		for (int j = 0; j < SHARED_MAX_DATABASES; j++)
-			if (slots[j].database == running[i].database && slots[j].next_due == DT_NOEND)
-				shared_set_due(slots[j].database,
-							   TimestampTzPlusMilliseconds(now, RETRY_INTERVAL_MS));
+		shared_worker_gone(running[i].database,
+						   TimestampTzPlusMilliseconds(now, RETRY_INTERVAL_MS));
 		running[i].database = InvalidOid;
 	}
 }
@@ -191,41 +185,73 @@ start_worker(Oid database)
 }
 
 /*
- * Start what is due.  Returns for how many milliseconds nothing else will be.
+ * When is the database of a slot due?  *turn tells who is before whom: those whom
+ * nobody has served, then by when they were last.
+ */
+static TimestampTz
+due_at(int slot, const SharedDatabase *database, TimestampTz now, TimestampTz *turn)
+{
+	TimestampTz due = database->next_due;
+	TimestampTz woken = database->woken ? DT_NOBEGIN : DT_NOEND;
+
+	*turn = DT_NOBEGIN;
+	/* unless the clock has gone back */
+	if (started[slot].database == database->database && started[slot].at <= now)
+	{
+		*turn = started[slot].at;
+		due = Max(due, TimestampTzPlusMilliseconds(*turn, START_INTERVAL_MS));
+		woken = Max(woken, TimestampTzPlusMilliseconds(*turn, WAKE_INTERVAL_MS));
+	}
+	return Min(due, woken);
+}
+
+/*
+ * Start what is due, in turn, so that no database waits for another that is
+ * always due.  Returns for how many milliseconds nothing else will be.
  */
 static long
 start_workers(TimestampTz now)
 {
 	SharedDatabase slots[SHARED_MAX_DATABASES];
-	TimestampTz next = TimestampTzPlusMilliseconds(now, RESCAN_INTERVAL_MS);
+	bool		tried[SHARED_MAX_DATABASES] = {false};
+	TimestampTz next;
+	int			first;
 
 	shared_list(slots);
-	for (int i = 0; i < SHARED_MAX_DATABASES; i++)
+	do
 	{
-		TimestampTz due = slots[i].next_due;
-		TimestampTz woken = slots[i].woken ? DT_NOBEGIN : DT_NOEND;
+		TimestampTz first_turn = DT_NOEND;
 
-		if (!OidIsValid(slots[i].database))
-			continue;
-		/* unless the clock has gone back */
-		if (started[i].database == slots[i].database && started[i].at <= now)
+		next = TimestampTzPlusMilliseconds(now, RESCAN_INTERVAL_MS);
+		first = -1;
+		for (int i = 0; i < SHARED_MAX_DATABASES; i++)
 		{
-			due = Max(due, TimestampTzPlusMilliseconds(started[i].at, START_INTERVAL_MS));
-			woken = Max(woken, TimestampTzPlusMilliseconds(started[i].at, WAKE_INTERVAL_MS));
-		}
-		due = Min(due, woken);
-		if (due <= now)
-		{
-			/* when all workers are busy, the end of one wakes us */
-			if (start_worker(slots[i].database))
+			TimestampTz turn;
+			TimestampTz due;
+
+			if (!OidIsValid(slots[i].database) || tried[i])
+				continue;
+			due = due_at(i, &slots[i], now, &turn);
+			if (due > now)
+				next = Min(next, due);
+			else if (turn < first_turn)
 			{
-				started[i].database = slots[i].database;
-				started[i].at = now;
+				first_turn = turn;
+				first = i;
 			}
-			continue;
 		}
-		next = Min(next, due);
-	}
+
+		/* when all workers are busy, the end of one wakes us */
+		if (first >= 0)
+		{
+			tried[first] = true;
+			if (start_worker(slots[first].database))
+			{
+				started[first].database = slots[first].database;
+				started[first].at = now;
+			}
+		}
+	} while (first >= 0);
 	return TimestampDifferenceMilliseconds(now, next);
 }
 

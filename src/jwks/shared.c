@@ -234,17 +234,18 @@ shared_remove(Oid database)
 }
 
 /*
- * Note when a worker is to be started.
+ * The worker of a database has ended.  If it has not said when the next one is
+ * to be started, it has failed, and that is then.
  */
 void
-shared_set_due(Oid database, TimestampTz next_due)
+shared_worker_gone(Oid database, TimestampTz retry_at)
 {
 	Slot	   *slot;
 
 	SpinLockAcquire(&shared->mutex);
 	slot = find_slot(database);
-	if (slot != NULL)
-		slot->face.next_due = next_due;
+	if (slot != NULL && slot->face.next_due == DT_NOEND)
+		slot->face.next_due = retry_at;
 	SpinLockRelease(&shared->mutex);
 }
 

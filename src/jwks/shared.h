@@ -32,7 +32,7 @@ typedef struct Wakes
 typedef struct SharedDatabase
 {
 	Oid			database;		/* InvalidOid: the slot is free */
-	TimestampTz next_due;
+	TimestampTz next_due;		/* DT_NOEND while a worker is at work */
 	bool		woken;
 } SharedDatabase;
 
@@ -42,7 +42,7 @@ extern bool shared_take_rescan(void);
 extern void shared_list(SharedDatabase *slots);
 extern bool shared_add(Oid database);
 extern void shared_remove(Oid database);
-extern void shared_set_due(Oid database, TimestampTz next_due);
+extern void shared_worker_gone(Oid database, TimestampTz retry_at);
 extern void shared_take_wakes(Oid database, Wakes *wakes);
 extern void shared_worker_done(Oid database, TimestampTz next_due, bool has_sources);
 

@@ -52,7 +52,7 @@
 /* A refresh interval that the endpoint's max-age may shorten to this. */
 #define SHORTEST_INTERVAL	60
 
-/* A database without sources is looked at so often, in milliseconds. */
+/* A database in which nothing is due is looked at so often, in milliseconds. */
 #define PROBE_INTERVAL_MS	3600000
 
 #define MAX_ERROR	1000
@@ -244,17 +244,30 @@ copy_column(int row, int column, MemoryContext context)
 	return value ? MemoryContextStrdup(context, value) : NULL;
 }
 
-/* What a claim returns. */
-#define SOURCE_COLUMNS \
-	"issuer, uri, etag, last_error, failures, extract(epoch from refresh_interval)::bigint, " CLAIMED_AT
+/*
+ * What the outcome of an import depends on, besides the set: as long as this is
+ * so, one that was not modified has nothing to import.  Of the issuer of the row
+ * s of jwt_jwks_source.
+ */
+#define ETAG_STATE \
+	"hashtextextended(concat_ws(' ', pg_postmaster_start_time()," \
+	" (SELECT i.algorithms FROM %s.jwt_issuer i WHERE i.issuer = s.issuer)," \
+	" (SELECT string_agg(concat_ws(' ', k.id, k.kid, k.alg, k.jwk, k.source, k.revoked_at, k.retired_at), ',' ORDER BY k.id)" \
+	" FROM %s.jwt_key k WHERE k.issuer = s.issuer)), 0)"
 
-/* Whose claim it is: who claims a source later makes an earlier answer stale. */
-#define CLAIMED_AT	"(extract(epoch from last_attempt) * 1000000)::bigint"
+/*
+ * What a claim returns.  last_attempt is whose claim it is: who claims a source
+ * later makes an earlier answer stale.
+ */
+#define SOURCE_COLUMNS \
+	"s.issuer, s.uri, CASE WHEN s.etag IS NOT NULL AND s.etag_state = " ETAG_STATE " THEN s.etag END," \
+	" s.last_error, s.failures, extract(epoch from s.refresh_interval)::bigint, s.last_attempt"
 
 static Source *
 copy_source(int row, MemoryContext context)
 {
 	Source	   *source = MemoryContextAllocZero(context, sizeof(Source));
+	bool		isnull;
 
 	source->issuer = copy_column(row, 1, context);
 	source->uri = copy_column(row, 2, context);
@@ -262,10 +275,16 @@ copy_source(int row, MemoryContext context)
 	source->last_error = copy_column(row, 4, context);
 	source->failures = atoi(SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 5));
 	source->refresh_interval = atoll(SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 6));
-	source->claimed_at = atoll(SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 7));
+	source->claimed_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[row],
+														   SPI_tuptable->tupdesc, 7, &isnull));
 	source->discovered = source->uri != NULL;
 	return source;
 }
+
+/* When a source that tokens ask for may be fetched; $3 is the cooldown. */
+#define COOLED_DOWN \
+	"(least(last_attempt, statement_timestamp())" \
+	" + $3 * (1 << greatest(least(failures, 4), 0)) * interval '1 millisecond')"
 
 /*
  * Take what is due, or was woken and is not cooling down, and note that it was.
@@ -289,19 +308,21 @@ source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
 	values[1] = PointerGetDatum(construct_array(names, wakes->n_names, TEXTOID, -1, false, TYPALIGN_INT));
 	values[2] = Int32GetDatum(cooldown_ms);
 
-	/* who is cooling down is due afterwards */
+	/*
+	 * Who is cooling down is due afterwards, and the longer the more often it
+	 * has failed; who was put off to infinity stays there.
+	 */
 	if (wakes->any)
-		execute("UPDATE %s.jwt_jwks_source"
-				" SET next_attempt = last_attempt + $3 * interval '1 millisecond'"
+		execute("UPDATE %s.jwt_jwks_source SET next_attempt = " COOLED_DOWN
 				" WHERE ($1 OR issuer = ANY ($2))"
-				" AND next_attempt > last_attempt + $3 * interval '1 millisecond'",
+				" AND next_attempt > " COOLED_DOWN " AND next_attempt < 'infinity'",
 				schema, SPI_OK_UPDATE, lengthof(types), types, values, NULL);
-	execute("UPDATE %s.jwt_jwks_source"
+	execute("UPDATE %s.jwt_jwks_source s"
 			" SET last_attempt = statement_timestamp(),"
 			" next_attempt = statement_timestamp() + interval '1 minute'"
 			" WHERE issuer IN (SELECT issuer FROM %s.jwt_jwks_source"
 			" WHERE next_attempt IS NULL OR next_attempt <= statement_timestamp()"
-			" OR (last_attempt > statement_timestamp() AND isfinite(last_attempt))"
+			" OR (last_attempt > statement_timestamp() AND next_attempt < 'infinity')"
 			" ORDER BY next_attempt NULLS FIRST LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED)"
 			" RETURNING " SOURCE_COLUMNS,
 			schema, SPI_OK_UPDATE_RETURNING, 0, NULL, NULL, NULL);
@@ -328,7 +349,7 @@ source_claim(const char *issuer)
 
 	if (schema == NULL)
 		return NULL;
-	execute("UPDATE %s.jwt_jwks_source"
+	execute("UPDATE %s.jwt_jwks_source s"
 			" SET last_attempt = statement_timestamp(),"
 			" next_attempt = statement_timestamp() + interval '1 minute'"
 			" WHERE issuer = $1"
@@ -550,7 +571,7 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 	Import		job = {.source = source, .fetched = fetched};
 	const char *error = fetched->error;
 	const char *detail = fetched->detail;
-	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID, INT8OID};
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID, TIMESTAMPTZOID};
 	Datum		values[lengthof(types)] = {0};
 	char		nulls[lengthof(types) + 1] = "  nnnn ";
 	bool		changed;
@@ -566,9 +587,9 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 	/* the issuer first, as whoever deletes it does */
 	execute("SELECT FROM %s.jwt_issuer WHERE issuer = $1 FOR NO KEY UPDATE",
 			schema, SPI_OK_SELECT, 1, types, values, nulls);
-	values[6] = Int64GetDatum(source->claimed_at);
+	values[6] = TimestampTzGetDatum(source->claimed_at);
 	execute("SELECT FROM %s.jwt_jwks_source WHERE issuer = $1 AND uri IS NOT DISTINCT FROM $2"
-			" AND " CLAIMED_AT " = $7 FOR NO KEY UPDATE",
+			" AND last_attempt = $7 FOR NO KEY UPDATE",
 			schema, SPI_OK_SELECT, lengthof(types), types, values, nulls);
 	if (SPI_processed == 0)
 	{
@@ -606,7 +627,8 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 				" WHERE issuer = $1",
 				schema, SPI_OK_UPDATE, lengthof(types), types, values, nulls);
 	else
-		execute("UPDATE %s.jwt_jwks_source SET failures = 0, last_error = NULL, etag = $3,"
+		execute("UPDATE %s.jwt_jwks_source s SET failures = 0, last_error = NULL,"
+				" etag = $3, etag_state = " ETAG_STATE ","
 				" last_success = last_attempt,"
 				" last_change = CASE WHEN $6 THEN last_attempt ELSE last_change END,"
 				" next_attempt = clock_timestamp() + $5 * interval '1 millisecond'"
@@ -646,7 +668,8 @@ source_prune_revocations(void)
 }
 
 /*
- * When is the next source due, and are there any?
+ * When is somebody to look again, which is before the next source is due, and
+ * are there any?
  */
 TimestampTz
 source_next_due(bool *has_sources)
@@ -665,7 +688,7 @@ source_next_due(bool *has_sources)
 	*has_sources = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	datum = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
 	if (!isnull)
-		due = DatumGetTimestampTz(datum);
+		due = Min(due, DatumGetTimestampTz(datum));
 	commit();
 	MemoryContextSwitchTo(context);
 	return due;

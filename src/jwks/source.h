@@ -20,10 +20,10 @@ typedef struct Source
 {
 	char	   *issuer;
 	char	   *uri;			/* NULL: to be discovered */
-	char	   *etag;			/* or NULL */
+	char	   *etag;			/* NULL: whatever it has is to be imported */
 	char	   *last_error;		/* or NULL */
 	int			failures;
-	int64		claimed_at;		/* last_attempt, in microseconds */
+	TimestampTz claimed_at;		/* last_attempt */
 	int64		refresh_interval;	/* in seconds */
 	bool		discovered;		/* what is being fetched is the set itself */
 } Source;

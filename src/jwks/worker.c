@@ -4,15 +4,17 @@
  *	  The processes that fetch: one for what is due in a database, and one for
  *	  a single issuer that a session asks for.
  *
- * Both end when they are done.  An error that is not a document's, such as a
- * lock that could not be had, is logged and leaves the source as it is: claiming
- * it has made it due again in a minute.
+ * Both end when they are done, or have taken so long that others shall have their
+ * turn, or when somebody wants to drop the database.  An error that is not a
+ * document's, such as a lock that could not be had, is logged.  Whatever happens,
+ * the source is as it was: claiming it has made it due again in a minute.
  *
  *-------------------------------------------------------------------------
  */
 #include "../compat.h"
 
 #include "access/xact.h"
+#include "catalog/pg_database.h"
 #include "fetch.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -23,13 +25,21 @@
 #include "source.h"
 #include "storage/dsm.h"
 #include "storage/ipc.h"
+#include "storage/lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/timestamp.h"
 
 extern PGDLLEXPORT JWT_EXPORT void jwt_jwks_worker_main(Datum arg);
 extern PGDLLEXPORT JWT_EXPORT void jwt_jwks_refresh_main(Datum arg);
+
+/* A worker begins no fetch after so many milliseconds. */
+#define MAX_LIFE_MS		30000
+
+/* How often a worker that waits looks if it is in somebody's way. */
+#define YIELD_INTERVAL_MS	500
 
 static Oid	served_database;
 
@@ -51,6 +61,33 @@ connect_to(Oid database)
 	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("row_security", "on", PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * Is somebody about to drop, rename, move or copy the database?  They wait some
+ * seconds for others to leave, and we, who hold no lock while we fetch, would not
+ * notice.
+ */
+static void
+yield_database(void)
+{
+	static TimestampTz last;
+	TimestampTz now = GetCurrentTimestamp();
+	LOCKTAG		tag;
+
+	if (now >= last && now < TimestampTzPlusMilliseconds(last, YIELD_INTERVAL_MS))
+		return;
+	last = now;
+
+	/* what a session takes that connects */
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
+	if (LockAcquire(&tag, RowExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+	{
+		ereport(LOG,
+				(errmsg("worker of jwt_jwks leaves a database to somebody who needs it alone")));
+		proc_exit(1);
+	}
+	LockRelease(&tag, RowExclusiveLock, true);
 }
 
 /*
@@ -91,26 +128,32 @@ deal_with(FetchPool *pool, Source *source, Fetched *fetched, RefreshCounts *coun
 }
 
 /*
- * Fetch sources, and deal with them in the order in which they come back.  The
- * last one's outcome is left in *counts and *error.
+ * Fetch sources, and deal with them in the order in which they come back.  When
+ * that takes too long, the rest is left to the next worker.  The last one's
+ * outcome is left in *counts and *error.
  */
 static void
 fetch_sources(Source **sources, int n, RefreshCounts *counts, const char **error)
 {
 	FetchLimits limits = settings_fetch_limits();
-	FetchPool  *pool = fetch_pool_create(&limits);
+	FetchPool  *pool;
 	MemoryContext outer = CurrentMemoryContext;
 	MemoryContext each = AllocSetContextCreate(outer, "jwt_jwks fetch", ALLOCSET_DEFAULT_SIZES);
 	Fetched		fetched;
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), MAX_LIFE_MS);
 	volatile int next = 0;
 
+	/* of a single refresh, the session that waits is in the way itself */
+	if (OidIsValid(served_database))
+		limits.while_waiting = yield_database;
+	pool = fetch_pool_create(&limits);
 	for (;;)
 	{
 		MemoryContextReset(each);
 		MemoryContextSwitchTo(each);
 
 		/* one that cannot be begun has come back already */
-		if (next < n)
+		if (next < n && fetch_has_room(pool) && (next == 0 || GetCurrentTimestamp() < end))
 		{
 			memset(&fetched, 0, sizeof(fetched));
 			fetched.owner = sources[next++];
@@ -150,7 +193,8 @@ fetch_sources(Source **sources, int n, RefreshCounts *counts, const char **error
 }
 
 /*
- * When this worker ends in whatever way, somebody may have to come back.
+ * When this worker has not done what it was started for, somebody has to come
+ * back.
  */
 static void
 worker_ends(int code, Datum arg)

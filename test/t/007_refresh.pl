@@ -44,7 +44,7 @@ sub requests
 	return @new;
 }
 
-my %token = map { my $t = slurp_file("$dir/$_.token"); ($_ => $t) } qw(k1 k2 k3);
+my %token = map { my $t = slurp_file("$dir/$_.token"); ($_ => $t) } qw(k1 k2 k3 k3b anonymous anonymous2);
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init(allows_streaming => 1);
@@ -156,6 +156,88 @@ like(refusal(q{BEGIN; INSERT INTO jwt_issuer (issuer, audience, algorithms) VALU
 like(refusal(q{BEGIN; UPDATE jwt_issuer SET max_age = '1 day'; SELECT jwt_refresh_jwks('https://set.example')}),
 	qr/could not be written/, 'an issuer that the same session has locked');
 
+# What the issuer has not modified is imported all the same, when it is something
+# else here than it was.
+sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one'});
+wait_for('SELECT last_success = last_attempt AND etag IS NOT NULL FROM jwt_jwks_source', 't', 'a source that was moved is fetched');
+sub fetched
+{
+	my $what = shift;
+	my $now = sql('UPDATE jwt_jwks_source SET next_attempt = now(), refresh_interval = refresh_interval RETURNING clock_timestamp()');
+	wait_for("SELECT last_success = last_attempt AND last_attempt > '$now' FROM jwt_jwks_source", 't', $what);
+	return;
+}
+requests();
+fetched('a source that is due is fetched');
+is(join(' ', requests()), 'GET /set/one 304', 'and was not modified');
+for my $change ([ 'a key that was removed here', q{DELETE FROM jwt_key WHERE kid = 'k2'} ],
+	[ 'a key that was closed here', q{UPDATE jwt_key SET retired_at = now(), not_after = now() WHERE kid = 'k2'} ])
+{
+	sql($change->[1]);
+	is(sql($valid->('k2')), '28J03', $change->[0] . ' is refused');
+	fetched('the set is fetched');
+	is(sql($valid->('k2')), 'valid', 'and it comes back');
+	is(join(' ', requests()), 'GET /set/one', 'by a request that does not ask if it was modified');
+}
+sql(q{UPDATE jwt_issuer SET algorithms = '{RS256}'; UPDATE jwt_issuer SET algorithms = '{ES256}'});
+fetched('a source whose policy was changed and changed back is fetched');
+is(join(' ', requests()), 'GET /set/one 304', 'is what it was');
+
+# Another key under a kid that is known, and keys that have none, are noticed too.
+set_keys('one', 'k2', 'k3');
+sql(q{SELECT jwt_refresh_jwks('https://set.example')});
+sleep 1.6;
+set_keys('one', 'k2', 'k3b');
+is(sql($valid->('k3b')), '28J04', 'another key under a kid that is known');
+wait_for($valid->('k3b'), 'valid', 'is noticed');
+is(sql($valid->('k3')), '28J04', 'and the one before is trusted no longer');
+sleep 1.6;
+set_keys('one', 'k2', 'anonymous');
+is(sql($valid->('anonymous')), '28J04', 'a key without kid');
+wait_for($valid->('anonymous'), 'valid', 'is noticed');
+sleep 1.6;
+set_keys('one', 'k2', 'anonymous2');
+is(sql($valid->('anonymous2')), '28J04', 'another one');
+wait_for($valid->('anonymous2'), 'valid', 'too');
+is(sql($valid->('anonymous')), '28J04', 'and the one before is trusted no longer');
+set_keys('one', 'k2');
+sql(q{SELECT jwt_refresh_jwks('https://set.example')});
+
+# A source can be put off for ever, and no token brings it back.
+sleep 1.6;
+sql(q{UPDATE jwt_jwks_source SET next_attempt = 'infinity', refresh_interval = refresh_interval});
+requests();
+sql($valid->('k1'));
+sleep 4;
+is(scalar(requests()), 0, 'a source that was put off to infinity is not fetched');
+is(sql('SELECT next_attempt FROM jwt_jwks_source'), 'infinity', 'and stays there');
+is(sql(q{SELECT unchanged FROM jwt_refresh_jwks('https://set.example')}), '1', 'until somebody asks for it');
+# Times that are at the end of what a timestamp can hold.
+for my $last ('infinity', '-infinity', '294276-12-31', '4713-01-02 BC')
+{
+	sleep 1.6;
+	sql("UPDATE jwt_jwks_source SET last_attempt = '$last', failures = 2147483647, next_attempt = now() + interval '1 day', refresh_interval = refresh_interval");
+	sql($valid->('k1'));
+	wait_for(q{SELECT last_attempt BETWEEN now() - interval '1 minute' AND now() AND failures = 0 AND next_attempt > now() FROM jwt_jwks_source}, 't', "a source with last_attempt $last is woken");
+}
+requests();
+
+# What sessions wait for at a time is bounded.
+set_keys('slow', 'k2');
+sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/delay/400-slow'});
+my @waiting = map { IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', q{SELECT unchanged FROM jwt_refresh_jwks('https://set.example')} ], '>', \my $o, '2>', \my $e) } 1 .. 5;
+my $most = 0;
+for (1 .. 30)
+{
+	my $n = sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'});
+	$most = $n if $n > $most;
+	sleep 0.05;
+}
+$_->finish for @waiting;
+cmp_ok($most, '>=', 2, 'sessions have workers fetch for them');
+cmp_ok($most, '<=', 3, 'but no more than two at a time, beside the one of the database');
+sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one'});
+
 # Faults: the keys stay as they are, and the row says what and until when.
 my $where = qr/The endpoint could not be reached, or did not prove to be the host that was asked for\.$/;
 my $closed = PostgreSQL::Test::Cluster::get_free_port();
@@ -229,6 +311,8 @@ note "waits: @waits";
 cmp_ok($waits[0], '<', 35, 'the first retry comes after less than 35 s');
 cmp_ok($waits[$_], '>', $waits[ $_ - 1 ] * 1.3, "wait $_ is longer than the one before") for 1 .. 5;
 cmp_ok($waits[7], '<', 3601, 'no wait is longer than the refresh interval');
+sql(q{SELECT sqlstate FROM jwt_inspect('} . $forged->('who') . q{', issuer => 'https://fault.example')});
+wait_for(q{SELECT next_attempt - last_attempt FROM jwt_jwks_source WHERE issuer = 'https://fault.example'}, '00:00:24', 'tokens make it shorter, by no more than 16 cooldowns');
 my $lines = () = slurp_file($node->logfile) =~ /HTTP status 500/g;
 cmp_ok($lines, '<=', 12, "the log was told at changes of state only");
 # It gets well.
@@ -302,6 +386,14 @@ is(sql("SELECT added FROM jwt_refresh_jwks('$issuer')"), '1', 'discovery finds t
 $node->safe_psql('postgres', 'DROP DATABASE owned');
 $node->safe_psql('postgres', 'CREATE DATABASE owned OWNER owner');
 pass('a database that is served can be dropped');
+# Also while it is asked for keys.
+$node->safe_psql('postgres', q{ALTER SYSTEM SET jwt_jwks.allowed_hosts = 'localhost:*'; ALTER SYSTEM SET jwt_jwks.timeout = '60s'; SELECT pg_reload_conf()});
+$node->safe_psql('owned', qq{CREATE EXTENSION jwt;
+	INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');
+	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', 'https://localhost:$port{good}/silent')}, extra_params => [ '-U', 'owner' ]);
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker' AND datname = 'owned' AND wait_event IS NOT NULL});
+is(refusal('DROP DATABASE owned'), 'accepted: ', 'and while its worker waits for an endpoint');
+sql(q{ALTER SYSTEM RESET ALL; SELECT pg_reload_conf()});
 # The extension: dropped and created again.
 sql('DROP EXTENSION jwt; CREATE EXTENSION jwt SCHEMA public');
 sql(qq{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');

@@ -69,10 +69,12 @@ def number(n):
     return base64.urlsafe_b64encode(n.to_bytes(32, "big")).rstrip(b"=").decode()
 
 
-for kid in ("k1", "k2", "k3"):
+# k3b is another key under the kid of k3, anonymous has none
+for name, kid in (("k1", "k1"), ("k2", "k2"), ("k3", "k3"), ("k3b", "k3"), ("anonymous", None), ("anonymous2", None)):
+    named = {"kid": kid} if kid else {}
     key = ec.generate_private_key(ec.SECP256R1())
     point = key.public_key().public_numbers()
-    write(kid + ".jwk", json.dumps({"kty": "EC", "crv": "P-256", "kid": kid, "use": "sig", "alg": "ES256",
-                                    "x": number(point.x), "y": number(point.y)}).encode())
+    write(name + ".jwk", json.dumps({"kty": "EC", "crv": "P-256", **named, "use": "sig", "alg": "ES256",
+                                     "x": number(point.x), "y": number(point.y)}).encode())
     claims = {"iss": "https://set.example", "aud": "api", "sub": "alice", "exp": int(time.time()) + 3600}
-    write(kid + ".token", jwt.encode(claims, key, "ES256", headers={"kid": kid}).encode())
+    write(name + ".token", jwt.encode(claims, key, "ES256", headers=named).encode())
