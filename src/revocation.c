@@ -3,11 +3,11 @@
  * revocation.c
  *	  Tokens that are trusted no longer: the table jwt_revocation.
  *
- * Nothing is cached and nothing is invalidated: whether a token is revoked is
- * asked of the table, by an index probe or two a statement, under a new snapshot
- * each time.  So a revocation holds for every statement that starts after its
- * commit, also in a REPEATABLE READ transaction, and a stream of logouts costs
- * nobody their caches.
+ * Whether a token is revoked is asked of the table, by an index probe or two a
+ * statement, under a new snapshot each time.  So a revocation holds for every
+ * statement that starts after its commit, also in a REPEATABLE READ transaction,
+ * and a stream of logouts costs nobody their caches.  Nothing is invalidated; but
+ * where it is counted who revokes, and nobody has, the answer is still the same.
  *
  * Who has never revoked anything does not pay for that: the row of the issuer,
  * which is cached with its keys, says whether there is anything to look for.
@@ -30,6 +30,7 @@
 #include "failure.h"
 #include "miscadmin.h"
 #include "revocation.h"
+#include "revocation_count.h"
 #include "storage/lmgr.h"
 #include "trust_read.h"
 #include "trust_tables.h"
@@ -49,26 +50,36 @@ static struct
 	Oid			table;
 	Oid			by_jti;			/* (jti, issuer) */
 	Oid			by_sub;			/* (sub, issuer) */
+	bool		counted;		/* its trigger, which counts, always fires */
 	uint64		generation;		/* of trust, for which the table is this one */
 }			found;
 
-/* A look at the table: one snapshot, and the issuer as its indexes have it. */
+/* Moves when the table, and its trigger, may be others. */
+static uint64 watch;
+
+/*
+ * A look at the table: one snapshot, what is true as of it, and the issuer as
+ * the indexes have it.
+ */
 typedef struct Look
 {
 	Relation	rel;
 	Snapshot	snapshot;
+	RevocationMoment moment;
 	Datum		issuer;
 } Look;
 
 /*
- * The relcache callback: the table's indexes may be others now.
+ * The relcache callback.
  */
 static void
 forget(Datum arg, Oid relid)
 {
 	(void) arg;
-	if (!OidIsValid(relid) || relid == found.table)
-		found.table = InvalidOid;
+	if (OidIsValid(relid) && relid != found.table)
+		return;
+	found.table = InvalidOid;
+	watch++;
 }
 
 /*
@@ -102,6 +113,20 @@ revocation_init(void)
 	CacheRegisterRelcacheCallback(forget, (Datum) 0);
 	RegisterSubXactCallback(subtransaction_ended, NULL);
 	RegisterXactCallback(transaction_ended, NULL);
+	revocation_count_init();
+}
+
+/*
+ * Is what was found at that moment still so?
+ */
+bool
+revocation_is_now(const RevocationMoment *moment)
+{
+	if (moment->epoch == revocation_epoch &&
+		moment->statement == GetCurrentStatementStartTimestamp())
+		return true;
+	return moment->watch == watch && found.generation == trust_last_generation &&
+		revocation_count_is(moment->count);
 }
 
 /*
@@ -140,6 +165,7 @@ begin_look(const JwsString *issuer)
 		look.rel = table_open(table, AccessShareLock);
 		found.by_jti = trust_read_find_index(look.rel, Anum_jwt_revocation_jti, Anum_jwt_revocation_issuer);
 		found.by_sub = trust_read_find_index(look.rel, Anum_jwt_revocation_sub, Anum_jwt_revocation_issuer);
+		found.counted = trust_read_always_fires(look.rel, "jwt_revocation_added");
 		found.table = table;
 		found.generation = generation;
 	}
@@ -155,6 +181,10 @@ begin_look(const JwsString *issuer)
 			return begin_look(issuer);
 		}
 	}
+	look.moment.statement = GetCurrentStatementStartTimestamp();
+	look.moment.epoch = revocation_epoch;
+	look.moment.watch = watch;
+	look.moment.count = found.counted ? revocation_count_if_quiet() : REVOCATION_UNCOUNTED;
 	look.snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(look.rel)));
 	look.issuer = text_datum(issuer);
 	return look;
@@ -193,11 +223,12 @@ time_column(HeapTuple tuple, const Look *look, AttrNumber column)
 }
 
 /*
- * Is the token one that has not been revoked?  Otherwise false, with the
- * failure.  A name that is too long for the table is in none of its rows.
+ * Is the token one that has not been revoked?  *moment says when that was so.
+ * Otherwise false, with the failure.  A name that is too long for the table is in
+ * none of its rows.
  */
 bool
-revocation_check(const RevocationQuery *query, Failure *failure)
+revocation_check(const RevocationQuery *query, RevocationMoment *moment, Failure *failure)
 {
 	const char *detail = NULL;
 	Look		look;
@@ -205,7 +236,12 @@ revocation_check(const RevocationQuery *query, Failure *failure)
 	HeapTuple	tuple;
 
 	if (query->jti.data == NULL && query->sub.data == NULL)
+	{
+		moment->statement = GetCurrentStatementStartTimestamp();
+		moment->epoch = revocation_epoch;
+		moment->count = REVOCATION_UNCOUNTED;
 		return true;
+	}
 	look = begin_look(&query->issuer);
 	if (query->jti.data != NULL && query->jti.len <= TRUST_MAX_NAME)
 	{
@@ -236,6 +272,7 @@ revocation_check(const RevocationQuery *query, Failure *failure)
 		systable_endscan(scan);
 	}
 	end_look(&look);
+	*moment = look.moment;
 	return detail == NULL || fail(failure, FAILURE_REVOKED, detail);
 }
 
@@ -309,6 +346,7 @@ revocation_added(TriggerData *trigger)
 	Oid			user;
 	int			context;
 
+	revocation_count_this();
 	revocation_epoch++;
 
 	GetUserIdAndSecContext(&user, &context);

@@ -26,13 +26,26 @@ typedef struct RevocationQuery
 } RevocationQuery;
 
 /*
+ * When it was found that a token is not revoked.  That is asked anew in every
+ * statement, unless nobody has revoked anything, and when this session has.
+ */
+typedef struct RevocationMoment
+{
+	TimestampTz statement;
+	uint64		epoch;
+	uint64		count;			/* see revocation_count.h */
+	uint64		watch;			/* for which the count means something */
+} RevocationMoment;
+
+/*
  * Moves when this session has revoked something itself, or has ended or undone
  * a transaction: what it has found about revocations before is to be asked anew.
  */
 extern uint64 revocation_epoch;
 
 extern void revocation_init(void);
-extern bool revocation_check(const RevocationQuery *query, Failure *failure);
+extern bool revocation_is_now(const RevocationMoment *moment);
+extern bool revocation_check(const RevocationQuery *query, RevocationMoment *moment, Failure *failure);
 extern void revocation_exist(const JwsString *issuer, bool *ids, bool *subjects);
 extern void revocation_added(TriggerData *trigger);
 

@@ -202,8 +202,8 @@ trust_read_find_index(Relation rel, AttrNumber first, AttrNumber second)
 /*
  * Does a table's trigger of this name fire in whatever session?
  */
-static bool
-always_fires(Relation rel, const char *name)
+bool
+trust_read_always_fires(Relation rel, const char *name)
 {
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
@@ -232,16 +232,16 @@ trust_read_find_tables(void)
 
 	rel = table_open(found.issuer, AccessShareLock);
 	found.issuer_index = trust_read_find_index(rel, Anum_jwt_issuer_issuer, InvalidAttrNumber);
-	found.invalidated = always_fires(rel, "jwt_issuer_changed") &&
-		always_fires(rel, "jwt_issuer_truncated");
+	found.invalidated = trust_read_always_fires(rel, "jwt_issuer_changed") &&
+		trust_read_always_fires(rel, "jwt_issuer_truncated");
 	table_close(rel, AccessShareLock);
 
 	rel = table_open(found.key, AccessShareLock);
 	found.key_by_issuer = trust_read_find_index(rel, Anum_jwt_key_issuer, Anum_jwt_key_kid);
 	found.key_by_kid = trust_read_find_index(rel, Anum_jwt_key_kid, InvalidAttrNumber);
 	found.key_by_alg = trust_read_find_index(rel, Anum_jwt_key_alg, Anum_jwt_key_issuer);
-	found.invalidated = found.invalidated && always_fires(rel, "jwt_key_changed") &&
-		always_fires(rel, "jwt_key_truncated");
+	found.invalidated = found.invalidated && trust_read_always_fires(rel, "jwt_key_changed") &&
+		trust_read_always_fires(rel, "jwt_key_truncated");
 	table_close(rel, AccessShareLock);
 
 	tables = found;

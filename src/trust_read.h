@@ -25,6 +25,7 @@ extern void trust_read_forget_tables(void);
 extern void trust_read_find_tables(void);
 extern Oid	trust_read_find_table(const char *name);
 extern Oid	trust_read_find_index(Relation rel, AttrNumber first, AttrNumber second);
+extern bool trust_read_always_fires(Relation rel, const char *name);
 extern SysScanDesc trust_read_begin_scan(Relation rel, Oid index,
 										 AttrNumber first, const JwsString *first_value,
 										 AttrNumber second, const JwsString *second_value);

@@ -81,14 +81,12 @@ bool
 verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *failure)
 {
 	uint64		generation;
-	RevocationMoment not_revoked;
 	Verdict		verdict;
 
 	if (request->token.len <= max_token_size && verify_cache_find(request, verified))
 		return true;
 
 	generation = trust_generation();
-	not_revoked = verify_cache_moment();
 	if (!verify_token(request, &verdict))
 	{
 		*failure = verdict.failure;
@@ -96,7 +94,7 @@ verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *f
 	}
 	verified->claims = JsonbValueToJsonb(&verdict.claims);
 	verified->switches_role = verdict.key->issuer->role_claim != NULL;
-	verify_cache_add(request, generation, verdict.key, &verdict.times, not_revoked, verified);
+	verify_cache_add(request, generation, verdict.key, &verdict.times, &verdict.not_revoked, verified);
 	return true;
 }
 
@@ -128,7 +126,7 @@ check_revocation(Verdict *verdict)
 		.issued = verdict->times.issued
 	};
 
-	return revocation_check(&query, &verdict->failure);
+	return revocation_check(&query, &verdict->not_revoked, &verdict->failure);
 }
 
 /*

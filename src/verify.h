@@ -27,6 +27,7 @@ typedef struct Verdict
 	const TrustKey *key;		/* whose signature it is */
 	JsonbValue	claims;			/* an object */
 	ClaimsTimes times;
+	RevocationMoment not_revoked;
 } Verdict;
 
 extern void verify_init(void);

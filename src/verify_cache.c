@@ -6,8 +6,9 @@
  * An entry stands for a token under a caller's audience and issuer, all three
  * byte for byte.  What does not depend on the time was judged when it was made;
  * what does, the token's times and the key's window, is judged at every use, and
- * whether the token has been revoked once in every statement.  When that judgement is bad the entry is not used, and the token is verified
- * from the beginning, which says why.
+ * whether the token has been revoked once in every statement.  When that
+ * judgement is bad the entry is not used, and the token is verified from the
+ * beginning, which says why.
  *
  * Entries are true for one generation of the tables of trust (trust.c), and
  * are all dropped when it has moved.
@@ -202,17 +203,6 @@ free_retired(void)
 }
 
 /*
- * The moment for which a question about revocation is asked now.
- */
-RevocationMoment
-verify_cache_moment(void)
-{
-	RevocationMoment moment = {GetCurrentStatementStartTimestamp(), revocation_epoch};
-
-	return moment;
-}
-
-/*
  * A string claim; null data when there is none.
  */
 static JwsString
@@ -233,22 +223,18 @@ string_claim(const Jsonb *claims, const char *name)
 static bool
 is_not_revoked(VerifiedToken *entry)
 {
-	RevocationMoment now = verify_cache_moment();
 	const char *name = entry->policy.issuer;
 	RevocationQuery query = {.issuer = {name, (int) strlen(name)}, .issued = entry->times.issued};
 	Failure		failure;
 
 	if (!(entry->id_may_be_revoked || entry->subject_may_be_revoked) ||
-		(entry->not_revoked.statement == now.statement && entry->not_revoked.epoch == now.epoch))
+		revocation_is_now(&entry->not_revoked))
 		return true;
 	if (entry->id_may_be_revoked)
 		query.jti = string_claim(entry->verified.claims, "jti");
 	if (entry->subject_may_be_revoked)
 		query.sub = string_claim(entry->verified.claims, "sub");
-	if (!revocation_check(&query, &failure))
-		return false;
-	entry->not_revoked = now;
-	return true;
+	return revocation_check(&query, &entry->not_revoked, &failure);
 }
 
 /*
@@ -356,7 +342,7 @@ append_string(char **to, const JwsString *string)
  */
 void
 verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey *key,
-				 const ClaimsTimes *times, RevocationMoment not_revoked,
+				 const ClaimsTimes *times, const RevocationMoment *not_revoked,
 				 VerifiedClaims *verified)
 {
 	Size		claims_size = VARSIZE(verified->claims);
@@ -392,7 +378,7 @@ verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey
 	entry->key_not_after = key->not_after;
 	entry->id_may_be_revoked = key->issuer->has_revoked_ids;
 	entry->subject_may_be_revoked = key->issuer->has_revoked_subjects;
-	entry->not_revoked = not_revoked;
+	entry->not_revoked = *not_revoked;
 	entry->size = size;
 
 	bucket = &cache.buckets[entry->hash % N_BUCKETS];

@@ -29,18 +29,6 @@ typedef struct VerifiedClaims
 	bool		switches_role;	/* its issuer names a claim for that */
 } VerifiedClaims;
 
-/*
- * When it was found that a token is not revoked.  That is asked anew in every
- * statement, and when this session has revoked something.
- */
-typedef struct RevocationMoment
-{
-	TimestampTz statement;
-	uint64		epoch;
-} RevocationMoment;
-
-extern RevocationMoment verify_cache_moment(void);
-
 /* For jwt_cache(). */
 typedef struct CacheStatistics
 {
@@ -56,7 +44,7 @@ extern void verify_cache_init(void);
 extern bool verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified);
 extern void verify_cache_add(const VerifyRequest *request, uint64 generation,
 							 const TrustKey *key, const ClaimsTimes *times,
-							 RevocationMoment not_revoked, VerifiedClaims *verified);
+							 const RevocationMoment *not_revoked, VerifiedClaims *verified);
 extern void verify_cache_statistics(CacheStatistics *statistics);
 
 #endif							/* JWT_VERIFY_CACHE_H */

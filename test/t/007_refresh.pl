@@ -213,7 +213,7 @@ is(scalar(requests()), 0, 'a source that was put off to infinity is not fetched'
 is(sql('SELECT next_attempt FROM jwt_jwks_source'), 'infinity', 'and stays there');
 is(sql(q{SELECT unchanged FROM jwt_refresh_jwks('https://set.example')}), '1', 'until somebody asks for it');
 # Times that are at the end of what a timestamp can hold.
-for my $last ('infinity', '-infinity', '294276-12-31', '4713-01-02 BC')
+for my $last ('infinity', '-infinity', '294276-12-31 23:59:59.9', '4713-01-02 BC')
 {
 	sleep 1.6;
 	sql("UPDATE jwt_jwks_source SET last_attempt = '$last', failures = 2147483647, next_attempt = now() + interval '1 day', refresh_interval = refresh_interval");

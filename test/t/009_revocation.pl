@@ -68,6 +68,116 @@ $node->stop('immediate');
 $node->start;
 is(sql(verdict($t1)), '28J11', 'after a crash it is still revoked');
 
+# Preloaded, the server counts who revokes: while nobody does, nobody asks the
+# table, and whatever else happens, everybody does.
+{
+	my $token = token('carol', jti => 't3', iat => time() - 60);
+	my $session = open_session($node->connstr('postgres'));
+	my $other = open_session($node->connstr('postgres'));
+	my $valid = "SELECT jwt_try_verify('$token') IS NOT NULL";
+	my $revoke = q{SELECT 1 FROM jwt_revoke_id('https://idp.example', 't3', 'infinity')};
+	my $unrevoke = q{SELECT 1 FROM jwt_unrevoke_id('https://idp.example', 't3')};
+	my $insert = q{INSERT INTO jwt_revocation (issuer, jti, expires_at) VALUES ('https://idp.example', 't3', 'infinity')};
+
+	# how often five statements look at the table
+	my $looks = sub {
+		my @scans = map {
+			$session->($valid) for 1 .. 5;
+			$session->('SELECT pg_stat_force_next_flush()');
+			$session->(q{SELECT pg_stat_get_numscans(indexrelid) FROM pg_index WHERE indrelid = 'jwt_revocation'::regclass AND indkey[0] = 3 AND indnkeyatts = 2});
+		} 1 .. 2;
+		return $scans[1] - $scans[0];
+	};
+	is($session->($valid), 't', 'a token that is not revoked');
+	is($looks->(), '0', 'is not looked for in every statement');
+	$other->("BEGIN; $revoke");
+	is($looks->(), '5', 'it is while somebody revokes');
+	is($session->($valid), 't', 'who has not committed');
+	$other->('COMMIT');
+	is($session->($valid), 'f', 'and then has');
+	$other->($unrevoke);
+	is($session->($valid), 't', 'and takes it back');
+	is($looks->(), '0', 'it is looked for no longer');
+	$other->("BEGIN; $revoke; ROLLBACK; BEGIN; SAVEPOINT a; $revoke; ROLLBACK TO a; COMMIT");
+	is($session->($valid), 't', 'a revocation that is rolled back');
+	is($looks->(), '0', 'is looked for no longer');
+
+	# what this session has not committed
+	$session->($_->[0]), is($session->($valid), $_->[1], "own transaction: $_->[0]")
+	  for [ "BEGIN; $revoke", 'f' ], [ 'ROLLBACK', 't' ],
+	  [ "BEGIN; SAVEPOINT a; $revoke", 'f' ], [ 'ROLLBACK TO a', 't' ], [ 'COMMIT', 't' ],
+	  [ $revoke, 'f' ], [ "BEGIN; $unrevoke", 't' ], [ 'ROLLBACK', 'f' ],
+	  [ "BEGIN; SAVEPOINT a; $unrevoke", 't' ], [ 'ROLLBACK TO a', 'f' ], [ 'COMMIT', 'f' ],
+	  [ "BEGIN; TRUNCATE jwt_revocation", 't' ], [ 'ROLLBACK', 'f' ], [ $unrevoke, 't' ];
+
+	# isolation levels that keep a snapshot
+	for my $level ('REPEATABLE READ', 'SERIALIZABLE')
+	{
+		$session->("BEGIN ISOLATION LEVEL $level");
+		is($session->($valid), 't', "$level: not revoked");
+		$other->($revoke);
+		is($session->($valid), 'f', "$level: revoked meanwhile");
+		$session->('ROLLBACK');
+		$other->($unrevoke);
+		is($session->($valid), 't', 'and not any more');
+	}
+
+	# who revokes is ended in the middle
+	my $doomed = open_session($node->connstr('postgres'));
+	my $pid = $doomed->('SELECT pg_backend_pid()');
+	$doomed->("BEGIN; $revoke");
+	sql("SELECT pg_terminate_backend($pid, 5000)");
+	is($session->($valid), 't', 'a revocation whose session was ended');
+	is($looks->(), '0', 'is not waited for');
+
+	# the trigger that counts does not fire
+	for my $state ('DISABLE', 'ENABLE', 'ENABLE REPLICA')
+	{
+		my $role = $state eq 'ENABLE' ? 'replica' : 'origin';
+		is($session->($valid), 't', 'not revoked');
+		$other->("ALTER TABLE jwt_revocation $state TRIGGER jwt_revocation_added; SET session_replication_role = $role; $insert; RESET session_replication_role");
+		is($session->($valid), 'f', "trigger $state, $role: revoked");
+		$other->($unrevoke);
+		is($session->($valid), 't', 'and not any more');
+		is($looks->(), '5', 'it is looked for in every statement');
+		$other->("SET session_replication_role = $role; $insert; RESET session_replication_role");
+		is($session->($valid), 'f', 'and found again');
+		$other->($unrevoke);
+		$other->('ALTER TABLE jwt_revocation ENABLE ALWAYS TRIGGER jwt_revocation_added');
+		is($session->($valid), 't', 'and not any more');
+		is($looks->(), '0', 'nor looked for');
+	}
+	$other->('CLUSTER jwt_revocation USING jwt_revocation_pkey; REINDEX TABLE jwt_revocation; VACUUM ANALYZE jwt_revocation');
+	is($session->($valid), 't', 'the table rewritten');
+	is($looks->(), '0', 'and not looked at');
+	$other->($revoke);
+	is($session->($valid), 'f', 'the token revoked at last');
+	$_->() for $session, $other;
+
+	# prepared transactions outlive their session, and the server
+	sql($unrevoke);
+	$node->append_conf('postgresql.conf', 'max_prepared_transactions = 5');
+	$node->restart;
+	$session = open_session($node->connstr('postgres'));
+	is($session->($valid), 't', 'with prepared transactions');
+	sql("BEGIN; $revoke; PREPARE TRANSACTION 'a'");
+	is($session->($valid), 't', 'a revocation that is prepared');
+	sql("COMMIT PREPARED 'a'");
+	is($session->($valid), 'f', 'and committed');
+	$session->();
+	sql($unrevoke);
+	sql("BEGIN; $revoke; PREPARE TRANSACTION 'a'");
+	$node->restart;
+	$session = open_session($node->connstr('postgres'));
+	is($session->($valid), 't', 'a revocation that was prepared before the server started');
+	sql("COMMIT PREPARED 'a'");
+	is($session->($valid), 'f', 'and committed');
+	$session->();
+	sql($unrevoke);
+	$node->append_conf('postgresql.conf', 'max_prepared_transactions = 0');
+	$node->restart;
+}
+
 # Expired ones are pruned by the worker of jwt_jwks, which a source wakes.
 sql(q{INSERT INTO jwt_revocation (issuer, jti, expires_at) SELECT 'https://idp.example', 'old' || i, now() - interval '1 day' FROM generate_series(1, 25000) i;
 	INSERT INTO jwt_revocation (issuer, jti, expires_at) VALUES ('https://idp.example', 'young', now());
