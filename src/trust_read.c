@@ -20,6 +20,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/dependency.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
@@ -27,6 +28,7 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/primnodes.h"
+#include "storage/bufmgr.h"
 #include "trust_read.h"
 #include "trust_tables.h"
 #include "utils/builtins.h"
@@ -35,17 +37,40 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+/*
+ * Tables of so many blocks are read from end to end: a new backend would spend
+ * more time on its first look at an index.
+ */
+#define SMALL_TABLE		8
+
+/* The index of one or two columns. */
+typedef struct TableIndex
+{
+	AttrNumber	first;
+	AttrNumber	second;			/* or InvalidAttrNumber */
+	bool		looked_for;
+	Oid			oid;			/* InvalidOid when there is none */
+} TableIndex;
+
 /* The tables and the indexes that we read by. */
 typedef struct TrustTables
 {
 	Oid			issuer;
-	Oid			issuer_index;	/* (issuer) */
+	TableIndex	issuer_by_name;
 	Oid			key;
-	Oid			key_by_issuer;	/* (issuer, kid) */
-	Oid			key_by_kid;		/* (kid) */
-	Oid			key_by_alg;		/* (alg, issuer) */
+	TableIndex	key_by_issuer;
+	TableIndex	key_by_kid;
+	TableIndex	key_by_alg;
 	bool		invalidated;	/* by triggers that always fire */
 } TrustTables;
+
+/* What pg_extension says of us. */
+typedef struct Extension
+{
+	Oid			oid;
+	Oid			schema;
+	Oid			owner;
+} Extension;
 
 static TrustTables tables;		/* all InvalidOid until they are found */
 
@@ -92,10 +117,10 @@ trust_read_forget_tables(void)
 }
 
 /*
- * The extension and its schema, in one look at pg_extension.
+ * The row of the extension.
  */
 static void
-find_extension(Oid *extension, Oid *schema)
+find_extension(Extension *extension)
 {
 	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyData key;
@@ -110,22 +135,38 @@ find_extension(Oid *extension, Oid *schema)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"%s\" does not exist", "jwt")));
-	*extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
-	*schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+	extension->oid = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
+	extension->schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+	extension->owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 }
 
 /*
  * The OID of a table of ours.  A name is not enough: the tables may live in a
- * schema where others create objects, so it must be a member of the extension.
+ * schema where others create objects.  So it must be a member of the extension,
+ * or belong to somebody who could have made it one: the extension's owner, or the
+ * superuser as whom scripts of trusted extensions run.  Most do, and asking
+ * pg_depend costs a new backend as much as a signature.
  */
 static Oid
-find_table(Oid extension, Oid schema, const char *name)
+find_table(const Extension *extension, const char *name)
 {
-	Oid			relid = get_relname_relid(name, schema);
+	HeapTuple	tuple = SearchSysCache2(RELNAMENSP, CStringGetDatum(name),
+										ObjectIdGetDatum(extension->schema));
+	Oid			relid = InvalidOid;
 
-	if (!OidIsValid(relid) || getExtensionOfObject(RelationRelationId, relid) != extension)
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+
+		if (form->relkind == RELKIND_RELATION &&
+			(form->relowner == BOOTSTRAP_SUPERUSERID || form->relowner == extension->owner ||
+			 getExtensionOfObject(RelationRelationId, form->oid) == extension->oid))
+			relid = form->oid;
+		ReleaseSysCache(tuple);
+	}
+	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s\" of extension \"jwt\" does not exist", name)));
@@ -138,11 +179,10 @@ find_table(Oid extension, Oid schema, const char *name)
 Oid
 trust_read_find_table(const char *name)
 {
-	Oid			extension;
-	Oid			schema;
+	Extension	extension;
 
-	find_extension(&extension, &schema);
-	return find_table(extension, schema, name);
+	find_extension(&extension);
+	return find_table(&extension, name);
 }
 
 /*
@@ -221,25 +261,25 @@ trust_read_always_fires(Relation rel, const char *name)
 void
 trust_read_find_tables(void)
 {
-	Oid			extension;
-	Oid			schema;
-	TrustTables found;
+	TrustTables found = {
+		.issuer_by_name = {.first = Anum_jwt_issuer_issuer},
+		.key_by_issuer = {.first = Anum_jwt_key_issuer, .second = Anum_jwt_key_kid},
+		.key_by_kid = {.first = Anum_jwt_key_kid},
+		.key_by_alg = {.first = Anum_jwt_key_alg, .second = Anum_jwt_key_issuer},
+	};
+	Extension	extension;
 	Relation	rel;
 
-	find_extension(&extension, &schema);
-	found.issuer = find_table(extension, schema, "jwt_issuer");
-	found.key = find_table(extension, schema, "jwt_key");
+	find_extension(&extension);
+	found.issuer = find_table(&extension, "jwt_issuer");
+	found.key = find_table(&extension, "jwt_key");
 
 	rel = table_open(found.issuer, AccessShareLock);
-	found.issuer_index = trust_read_find_index(rel, Anum_jwt_issuer_issuer, InvalidAttrNumber);
 	found.invalidated = trust_read_always_fires(rel, "jwt_issuer_changed") &&
 		trust_read_always_fires(rel, "jwt_issuer_truncated");
 	table_close(rel, AccessShareLock);
 
 	rel = table_open(found.key, AccessShareLock);
-	found.key_by_issuer = trust_read_find_index(rel, Anum_jwt_key_issuer, Anum_jwt_key_kid);
-	found.key_by_kid = trust_read_find_index(rel, Anum_jwt_key_kid, InvalidAttrNumber);
-	found.key_by_alg = trust_read_find_index(rel, Anum_jwt_key_alg, Anum_jwt_key_issuer);
 	found.invalidated = found.invalidated && trust_read_always_fires(rel, "jwt_key_changed") &&
 		trust_read_always_fires(rel, "jwt_key_truncated");
 	table_close(rel, AccessShareLock);
@@ -251,13 +291,14 @@ trust_read_find_tables(void)
  * Begin to read the rows of a table in which one or two text columns have these
  * values; a string with null data leaves its column out.
  */
-SysScanDesc
-trust_read_begin_scan(Relation rel, Oid index,
-					  AttrNumber first, const JwsString *first_value,
-					  AttrNumber second, const JwsString *second_value)
+static SysScanDesc
+begin_scan(Relation rel, TableIndex *index,
+		   AttrNumber first, const JwsString *first_value,
+		   AttrNumber second, const JwsString *second_value)
 {
 	ScanKeyData keys[2];
 	int			n = 0;
+	bool		use_index;
 
 	if (first_value->data != NULL)
 		ScanKeyInit(&keys[n++], first, BTEqualStrategyNumber, F_TEXTEQ,
@@ -265,7 +306,13 @@ trust_read_begin_scan(Relation rel, Oid index,
 	if (second_value->data != NULL)
 		ScanKeyInit(&keys[n++], second, BTEqualStrategyNumber, F_TEXTEQ,
 					PointerGetDatum(cstring_to_text_with_len(second_value->data, second_value->len)));
-	return systable_beginscan(rel, index, OidIsValid(index) && n > 0, NULL, n, keys);
+	use_index = n > 0 && RelationGetNumberOfBlocks(rel) > SMALL_TABLE;
+	if (use_index && !index->looked_for)
+	{
+		index->oid = trust_read_find_index(rel, index->first, index->second);
+		index->looked_for = true;
+	}
+	return systable_beginscan(rel, index->oid, use_index && OidIsValid(index->oid), NULL, n, keys);
 }
 
 /*
@@ -374,9 +421,9 @@ trust_read_issuer_row(const JwsString *name)
 {
 	static const JwsString nothing = {NULL, 0};
 	Relation	rel = table_open(tables.issuer, AccessShareLock);
-	SysScanDesc scan = trust_read_begin_scan(rel, tables.issuer_index,
-											 Anum_jwt_issuer_issuer, name,
-											 InvalidAttrNumber, &nothing);
+	SysScanDesc scan = begin_scan(rel, &tables.issuer_by_name,
+								  Anum_jwt_issuer_issuer, name,
+								  InvalidAttrNumber, &nothing);
 	HeapTuple	tuple = systable_getnext(scan);
 	TrustIssuer *issuer = NULL;
 
@@ -436,14 +483,13 @@ read_key_row(HeapTuple tuple, TupleDesc desc, const TrustIssuer *issuer, TrustKe
  * left out when there are no more facts to tell about them than that.
  */
 static void
-read_keys(Oid index, AttrNumber first, const JwsString *first_value,
+read_keys(TableIndex *index, AttrNumber first, const JwsString *first_value,
 		  AttrNumber second, const JwsString *second_value,
 		  bool skip_revoked, TrustAnswer *answer)
 {
 	Relation	rel = table_open(tables.key, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
-	SysScanDesc scan = trust_read_begin_scan(rel, index, first, first_value,
-											 second, second_value);
+	SysScanDesc scan = begin_scan(rel, index, first, first_value, second, second_value);
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -482,9 +528,9 @@ trust_read_count(const JwsString *issuer)
 {
 	static const JwsString nothing = {NULL, 0};
 	Relation	rel = table_open(tables.key, AccessShareLock);
-	SysScanDesc scan = trust_read_begin_scan(rel, tables.key_by_issuer,
-											 Anum_jwt_key_issuer, issuer,
-											 InvalidAttrNumber, &nothing);
+	SysScanDesc scan = begin_scan(rel, &tables.key_by_issuer,
+								  Anum_jwt_key_issuer, issuer,
+								  InvalidAttrNumber, &nothing);
 	int			n = 0;
 
 	while (n < TRUST_MAX_KEYS && HeapTupleIsValid(systable_getnext(scan)))
@@ -505,10 +551,10 @@ read_keys_of_algorithm(const TrustQuestion *question, TrustAnswer *answer)
 	JwsString	eddsa = {ALGORITHM_EDDSA, (int) strlen(ALGORITHM_EDDSA)};
 	const Algorithm *algorithm = algorithm_by_name(alg->data, alg->len);
 
-	read_keys(tables.key_by_alg, Anum_jwt_key_alg, alg,
+	read_keys(&tables.key_by_alg, Anum_jwt_key_alg, alg,
 			  Anum_jwt_key_issuer, &question->issuer, true, answer);
 	if (algorithm != NULL && algorithm_is(algorithm, eddsa.data, eddsa.len))
-		read_keys(tables.key_by_alg, Anum_jwt_key_alg, &eddsa,
+		read_keys(&tables.key_by_alg, Anum_jwt_key_alg, &eddsa,
 				  Anum_jwt_key_issuer, &question->issuer, true, answer);
 	else if (algorithm == NULL)
 		for (int i = 0; (algorithm = algorithm_at(i)) != NULL; i++)
@@ -516,7 +562,7 @@ read_keys_of_algorithm(const TrustQuestion *question, TrustAnswer *answer)
 			{
 				JwsString	name = {algorithm->name, (int) strlen(algorithm->name)};
 
-				read_keys(tables.key_by_alg, Anum_jwt_key_alg, &name,
+				read_keys(&tables.key_by_alg, Anum_jwt_key_alg, &name,
 						  Anum_jwt_key_issuer, &question->issuer, true, answer);
 			}
 }
@@ -531,7 +577,7 @@ trust_read_answer(const TrustQuestion *question, TrustAnswer *answer)
 	if (question->kid.data == NULL)
 		read_keys_of_algorithm(question, answer);
 	else
-		read_keys(question->issuer.data ? tables.key_by_issuer : tables.key_by_kid,
+		read_keys(question->issuer.data ? &tables.key_by_issuer : &tables.key_by_kid,
 				  Anum_jwt_key_issuer, &question->issuer,
 				  Anum_jwt_key_kid, &question->kid, false, answer);
 }

@@ -12,7 +12,6 @@
 
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "trust.h"
 #include "utils/array.h"
 #include "utils/rel.h"
@@ -26,9 +25,6 @@ extern void trust_read_find_tables(void);
 extern Oid	trust_read_find_table(const char *name);
 extern Oid	trust_read_find_index(Relation rel, AttrNumber first, AttrNumber second);
 extern bool trust_read_always_fires(Relation rel, const char *name);
-extern SysScanDesc trust_read_begin_scan(Relation rel, Oid index,
-										 AttrNumber first, const JwsString *first_value,
-										 AttrNumber second, const JwsString *second_value);
 extern bool trust_knows_revocations(TupleDesc desc);
 extern TrustIssuer *trust_read_issuer_row(const JwsString *name);
 extern void trust_read_answer(const TrustQuestion *question, TrustAnswer *answer);

@@ -199,6 +199,19 @@ attempt('a function of theirs with the own search_path, SECURITY DEFINER',
 	"CREATE FUNCTION mallory.ask() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = mallory, public AS 'SELECT count(*) FROM app.note'; SET jwt.token = '$self_signed'; SELECT mallory.ask()");
 attempt('overloads in the schema of the extension',
 	"CREATE FUNCTION public.jwt_subject(VARIADIC int[]) RETURNS text LANGUAGE sql AS 'SELECT ''alice'''; CREATE FUNCTION public.jwt_subject(int DEFAULT 1) RETURNS text LANGUAGE sql AS 'SELECT ''alice'''");
+# A table of theirs in the place of one of ours that a DBA has moved away.
+for my $table (qw(jwt_key jwt_issuer))
+{
+	$node->safe_psql('postgres', "ALTER TABLE public.$table RENAME TO moved");
+	mallory("CREATE TABLE public.$table AS TABLE mallory.$table");
+	for my $token ($self_signed, $mine)
+	{
+		my ($o, $e) = mallory("SET jwt.token = '$token' $look");
+		unlike($o, qr/^(rows=[1-9]|who=[^n])/m, "a table of theirs in the place of $table");
+		like($e, qr/table "$table" of extension "jwt" does not exist/, '  is none of ours');
+	}
+	$node->safe_psql('postgres', "DROP TABLE public.$table; ALTER TABLE public.moved RENAME TO $table");
+}
 attempt('a view of theirs over the table', 'CREATE VIEW mallory.v AS SELECT * FROM app.note; SELECT * FROM mallory.v');
 
 # The extension's own objects: refused.
