@@ -98,7 +98,9 @@ fuzz:
 .PHONY: bench
 bench:
 	@bench/run
-	@bench/refresh
+	@echo; echo "jwt preloaded:"
+	@BENCH_CONFIG="shared_preload_libraries = 'jwt'" bench/run revocation first
+	@echo; bench/refresh
 
 ## test-versions  the whole suite on PostgreSQL 15 and 17, in roots of Debian releases that it makes (as root)
 .PHONY: test-versions

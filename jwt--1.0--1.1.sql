@@ -112,15 +112,14 @@ BEGIN ATOMIC
 		SELECT m.n, m.kid, m.alg, m.jwk, m.reason
 		FROM @extschema@.jwt_jwks_members(jwt_import_jwks.issuer, jwt_import_jwks.jwks) m
 	), known AS (
+		-- by kid, or without one by the key itself
 		SELECT m.n, c.id, c.alg, c.jwk, c.source, c.revoked_at, c.retired_at, c.created_at
 		FROM member m
-		JOIN @extschema@.jwt_key c ON c.issuer = jwt_import_jwks.issuer AND c.kid = m.kid
-		WHERE m.jwk IS NOT NULL
-		UNION ALL
-		SELECT m.n, c.id, c.alg, c.jwk, c.source, c.revoked_at, c.retired_at, c.created_at
-		FROM member m
-		JOIN @extschema@.jwt_key c ON c.issuer = jwt_import_jwks.issuer AND c.jwk = m.jwk
-		WHERE m.kid IS NULL AND c.kid IS NULL AND c.alg = coalesce(m.alg, c.alg)
+		JOIN @extschema@.jwt_key c
+			ON coalesce('kid ' || c.kid, c.jwk::text) = coalesce('kid ' || m.kid, m.jwk::text)
+		WHERE c.issuer = jwt_import_jwks.issuer
+			AND m.jwk IS NOT NULL
+			AND (m.kid IS NOT NULL OR c.alg = coalesce(m.alg, c.alg))
 	), matched AS MATERIALIZED (
 		-- a key whose algorithm neither the set nor the issuer tells keeps the
 		-- one that it is pinned to
@@ -167,7 +166,7 @@ BEGIN ATOMIC
 			not_after = least(k.not_after,
 				CASE WHEN k.not_before >= pg_catalog.now() OR EXISTS (
 						SELECT FROM @extschema@.jwt_key r
-						WHERE r.issuer = k.issuer AND r.revoked_at IS NOT NULL AND r.jwk = k.jwk)
+						WHERE r.issuer = jwt_import_jwks.issuer AND r.revoked_at IS NOT NULL AND r.jwk = k.jwk)
 					THEN pg_catalog.now()
 					ELSE pg_catalog.now() + greatest('0'::interval, coalesce(
 						jwt_import_jwks.grace,
@@ -180,7 +179,7 @@ BEGIN ATOMIC
 			AND k.source = 'jwks'
 			AND k.revoked_at IS NULL
 			AND k.retired_at IS NULL
-			AND NOT EXISTS (SELECT FROM matched m WHERE m.id = k.id AND m.reason IS NULL)
+			AND k.id NOT IN (SELECT m.id FROM matched m WHERE m.id IS NOT NULL AND m.reason IS NULL)
 			-- a set of which nothing can be used takes nothing away
 			AND EXISTS (SELECT FROM matched m WHERE m.reason IS NULL)
 		RETURNING k.kid, k.alg, k.not_after
@@ -191,7 +190,7 @@ BEGIN ATOMIC
 			AND k.revoked_at IS NULL
 			AND k.retired_at < pg_catalog.now() - '90 days'::interval
 			AND k.not_after < pg_catalog.now() - '90 days'::interval
-			AND NOT EXISTS (SELECT FROM matched m WHERE m.id = k.id)
+			AND k.id NOT IN (SELECT m.id FROM matched m WHERE m.id IS NOT NULL)
 	)
 	SELECT o.kid, o.alg, o.action, o.reason
 	FROM (

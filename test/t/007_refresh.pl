@@ -217,8 +217,10 @@ for my $last ('infinity', '-infinity', '294276-12-31 23:59:59.9', '4713-01-02 BC
 {
 	sleep 1.6;
 	sql("UPDATE jwt_jwks_source SET last_attempt = '$last', failures = 2147483647, next_attempt = now() + interval '1 day', refresh_interval = refresh_interval");
+	my $start = time();
 	sql($valid->('k1'));
 	wait_for(q{SELECT last_attempt BETWEEN now() - interval '1 minute' AND now() AND failures = 0 AND next_attempt > now() FROM jwt_jwks_source}, 't', "a source with last_attempt $last is woken");
+	cmp_ok(time() - $start, '<', 20, 'at once');
 }
 requests();
 
