@@ -77,7 +77,7 @@ read_member(const Jsonb *jwk, const TrustIssuer *issuer, JwksMember *member)
 static bool
 same_key(const Jsonb *a, const Jsonb *b)
 {
-	return VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0;
+	return a != NULL && b != NULL && VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0;
 }
 
 static bool
