@@ -94,7 +94,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_jwks_members'
 LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 1000;
 
 COMMENT ON FUNCTION @extschema@.jwt_jwks_members(text, jsonb)
-IS 'internal: the members of a JWK Set as keys of an issuer; reason says why one cannot be';
+IS 'internal: the members of a JWK Set as keys of an issuer; reason says why one cannot be, as when it has been revoked, whatever the snapshot';
 
 CREATE FUNCTION @extschema@.jwt_import_jwks(
 	issuer text,
@@ -128,12 +128,6 @@ BEGIN ATOMIC
 				WHEN m.reason IS NOT NULL AND NOT (m.alg IS NULL AND k.jwk = m.jwk) IS TRUE THEN m.reason
 				WHEN k.revoked_at IS NOT NULL THEN 'The key has been revoked.'
 				WHEN k.source <> 'jwks' THEN 'A key that was added by hand has this kid.'
-				WHEN EXISTS (
-					SELECT FROM @extschema@.jwt_key r
-					WHERE r.issuer = jwt_import_jwks.issuer
-						AND r.revoked_at IS NOT NULL
-						AND r.jwk = m.jwk
-				) THEN 'The same key has been revoked under another kid.'
 			END AS reason,
 			(k.alg = coalesce(m.alg, k.alg) AND k.jwk = m.jwk AND k.retired_at IS NULL) IS TRUE AS same
 		FROM member m

@@ -104,11 +104,32 @@ is_repeated(const JwksMember *members, int n)
 }
 
 /*
+ * Has the key of a member been revoked, under whatever kid?
+ */
+static void
+judge_revoked(JwksMember *member, const TrustRevokedKeys *revoked)
+{
+	for (int i = 0; i < revoked->n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (compareJsonbContainers(&revoked->jwks[i]->root, &member->jwk->root) != 0)
+			continue;
+		member->reason = "The same key has been revoked under another kid.";
+		if (same_text(revoked->kids[i], member->kid))
+		{
+			member->reason = "The key has been revoked.";
+			return;
+		}
+	}
+}
+
+/*
  * Read a set.  Returns false with the reason when it is none, or has no usable
- * key.  Each member has the outcome of its own.
+ * key.  Each member has the outcome of its own.  That one has been revoked makes
+ * it usable no more, but the set no worse.
  */
 bool
-jwks_read(const Jsonb *set, const TrustIssuer *issuer,
+jwks_read(const Jsonb *set, const TrustIssuer *issuer, const TrustRevokedKeys *revoked,
 		  JwksMember **members, int *n, char **reason)
 {
 	JsonbValue	keys;
@@ -145,5 +166,8 @@ jwks_read(const Jsonb *set, const TrustIssuer *issuer,
 	}
 	if (usable == 0)
 		return refuse(reason, "None of its %d keys can be used. Of the first: %s", *n, (*members)[0].reason);
+	for (int i = 0; i < *n; i++)
+		if ((*members)[i].reason == NULL)
+			judge_revoked(&(*members)[i], revoked);
 	return true;
 }

@@ -18,17 +18,17 @@
 
 /*
  * A member of a set.  One with a reason is not usable.  If it has a jwk all the
- * same, then all that it lacks is its algorithm.
+ * same, then it has been revoked, or all that it lacks is its algorithm.
  */
 typedef struct JwksMember
 {
 	char	   *kid;			/* or NULL */
 	char	   *alg;			/* NULL when it is not known */
 	Jsonb	   *jwk;			/* normal form, or NULL */
-	char	   *reason;			/* a sentence, or NULL */
+	const char *reason;			/* a sentence, or NULL */
 } JwksMember;
 
 extern bool jwks_read(const Jsonb *set, const TrustIssuer *issuer,
-					  JwksMember **members, int *n, char **reason);
+					  const TrustRevokedKeys *revoked, JwksMember **members, int *n, char **reason);
 
 #endif							/* JWT_JWKS_H */

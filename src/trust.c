@@ -382,6 +382,19 @@ trust_read_issuer(const char *name, int len)
 }
 
 /*
+ * The keys of an issuer that have been revoked as it is now, in the current
+ * memory context.
+ */
+TrustRevokedKeys
+trust_read_revoked_keys(const TrustIssuer *issuer)
+{
+	JwsString	string = {issuer->policy.issuer, (int) strlen(issuer->policy.issuer)};
+
+	make_current();
+	return trust_read_revoked_rows(&string);
+}
+
+/*
  * Is this our table, as opposed to another to which somebody has attached our
  * trigger?
  */

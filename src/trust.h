@@ -67,6 +67,14 @@ typedef struct TrustAnswer
 								 * TRUST_MAX_KEYS */
 } TrustAnswer;
 
+/* Keys of an issuer that have been revoked. */
+typedef struct TrustRevokedKeys
+{
+	int			n;
+	char	  **kids;			/* each may be NULL */
+	Jsonb	  **jwks;
+} TrustRevokedKeys;
+
 extern void trust_init(void);
 
 /* Moves whenever the tables may have changed, as far as we have been told. */
@@ -75,6 +83,7 @@ extern uint64 trust_last_generation;
 extern uint64 trust_generation(void);
 extern const TrustAnswer *trust_find_keys(const TrustQuestion *question);
 extern TrustIssuer *trust_read_issuer(const char *name, int len);
+extern TrustRevokedKeys trust_read_revoked_keys(const TrustIssuer *issuer);
 extern void trust_table_changed(Oid relid);
 extern bool trust_is_issuer_table(Oid relid);
 extern bool trust_is_key_table(Oid relid);

@@ -89,6 +89,7 @@ jwt_sql_jwks_members(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	JwsString	name = text_argument(fcinfo, 0);
 	TrustIssuer *issuer = NULL;
+	TrustRevokedKeys revoked;
 	JwksMember *members;
 	int			n;
 	char	   *reason;
@@ -104,7 +105,8 @@ jwt_sql_jwks_members(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("issuer \"%s\" does not exist", quote_untrusted(name.data, name.len))));
-	if (!jwks_read(PG_GETARG_JSONB_P(1), issuer, &members, &n, &reason))
+	revoked = trust_read_revoked_keys(issuer);
+	if (!jwks_read(PG_GETARG_JSONB_P(1), issuer, &revoked, &members, &n, &reason))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("JWK Set is not acceptable"),

@@ -541,6 +541,48 @@ trust_read_count(const JwsString *issuer)
 }
 
 /*
+ * The keys of an issuer that have been revoked, in the current memory context.
+ */
+TrustRevokedKeys
+trust_read_revoked_rows(const JwsString *issuer)
+{
+	static const JwsString nothing = {NULL, 0};
+	Relation	rel = table_open(tables.key, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	SysScanDesc scan = begin_scan(rel, &tables.key_by_issuer,
+								  Anum_jwt_key_issuer, issuer,
+								  InvalidAttrNumber, &nothing);
+	TrustRevokedKeys revoked = {0};
+	int			room = 0;
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		value;
+
+		CHECK_FOR_INTERRUPTS();
+		if (heap_attisnull(tuple, Anum_jwt_key_revoked_at, desc))
+			continue;
+		if (revoked.n == room)
+		{
+			room = Max(room * 2, 8);
+			revoked.kids = revoked.n == 0 ? palloc(sizeof(char *) * room) :
+				repalloc(revoked.kids, sizeof(char *) * room);
+			revoked.jwks = revoked.n == 0 ? palloc(sizeof(Jsonb *) * room) :
+				repalloc(revoked.jwks, sizeof(Jsonb *) * room);
+		}
+		value = heap_getattr(tuple, Anum_jwt_key_kid, desc, &isnull);
+		revoked.kids[revoked.n] = isnull ? NULL : TextDatumGetCString(value);
+		value = heap_getattr(tuple, Anum_jwt_key_jwk, desc, &isnull);
+		revoked.jwks[revoked.n++] = DatumGetJsonbPCopy(value);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return revoked;
+}
+
+/*
  * Read the keys for a token without a kid: those of its algorithm, under each
  * name that the algorithm has.
  */

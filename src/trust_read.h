@@ -28,6 +28,7 @@ extern bool trust_read_always_fires(Relation rel, const char *name);
 extern bool trust_knows_revocations(TupleDesc desc);
 extern TrustIssuer *trust_read_issuer_row(const JwsString *name);
 extern void trust_read_answer(const TrustQuestion *question, TrustAnswer *answer);
+extern TrustRevokedKeys trust_read_revoked_rows(const JwsString *issuer);
 extern int	trust_read_count(const JwsString *issuer);
 extern bool trust_issuer_allows(const TrustIssuer *issuer, const Algorithm *algorithm);
 extern char **trust_text_array(ArrayType *array, int *n);

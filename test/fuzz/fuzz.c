@@ -271,12 +271,13 @@ fuzz_jwks(const char *data, int len)
 	static char *algorithms[] = {"RS256", "ES256", "EdDSA", "HS256"};
 	TrustIssuer issuer = {.policy = {.issuer = "https://idp.example"}, .n_algorithms = 4, .algorithms = algorithms};
 	Jsonb	   *set = read_json(data, len);
+	TrustRevokedKeys revoked = {0};
 	JwksMember *members;
 	char	   *reason;
 	int			n;
 	int			usable = 0;
 
-	if (set == NULL || !jwks_read(set, &issuer, &members, &n, &reason))
+	if (set == NULL || !jwks_read(set, &issuer, &revoked, &members, &n, &reason))
 		return;
 	for (int i = 0; i < n; i++)
 	{
