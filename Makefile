@@ -102,10 +102,10 @@ bench:
 	@BENCH_CONFIG="shared_preload_libraries = 'jwt'" bench/run revocation first
 	@echo; bench/refresh
 
-## test-versions  the whole suite on PostgreSQL 15 and 17, in roots of Debian releases that it makes (as root)
+## test-versions  the whole suite on PostgreSQL 15 and 17, and dumps between them, in roots of Debian releases that it makes (as root)
 .PHONY: test-versions
 test-versions:
-	@test/versions bookworm trixie
+	@test/versions bookworm trixie dump
 
 ## test-asan      under AddressSanitizer and UBSan, in such a root
 .PHONY: test-asan
