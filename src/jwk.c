@@ -67,6 +67,27 @@ static bool check_secret(const Jwk *jwk, const Algorithm *algorithm, char **reas
 /* Note why a key is refused; false. */
 #define refuse(reason, ...)	(*(reason) = psprintf(__VA_ARGS__), false)
 
+/*
+ * Empty OpenSSL's queue of errors, after something has failed and all that it
+ * took has been freed.  Raises an error if memory was lacking: then the failure
+ * says nothing about a key or a token.
+ */
+void
+openssl_done(void)
+{
+	bool		lacked_memory = false;
+	unsigned long code;
+
+	while ((code = ERR_get_error()) != 0)
+		lacked_memory = lacked_memory ||
+			ERR_GET_REASON(code) == (ERR_SYSTEM_ERROR(code) ? ENOMEM : ERR_R_MALLOC_FAILURE);
+	if (lacked_memory)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("OpenSSL could not allocate memory.")));
+}
+
 static const KeyType *
 key_type(const char *kty, int len)
 {
@@ -372,9 +393,8 @@ starts_with(const JwkBytes *bytes, const char *prefix)
 static bool
 is_public_key(const JwkBytes *secret)
 {
-	const unsigned char *p = secret->data;
 	JsonbValue	object;
-	EVP_PKEY   *pkey;
+	EVP_PKEY   *pkey = NULL;
 
 	for (int i = 0; i + 11 <= secret->len; i++)
 		if (memcmp(secret->data + i, "-----BEGIN ", 11) == 0)
@@ -385,9 +405,14 @@ is_public_key(const JwkBytes *secret)
 		(json_member(&object, "kty") != NULL || json_member(&object, "keys") != NULL))
 		return true;
 
-	pkey = d2i_PUBKEY(NULL, &p, secret->len);
+	for (int i = 0; i < 2 && pkey == NULL; i++)
+	{
+		const unsigned char *p = secret->data;
+
+		pkey = d2i_PUBKEY(NULL, &p, secret->len);
+	}
 	EVP_PKEY_free(pkey);
-	ERR_clear_error();
+	openssl_done();
 	return pkey != NULL;
 }
 
@@ -409,12 +434,10 @@ check_secret(const Jwk *jwk, const Algorithm *algorithm, char **reason)
 }
 
 /*
- * OpenSSL's form of a key that fits the algorithm.  The caller owns *pkey and
- * frees it by EVP_PKEY_free(); for an HMAC secret it is NULL, as there is
- * nothing to make.
+ * OpenSSL's form of a key; see jwk_make_key().
  */
-bool
-jwk_make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **reason)
+static bool
+make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **reason)
 {
 	OSSL_PARAM_BLD *builder = NULL;
 	OSSL_PARAM *params = NULL;
@@ -477,16 +500,37 @@ jwk_make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char *
 	BN_free(n);
 	BN_free(e);
 	EVP_PKEY_CTX_free(ctx);
-	ERR_clear_error();
 
+	/* without memory OpenSSL can make a key that does not know its size */
+	if (*pkey != NULL && EVP_PKEY_get_size(*pkey) <= 0)
+	{
+		EVP_PKEY_free(*pkey);
+		*pkey = NULL;
+	}
 	if (*pkey != NULL)
+	{
+		ERR_clear_error();
 		return true;
+	}
+	openssl_done();
 	if (!available)
 		return refuse(reason, "The algorithm %s is not available in the OpenSSL that is loaded (%s).",
 					  algorithm->name, OpenSSL_version(OPENSSL_VERSION_STRING));
 	if (algorithm->family == FAMILY_ECDSA)
 		return refuse(reason, "The members \"x\" and \"y\" of the JWK are not a point on %s.", algorithm->crv);
 	return refuse(reason, "OpenSSL does not accept the key as one for %s.", algorithm->name);
+}
+
+/*
+ * OpenSSL's form of a key that fits the algorithm.  The caller owns *pkey and
+ * frees it by EVP_PKEY_free(); for an HMAC secret it is NULL, as there is
+ * nothing to make.
+ */
+bool
+jwk_make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **reason)
+{
+	/* what fails for lack of memory, and does not say so, may not fail again */
+	return make_key(jwk, algorithm, pkey, reason) || make_key(jwk, algorithm, pkey, reason);
 }
 
 /*
@@ -498,8 +542,7 @@ bool
 jwk_check_key(const Jwk *jwk, const Algorithm *algorithm, char **reason)
 {
 	EVP_PKEY   *pkey;
-	EVP_PKEY_CTX *ctx;
-	bool		good;
+	bool		good = false;
 
 	if (algorithm->family == FAMILY_HMAC)
 	{
@@ -510,11 +553,15 @@ jwk_check_key(const Jwk *jwk, const Algorithm *algorithm, char **reason)
 	}
 	if (!jwk_make_key(jwk, algorithm, &pkey, reason))
 		return false;
-	ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
-	good = ctx != NULL && EVP_PKEY_public_check(ctx) == 1;
-	EVP_PKEY_CTX_free(ctx);
+	for (int i = 0; i < 2 && !good; i++)
+	{
+		EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
+
+		good = ctx != NULL && EVP_PKEY_public_check(ctx) == 1;
+		EVP_PKEY_CTX_free(ctx);
+	}
 	EVP_PKEY_free(pkey);
-	ERR_clear_error();
+	openssl_done();
 	if (!good)
 		return refuse(reason, "OpenSSL finds that the key is not a valid public key for %s.", algorithm->name);
 	return true;
@@ -607,7 +654,7 @@ jwk_thumbprint(const Jwk *jwk)
 	appendStringInfoChar(&json, '}');
 	if (!EVP_Q_digest(NULL, "SHA2-256", NULL, json.data, json.len, digest, &digest_len))
 	{
-		ERR_clear_error();
+		openssl_done();
 		return NULL;
 	}
 	text = palloc(base64url_encoded_size(sizeof(digest)) + 1);

@@ -62,6 +62,8 @@ static struct
 };
 static EVP_MAC *hmac = NULL;
 
+uint64		jws_doubts;
+
 static bool get_string(const Jws *jws, const char *name, JwsString *string, Failure *failure);
 
 /*
@@ -88,7 +90,7 @@ jws_init(void)
 			digests[i].md = EVP_MD_fetch(NULL, digests[i].name, NULL);
 	if (hmac == NULL)
 		hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-	ERR_clear_error();
+	openssl_done();
 }
 
 /*
@@ -340,7 +342,7 @@ jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
 		verifier->signature_size = algorithm->signature_size;
 		good = (verifier->md_ctx = EVP_MD_CTX_new()) != NULL;
 	}
-	ERR_clear_error();
+	openssl_done();
 	if (!good)
 	{
 		*reason = psprintf("The algorithm %s is not available in the OpenSSL that is loaded (%s).",
@@ -359,6 +361,19 @@ jws_verifier_algorithm(const JwsVerifier *verifier)
 	return verifier->algorithm;
 }
 
+/*
+ * Something has failed that nothing in a token can make fail.
+ */
+pg_attribute_noreturn() static void
+fail_to_compute(void)
+{
+	jws_doubts++;
+	openssl_done();
+	ereport(ERROR,
+			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+			 errmsg("OpenSSL could not compute what a signature is compared with")));
+}
+
 static bool
 hmac_is_good(JwsVerifier *verifier, const uint8 *input, int input_len, const uint8 *signature)
 {
@@ -366,10 +381,11 @@ hmac_is_good(JwsVerifier *verifier, const uint8 *input, int input_len, const uin
 	size_t		mac_len;
 
 	/* a null key keeps the secret, and begins a new message */
-	return EVP_MAC_init(verifier->mac_ctx, NULL, 0, NULL) == 1 &&
-		EVP_MAC_update(verifier->mac_ctx, input, input_len) == 1 &&
-		EVP_MAC_final(verifier->mac_ctx, mac, &mac_len, sizeof(mac)) == 1 &&
-		mac_len == (size_t) verifier->signature_size &&
+	if (EVP_MAC_init(verifier->mac_ctx, NULL, 0, NULL) != 1 ||
+		EVP_MAC_update(verifier->mac_ctx, input, input_len) != 1 ||
+		EVP_MAC_final(verifier->mac_ctx, mac, &mac_len, sizeof(mac)) != 1)
+		fail_to_compute();
+	return mac_len == (size_t) verifier->signature_size &&
 		CRYPTO_memcmp(mac, signature, mac_len) == 0;
 }
 
@@ -413,15 +429,18 @@ digest_is_good(JwsVerifier *verifier, const uint8 *input, int input_len, const u
 	{
 		signature_len = ecdsa_to_der(signature, verifier->algorithm->part_size, der);
 		if (signature_len < 0)
-			return false;
+			fail_to_compute();
 		signature = der;
 	}
-	return EVP_Digest(input, input_len, digest, &digest_len, verifier->digest, NULL) == 1 &&
-		EVP_PKEY_verify(verifier->pkey_ctx, signature, signature_len, digest, digest_len) == 1;
+	if (EVP_Digest(input, input_len, digest, &digest_len, verifier->digest, NULL) != 1)
+		fail_to_compute();
+	return EVP_PKEY_verify(verifier->pkey_ctx, signature, signature_len, digest, digest_len) == 1;
 }
 
 /*
  * Is this the signature of the input by the verifier's key and algorithm?
+ * Raises an error when there was no memory to find out; then jws_doubts has
+ * moved, and the verifier must not be used again.
  */
 bool
 jws_signature_is_good(JwsVerifier *verifier, const uint8 *input, int input_len,
@@ -441,7 +460,11 @@ jws_signature_is_good(JwsVerifier *verifier, const uint8 *input, int input_len,
 			EVP_DigestVerify(verifier->md_ctx, signature, signature_len, input, input_len) == 1;
 
 	/* OpenSSL tells a bad signature by its error queue too */
-	if (!good)
-		ERR_clear_error();
+	if (ERR_peek_error() != 0)
+	{
+		jws_doubts++;			/* should an error be raised */
+		openssl_done();
+		jws_doubts--;
+	}
 	return good;
 }

@@ -47,6 +47,9 @@ typedef struct Jws
 /* A key ready to verify: opaque, owned by a memory context. */
 typedef struct JwsVerifier JwsVerifier;
 
+/* Moves when a verifier was left in a state that nobody knows. */
+extern uint64 jws_doubts;
+
 extern bool jws_string_equal(const JwsString *a, const JwsString *b);
 extern void jws_init(void);
 extern void jws_warm_up(void);

@@ -236,7 +236,7 @@ jwk_from_pem(const char *text, int len, Jsonb **jsonb, char **reason)
 	OPENSSL_free(header);
 	OPENSSL_free(der);
 	BIO_free(bio);
-	ERR_clear_error();
+	openssl_done();
 
 	switch (state)
 	{

@@ -22,17 +22,27 @@ JWT_MODULE_MAGIC("jwt");
 
 extern JWT_EXPORT void _PG_init(void);
 
+/*
+ * What the rooms have to be told.  Their settings come last in each, as they
+ * cannot be defined twice.
+ */
+static void (*const inits[]) (void) =
+{
+	jws_init, trust_init, revocation_init, verify_init, verify_cache_init, session_init, refresh_init
+};
+
+/*
+ * An error, for lack of memory, leaves the library where it is, and the next call
+ * of one of its functions begins here again.
+ */
 void
 _PG_init(void)
 {
-	jws_init();
+	static int	done;
+
+	for (; done < (int) lengthof(inits); done++)
+		inits[done] ();
 	if (process_shared_preload_libraries_in_progress)
 		jws_warm_up();
-	trust_init();
-	revocation_init();
-	verify_init();
-	verify_cache_init();
-	session_init();
-	refresh_init();
 	MarkGUCPrefixReserved("jwt");
 }

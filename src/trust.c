@@ -83,6 +83,7 @@ static struct
 {
 	MemoryContext context;		/* NULL until first used */
 	uint64		generation;		/* for which the rest is true */
+	uint64		doubts;			/* and this */
 	slots_hash *slots;
 	dlist_head	found;			/* least recently used last */
 	dlist_head	empty;
@@ -97,6 +98,7 @@ static void invalidate(Datum arg, Oid relid);
 static void make_current(void);
 static void reset_cache(void);
 static CacheEntry *load_entry(const TrustQuestion *question);
+static void drop(CacheEntry *entry);
 static void evict(void);
 
 /*
@@ -105,6 +107,7 @@ static void evict(void);
 void
 trust_init(void)
 {
+	CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
 	DefineCustomIntVariable("jwt.key_cache_size",
 							"Sets the memory that a backend uses for keys ready to verify.",
 							NULL,
@@ -112,7 +115,6 @@ trust_init(void)
 							4096, 64, MAX_KILOBYTES,
 							PGC_SUSET, GUC_UNIT_KB,
 							NULL, NULL, NULL);
-	CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
 }
 
 /*
@@ -179,7 +181,9 @@ trust_find_keys(const TrustQuestion *question)
 	}
 
 	slot = slots_lookup(cache.slots, *question);
-	if (slot != NULL)
+	if (slot != NULL && slot->entry->answer.doubtful)
+		drop(slot->entry);
+	else if (slot != NULL)
 	{
 		entry = slot->entry;
 		dlist_move_head(entry->answer.n_keys > 0 ? &cache.found : &cache.empty, &entry->lru);
@@ -281,6 +285,7 @@ reset_cache(void)
 		CHECK_FOR_INTERRUPTS();
 	}
 	cache.generation = trust_last_generation;
+	cache.doubts = jws_doubts;
 }
 
 /*
@@ -289,8 +294,22 @@ reset_cache(void)
 static void
 make_current(void)
 {
-	if (cache.context == NULL || cache.generation != trust_last_generation)
+	if (cache.context == NULL || cache.generation != trust_last_generation ||
+		cache.doubts != jws_doubts)
 		reset_cache();
+}
+
+static void
+drop(CacheEntry *entry)
+{
+	dlist_delete(&entry->lru);
+	if (!slots_delete(cache.slots, entry->question))
+		elog(ERROR, "key cache of jwt is corrupted");
+	if (entry->answer.n_keys > 0)
+		cache.found_size -= entry->size;
+	else
+		cache.n_empty--;
+	MemoryContextDelete(entry->context);
 }
 
 /*
@@ -298,28 +317,13 @@ make_current(void)
  * the one that was just used.
  */
 static void
-drop_last(dlist_head *list)
-{
-	CacheEntry *entry = dlist_tail_element(CacheEntry, lru, list);
-
-	dlist_delete(&entry->lru);
-	if (!slots_delete(cache.slots, entry->question))
-		elog(ERROR, "key cache of jwt is corrupted");
-	if (list == &cache.found)
-		cache.found_size -= entry->size;
-	else
-		cache.n_empty--;
-	MemoryContextDelete(entry->context);
-}
-
-static void
 evict(void)
 {
 	while (cache.found_size > (Size) key_cache_size * 1024 &&
 		   dlist_has_next(&cache.found, dlist_head_node(&cache.found)))
-		drop_last(&cache.found);
+		drop(dlist_tail_element(CacheEntry, lru, &cache.found));
 	while (cache.n_empty > MAX_EMPTY_ANSWERS)
-		drop_last(&cache.empty);
+		drop(dlist_tail_element(CacheEntry, lru, &cache.empty));
 }
 
 static JwsString

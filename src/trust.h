@@ -41,6 +41,7 @@ typedef struct TrustKey
 	const Algorithm *algorithm; /* its pin; NULL when it is not usable */
 	JwsVerifier *verifier;		/* NULL when it is not usable */
 	char	   *unusable;		/* then why: a sentence */
+	bool		doubtful;		/* OpenSSL has failed, the row is good */
 	bool		algorithm_allowed;	/* by the issuer */
 	bool		revoked;
 	bool		published;		/* it came from its issuer's key set */
@@ -62,6 +63,7 @@ typedef struct TrustAnswer
 	int			n_keys;
 	TrustKey   *keys;
 	bool		too_many;		/* there are more than TRUST_MAX_KEYS */
+	bool		doubtful;		/* a key is: not to be remembered */
 	bool		issuer_known;	/* the issuer that was named has a row */
 	int			n_other_keys;	/* of that issuer, or of all, up to
 								 * TRUST_MAX_KEYS */

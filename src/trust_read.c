@@ -473,7 +473,10 @@ read_key_row(HeapTuple tuple, TupleDesc desc, const TrustIssuer *issuer, TrustKe
 	alg = TextDatumGetCString(values[Anum_jwt_key_alg - 1]);
 	if (jwk_read(DatumGetJsonbP(values[Anum_jwt_key_jwk - 1]), &jwk, &key->unusable) &&
 		jwk_fits(&jwk, alg, (int) strlen(alg), &key->algorithm, &key->unusable))
+	{
 		key->verifier = jws_verifier_create(&jwk, key->algorithm, CurrentMemoryContext, &key->unusable);
+		key->doubtful = key->verifier == NULL;
+	}
 	if (key->algorithm != NULL)
 		key->algorithm_allowed = trust_issuer_allows(issuer, key->algorithm);
 }
@@ -514,7 +517,12 @@ read_keys(TableIndex *index, AttrNumber first, const JwsString *first_value,
 
 		/* replication may bring a key before its issuer */
 		if (issuer != NULL)
-			read_key_row(tuple, desc, issuer, &answer->keys[answer->n_keys++]);
+		{
+			TrustKey   *key = &answer->keys[answer->n_keys++];
+
+			read_key_row(tuple, desc, issuer, key);
+			answer->doubtful = answer->doubtful || key->doubtful;
+		}
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

@@ -86,6 +86,7 @@ static void shrink(Size size);
 void
 verify_cache_init(void)
 {
+	RegisterXactCallback(transaction_ended, NULL);
 	DefineCustomIntVariable("jwt.cache_size",
 							"Sets the memory that a backend uses for verified tokens.",
 							"0 turns the cache off.",
@@ -93,7 +94,6 @@ verify_cache_init(void)
 							4096, 0, MAX_KILOBYTES / 4,
 							PGC_SUSET, GUC_UNIT_KB,
 							NULL, NULL, NULL);
-	RegisterXactCallback(transaction_ended, NULL);
 }
 
 /*

@@ -124,6 +124,7 @@ server_cleanup()
 	trap - EXIT
 	if [ -n "$server_dir" ]; then
 		server_stop
+		umount -l "$server_dir/run/tap/small" 2>/dev/null || true
 		if [ -n "${KEEP:-}" ]; then
 			echo "kept $server_dir" >&2
 		else

@@ -25,3 +25,13 @@ CREATE FUNCTION jwt_test_noop(token text) RETURNS jsonb
 AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION jwt_test_noop(text)
 IS 'an empty object: what a call costs that does nothing';
+
+CREATE FUNCTION jwt_test_fail_allocation(who text, nth bigint) RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_fail_allocation(text, bigint)
+IS 'lets the nth allocation from now on fail that openssl or postgres makes; jwt_alloc.so must be preloaded';
+
+CREATE FUNCTION jwt_test_allocations(OUT fired boolean, OUT live bigint)
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_allocations()
+IS 'lets no more fail; whether one has, and how many blocks OpenSSL has';

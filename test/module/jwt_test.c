@@ -1,13 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * jwt_test.c
- *	  Functions that only tests call: signatures below SQL, mutated tokens, and
- *	  memory in use.
+ *	  Functions that only tests call: signatures below SQL, mutated tokens,
+ *	  memory in use, and memory that cannot be had.
  *
  *-------------------------------------------------------------------------
  */
 #include "compat.h"
 
+#include <dlfcn.h>
 #include <malloc.h>
 #include <openssl/evp.h>
 
@@ -30,6 +31,8 @@ JWT_SQL_FUNCTION(jwt_test_available);
 JWT_SQL_FUNCTION(jwt_test_mutate);
 JWT_SQL_FUNCTION(jwt_test_memory);
 JWT_SQL_FUNCTION(jwt_test_noop);
+JWT_SQL_FUNCTION(jwt_test_fail_allocation);
+JWT_SQL_FUNCTION(jwt_test_allocations);
 
 /*
  * jwt_test_signature(alg, jwk, message, signature)
@@ -315,4 +318,38 @@ jwt_test_noop(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(0)) == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_POINTER(&empty);
+}
+
+/*
+ * jwt_test_fail_allocation(who, nth): see jwt_alloc.c.  An error when that was not
+ * preloaded.
+ */
+Datum
+jwt_test_fail_allocation(PG_FUNCTION_ARGS)
+{
+	int			(*arm) (const char *, long) = (int (*) (const char *, long)) dlsym(RTLD_DEFAULT, "jwt_alloc_arm");
+
+	if (arm == NULL || !arm(text_to_cstring(PG_GETARG_TEXT_PP(0)), (long) PG_GETARG_INT64(1)))
+		elog(ERROR, "jwt_alloc.so was not preloaded");
+	PG_RETURN_VOID();
+}
+
+/*
+ * jwt_test_allocations(): lets no more fail.
+ */
+Datum
+jwt_test_allocations(PG_FUNCTION_ARGS)
+{
+	long		(*state) (int *) = (long (*) (int *)) dlsym(RTLD_DEFAULT, "jwt_alloc_state");
+	int			fired = 0;
+	long		live = state ? state(&fired) : 0;
+	TupleDesc	desc;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = BoolGetDatum(fired != 0);
+	values[1] = Int64GetDatum(live);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -1,0 +1,175 @@
+# What happens when there is not enough: memory that OpenSSL or PostgreSQL cannot
+# have at any point, and room on a disk.  No verdict is wrong, no key is lost,
+# nothing leaks, and afterwards all is well.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use JwtTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+my $libdir = $node->config_data('--pkglibdir');
+plan skip_all => "there is no $libdir/jwt_alloc.so" unless -f "$libdir/jwt_alloc.so";
+$node->init;
+$node->append_conf('postgresql.conf', 'log_min_messages = fatal');
+{
+	local $ENV{LD_PRELOAD} = "$libdir/jwt_alloc.so";
+	$node->start;
+}
+sub sql { return $node->safe_psql('postgres', shift) }
+
+sql('CREATE EXTENSION jwt; CREATE EXTENSION jwt_test');
+my $fixture = `/usr/bin/python3 $FindBin::RealBin/../dump/fixture.py`;
+is($?, 0, 'keys of every kind');
+$node->safe_psql('postgres', "\\set has_sets true\n\\set has_revocations true\n$fixture");
+
+# How a call ends when one allocation fails, for each one that it makes.  The
+# session forgets its keys before each.  "good" is what is accepted besides the
+# errors 53200 and 38000; the first of them is the answer without a failure, and must be the
+# answer of the next call after each failure.
+sql(q{
+CREATE FUNCTION sweep(who text, call text, good text[]) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	answer text;
+	again text;
+	failed boolean;
+	times int := 0;
+	silent int := 0;
+	bad text := '';
+BEGIN
+	FOR n IN 1 .. 100000 LOOP
+		UPDATE jwt_key SET kid = kid WHERE false;
+		BEGIN
+			PERFORM jwt_test_fail_allocation(who, n);
+			EXECUTE call INTO answer;
+			failed := (jwt_test_allocations()).fired;
+		EXCEPTION WHEN OTHERS THEN
+			failed := (jwt_test_allocations()).fired;
+			answer := CASE WHEN sqlstate IN ('53200', '38000') THEN '53200' ELSE sqlstate END;
+		END;
+		IF NOT failed THEN
+			RETURN CASE WHEN answer IS DISTINCT FROM good[1] THEN format('without a failure: %s', answer)
+				WHEN bad <> '' THEN format('of %s failures:%s', times, bad)
+				WHEN times = 0 THEN 'nothing was allocated'
+				ELSE format('good (%s of %s failures looked like a verdict)', silent, times) END;
+		END IF;
+		times := times + 1;
+		silent := silent + (answer <> '53200' AND answer <> good[1])::int;
+		EXECUTE call INTO again;
+		IF again IS DISTINCT FROM good[1] THEN
+			bad := bad || format(' after %s: %s,', n, again);
+		END IF;
+		IF answer IS NULL OR answer <> '53200' AND answer <> ALL (good) THEN
+			bad := bad || format(' %s: %s,', n, answer);
+		END IF;
+	END LOOP;
+	RETURN 'endless';
+END $$;
+CREATE FUNCTION spoilt(token text) RETURNS text LANGUAGE sql AS $$
+	-- another first byte of the signature
+	SELECT parts[1] || '.' || parts[2] || '.' || translate(left(parts[3], 1), 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_', 'BADCFEHGJILKNMPORQTSVUXWZYbadcfehgjilknmporqtsvuxwzy1032547698_-') || substr(parts[3], 2)
+	FROM string_to_array(token, '.') parts
+$$;
+CREATE FUNCTION verdict(token text) RETURNS text LANGUAGE sql AS $$ SELECT coalesce(sqlstate, 'valid') FROM jwt_inspect(token) $$;
+});
+
+my $session = open_session($node->connstr('postgres'));
+$session->('SET client_min_messages = error');
+# all that a session forgets when it forgets its keys, and what is left then
+my $live = sub { return (split(/\n/, $session->(q{UPDATE jwt_key SET kid = kid WHERE false; SELECT verdict(token) FROM tokens LIMIT 1; SELECT live FROM jwt_test_allocations()})))[-1] };
+my $sweep = sub {
+	my ($who, $call, $good, $what) = @_;
+	my $how = $session->("SELECT sweep('$who', \$q\$$call\$q\$, '$good')");
+	like($how, qr/^good/, "$who, $what: $how");
+};
+
+my @tokens = split(/\n/, sql(q{SELECT DISTINCT ON (kid) kid, token FROM (SELECT jwt_header(token) ->> 'kid' AS kid, token FROM tokens
+	WHERE verdict = 'valid') t WHERE kid !~ 'set-|window'}));
+cmp_ok(scalar(@tokens), '>=', 9, 'tokens of every kind');
+my $before;
+for my $line (@tokens)
+{
+	my ($kid, $token) = split(/\|/, $line);
+	# OpenSSL does not always tell why it has failed; then tokens are refused
+	$sweep->('openssl', "SELECT verdict('$token')", '{valid,28J03,28J04}', "$kid, a good token");
+	$sweep->('openssl', "SELECT verdict(spoilt('$token'))", '{28J04,28J03}', "$kid, a bad token");
+	is($session->("SELECT verdict('$token')"), 'valid', "$kid: afterwards it is valid");
+}
+my $key = q{SELECT jwk FROM jwt_key WHERE kid = 'ES256'};
+my $pem = `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 2>/dev/null | openssl pkey -pubout`;
+my $certificate = `openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=x 2>/dev/null`;
+$sweep->('openssl', "SELECT length(jwt_thumbprint(($key)))", '{43}', 'a thumbprint');
+my $write = q{INSERT INTO jwt_key (issuer, kid, alg, jwk) SELECT issuer, 'w' || random(), alg, jwk FROM jwt_key WHERE kid = '%s' RETURNING alg};
+$sweep->('openssl', sprintf($write, $_), "{$_,23514}", "a key that is written, $_") for qw(ES256 EdDSA HS256);
+$before = $live->();
+for (1 .. 2)
+{
+	$sweep->('openssl', "SELECT jwt_jwk('$pem') ->> 'kty'", '{EC,22023}', 'a PEM');
+	$sweep->('openssl', "SELECT jwt_jwk('$certificate') ->> 'kty'", '{RSA,22023}', 'a certificate');
+	$before = $live->() if $_ == 1;
+}
+# a public key that is stored as a secret
+my $der = unpack('H*', `openssl genpkey -algorithm ed25519 | openssl pkey -pubout -outform DER`);
+sql(q{CREATE FUNCTION state_of(call text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN EXECUTE call; RETURN 'done'; EXCEPTION WHEN OTHERS THEN RETURN sqlstate; END $$});
+$sweep->('openssl', "SELECT state_of(\$c\$SELECT jwt_add_secret('https://idp.example', '\\x$der', 'HS256', 'x')\$c\$)", '{23514}', 'a public key as a secret');
+is(sql(q{SELECT count(*) FROM jwt_key WHERE kid = 'x'}), '0', 'is never taken');
+cmp_ok(abs($live->() - $before), '<=', 20, "OpenSSL has what it had: $before");
+
+# PostgreSQL's own memory.
+my ($hs, $rs) = map { my $kid = $_; (split(/\|/, (grep { /^$kid\|/ } @tokens)[0]))[1] } qw(HS256 RS256);
+for my $token ($hs, $rs)
+{
+	$sweep->('postgres', "SELECT verdict('$token')", '{valid}', 'a good token');
+	$sweep->('postgres', "SELECT verdict(spoilt('$token'))", '{28J04}', 'a bad token');
+	$sweep->('postgres', "SELECT set_config('jwt.token', '$token', true), jwt_subject() FROM generate_series(1, 3) LIMIT 1", "{$token}", 'the current token');
+}
+my $set = sql(q{SELECT jsonb_build_object('keys', jsonb_agg(jsonb_build_object('kty', 'OKP', 'crv', 'Ed25519', 'kid', 'n' || i,
+	'x', translate(encode(sha256(i::text::bytea), 'base64'), '+/=', '-_')))) FROM generate_series(1, 100) i});
+$session->("INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{EdDSA}'); CREATE TABLE document AS SELECT '$set'::jsonb AS set");
+my $import = q{SELECT count(*) FROM document, jwt_import_jwks('https://set.example', set)};
+$sweep->('postgres', $import, '{100}', 'an import');
+$sweep->('openssl', $import, '{100}', 'an import');
+is($session->(q{SELECT count(*) FROM jwt_key WHERE issuer = 'https://set.example'}), '100', 'and it has all keys');
+
+# A new session has more to ask for.
+my $wrong = '';
+for (my $n = 1; $n < 400; $n += 3)
+{
+	my ($rc, $out, $err) = $node->psql('postgres', "SELECT jwt_test_fail_allocation('postgres', $n); SELECT coalesce(sqlstate, 'valid') FROM jwt_inspect('$rs'); SELECT jwt_test_allocations(); SELECT verdict('$rs')", extra_params => [ '-v', 'ON_ERROR_STOP=0' ]);
+	$wrong .= " $n: $out $err" if $out !~ /^valid$/m || $out =~ /28J/ || $err =~ /(ERROR|FATAL)(?!:  out of memory)/;
+}
+is($wrong, '', 'new sessions');
+is($session->("SELECT verdict('$_')"), 'valid', 'at last all is well') for $hs, $rs;
+
+SKIP:
+{
+	my $disk = $ENV{JWT_SMALL_DISK};
+	skip 'only root can make a small disk', 10 unless $disk;
+	sql("CREATE TABLESPACE small LOCATION '$disk'");
+	sql("ALTER TABLE $_ SET TABLESPACE small") for qw(jwt_key jwt_revocation);
+	sql('CREATE TABLE filler (x text) TABLESPACE small');
+	sql(q{DO $$ BEGIN LOOP BEGIN INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 100); EXCEPTION WHEN disk_full THEN EXIT; END; END LOOP; END $$});
+	my $keys = sql('SELECT count(*), md5(string_agg(k::text, chr(10) ORDER BY id)) FROM jwt_key k');
+	my $many = q{SELECT count(*) FROM jwt_import_jwks('https://set.example', (SELECT jsonb_build_object('keys', jsonb_agg(jsonb_build_object('kty', 'OKP', 'crv', 'Ed25519', 'kid', 'n' || i,
+		'x', translate(encode(sha256(i::text::bytea), 'base64'), '+/=', '-_')))) FROM generate_series(50, 3000) i))};
+	my ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$many");
+	like($err, qr/ERROR:  53100:/, 'an import that does not find room');
+	is(sql('SELECT count(*), md5(string_agg(k::text, chr(10) ORDER BY id)) FROM jwt_key k'), $keys, 'has changed nothing');
+	is($session->("SELECT verdict('$_')"), 'valid', 'tokens are valid') for $hs, $rs;
+	($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT jwt_revoke_id('https://idp.example', repeat(i::text, 200), 'infinity') FROM generate_series(1, 3000) i");
+	like($err, qr/ERROR:  53100:/, 'revocations that do not find room');
+	is(sql(q{SELECT count(*) FROM jwt_revocation WHERE jti LIKE '%00000%'}), '0', 'are not there');
+	is($session->("SELECT verdict('$rs')"), 'valid', 'and revoke nothing');
+	sql('DROP TABLE filler');
+	sql($many);
+	is(sql(q{SELECT count(*) FROM jwt_key WHERE issuer = 'https://set.example' AND retired_at IS NULL}), '2951', 'with room the import has all keys');
+	is($session->("SELECT verdict('$_')"), 'valid', 'and tokens are valid') for $hs, $rs;
+}
+$session->();
+$node->stop;
+unlike(slurp_file($node->logfile), qr/PANIC|was terminated by signal/, 'nobody crashed');
+done_testing();
