@@ -44,6 +44,11 @@ function answer(request, response) {
 		case 'delay': // delay/MILLISECONDS-NAME
 			setTimeout(() => end(200, readFileSync(`${folder}/${name.split('-')[1]}`)), Number(name.split('-')[0]));
 			break;
+		case 'stale': { // what the set is now, after as many milliseconds as NAME.delay says now
+			const body = readFileSync(`${folder}/${name}`);
+			setTimeout(() => end(200, body), Number(readFileSync(`${folder}/${name}.delay`)));
+			break;
+		}
 		case 'drip': {
 			response.writeHead(200, headers);
 			const timer = setInterval(() => response.write(' '), 50);

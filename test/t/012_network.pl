@@ -1,0 +1,193 @@
+# The workers of jwt_jwks and what is around them: proxies, certificate
+# authorities, names that lead elsewhere or nowhere, clocks that are set, answers
+# that come too late.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use File::Temp qw(tempdir);
+use JwtTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+plan skip_all => 'there is no node' unless grep { -x "$_/node" } split(/:/, $ENV{PATH});
+my $node = PostgreSQL::Test::Cluster->new('main');
+my $shim = $node->config_data('--pkglibdir') . '/jwt_net.so';
+plan skip_all => "there is no $shim" unless -f $shim;
+
+my $dir = tempdir(CLEANUP => 1);
+system('/usr/bin/python3', "$FindBin::RealBin/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
+my %port;
+my @peers;
+for my $peer (qw(endpoint proxy))
+{
+	my ($in, $out, $err) = ('', '', '');
+	push @peers, IPC::Run::start([ 'node', "$FindBin::RealBin/$peer.mjs", $dir ], '<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(600));
+	$peers[-1]->pump until $out =~ /^ready$/m;
+	%port = (%port, $out =~ /^(\S+) (\d+)$/mg);
+}
+END { local $?; $_->kill_kill for @peers }
+
+sub put
+{
+	my ($name, $text) = @_;
+	open(my $fh, '>', "$dir/$name.new") or die;
+	print $fh $text;
+	close $fh;
+	rename("$dir/$name.new", "$dir/$name") or die;
+	return;
+}
+sub set_keys { my ($name, @kids) = @_; put($name, '{"keys":[' . join(',', map { slurp_file("$dir/$_.jwk") } @kids) . ']}'); return }
+
+# The lines that a log has got since we last asked.
+my %seen;
+sub news
+{
+	my $name = shift;
+	my @lines = -e "$dir/$name" ? split(/\n/, slurp_file("$dir/$name")) : ();
+	my @new = @lines[ ($seen{$name} // 0) .. $#lines ];
+	$seen{$name} = @lines;
+	return join(' ', @new);
+}
+
+$node->init;
+$node->append_conf('postgresql.conf', qq{
+	shared_preload_libraries = 'jwt, jwt_jwks'
+	jwt_jwks.allowed_hosts = 'localhost:*'
+	jwt_jwks.ca_file = '$dir/ca.pem'
+	jwt_jwks.timeout = 700
+	jwt_jwks.cooldown = 1500
+	log_min_messages = log
+});
+{
+	# what the environment says of proxies and authorities is not heard
+	local @ENV{qw(LD_PRELOAD JWT_NET)} = ($shim, $dir);
+	local @ENV{qw(http_proxy https_proxy HTTPS_PROXY ALL_PROXY all_proxy)} = ("http://127.0.0.1:$port{proxy}") x 5;
+	$node->start;
+}
+sub sql { return $node->safe_psql('postgres', shift) }
+sub set { sql(join('; ', map { "ALTER SYSTEM SET $_" } @_)); sql('SELECT pg_reload_conf()'); sleep 0.2; return }
+
+# What a refresh says: its counts or its error.
+sub refresh
+{
+	my $uri = shift;
+	sql("UPDATE jwt_jwks_source SET next_attempt = 'infinity', uri = '$uri'") if defined $uri;
+	sql("UPDATE jwt_jwks_source SET next_attempt = 'infinity'");
+	my ($rc, $stdout, $stderr) = $node->psql('postgres', q{SELECT added, changed, retired, unchanged FROM jwt_refresh_jwks('https://set.example')});
+	return $rc == 0 ? $stdout : $stderr =~ /DETAIL:  (.*)/ ? $1 : $stderr;
+}
+my $unreachable = qr/could not be reached, or did not prove/;
+sub detail { my ($last) = (slurp_file($node->logfile) =~ /.*could not refresh[^\n]*\n[^\n]*DETAIL:  ([^\n]*)/s); return $last // '' }
+
+set_keys('one', 'k1');
+my $good = "https://localhost:$port{good}/set/one";
+sql(qq{CREATE EXTENSION jwt;
+	INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');
+	INSERT INTO jwt_jwks_source (issuer, uri, next_attempt) VALUES ('https://set.example', '$good', 'infinity')});
+
+# Proxies: that of the setting, and no other.
+is(refresh($good), '1|0|0|0', 'a fetch without a proxy');
+is(news('proxy.log'), '', 'does not go through that of the environment');
+set("jwt_jwks.proxy = 'http://127.0.0.1:$port{proxy}'");
+is(refresh($good), '0|0|0|1', 'a fetch with the proxy of the setting');
+like(news('proxy.log'), qr/^(CONNECT localhost:$port{good} ?)+$/, 'goes through it');
+like(refresh("https://localhost:$port{'unknown-authority'}/set/one"), $unreachable, 'where certificates are checked');
+like(refresh("https://localhost:$port{'wrong-host'}/set/one"), $unreachable, 'and hosts');
+news('proxy.log');
+set("jwt_jwks.allow_http_to_loopback = on");
+like(refresh("http://localhost:$port{plain}/set/one"), qr/Through a proxy, hosts must be listed by name and asked by https/, 'nothing is asked in clear through it');
+set("jwt_jwks.allow_http_to_loopback = off", "jwt_jwks.allowed_hosts = '*:*'");
+like(refresh($good), qr/Through a proxy, hosts must be listed by name/, 'nor a host that is not listed by name');
+is(news('proxy.log'), '', 'and it was not asked');
+my $closed = PostgreSQL::Test::Cluster::get_free_port();
+set("jwt_jwks.allowed_hosts = 'localhost:*'", "jwt_jwks.proxy = 'http://127.0.0.1:$closed'");
+like(refresh($good), $unreachable, 'a proxy that is down is not gone around');
+set("jwt_jwks.proxy = ''");
+is(refresh($good), '0|0|0|1', 'without it all is well');
+is(sql(q{SELECT count(*) FROM pg_settings WHERE name = 'jwt_jwks.proxy'}), '1', 'a superuser sees the setting');
+
+# Authorities: those of the file, or of the system, not both.
+for my $case ([ '', 'those of the system' ], [ "$dir/expired.pem", 'another' ], [ "$dir/nothing.pem", 'a file that is not there' ], [ "$dir/one", 'a file that has none' ])
+{
+	my ($file, $what) = @$case;
+	set("jwt_jwks.ca_file = '$file'");
+	like(refresh($good), qr/$unreachable|cannot be set up/, "authorities: $what");
+}
+is(sql('SELECT count(*) FROM jwt_key_status WHERE verifies'), '1', 'the key stays');
+set("jwt_jwks.ca_file = '$dir/ca.pem'");
+is(refresh($good), '0|0|0|1', 'authorities: the right one');
+
+# Names.  What a listed name leads to is asked; what a pattern allows, at public
+# addresses only, whatever it is called.
+put('hosts', join("\n", 'listed.test 0 127.0.0.1', 'inner.test 0 127.0.0.1', 'mapped.test 0 ::ffff:127.0.0.1', 'meta.test 0 169.254.169.254',
+	'private.test 0 10.1.2.3', 'cgnat.test 0 100.64.0.1', 'zero.test 0 0.0.0.0', 'aws.test 0 fd00:ec2::254', 'six.test 0 ::1',
+	'nat64.test 0 64:ff9b::7f00:1', 'both.test 0 203.0.113.1 127.0.0.1', 'slow.test 3000 127.0.0.1', 'none.test 0'));
+set("jwt_jwks.allowed_hosts = 'listed.test:*, slow.test:*, none.test:*, localhost:*, *.test:*'");
+is(refresh("https://listed.test:$port{good}/set/one"), '0|0|0|1', 'a listed name that leads to loopback is asked');
+news('log');
+for my $name (qw(inner mapped meta private cgnat zero aws six nat64 both))
+{
+	like(refresh("https://$name.test:$port{good}/set/one"), $unreachable, "$name.test is not");
+	like(detail(), qr/no address that may be connected to/, '  as the log tells');
+}
+is(news('log'), '', 'and nobody was asked');
+like(refresh("https://none.test:$port{good}/set/one"), $unreachable, 'a name that leads nowhere');
+
+# A resolver that does not answer holds up nobody.
+my $start = time();
+like(refresh("https://slow.test:$port{good}/set/one"), $unreachable, 'a name that takes long');
+cmp_ok(time() - $start, '<', 2.5, sprintf('is waited for no longer than the timeout (%.1f s)', time() - $start));
+sql(qq{INSERT INTO jwt_issuer (issuer, audience, algorithms) SELECT 'https://slow' || i, '{api}', '{ES256}' FROM generate_series(1, 20) i;
+	INSERT INTO jwt_jwks_source (issuer, uri) SELECT 'https://slow' || i, 'https://slow.test:$port{good}/set/one' FROM generate_series(1, 20) i;
+	UPDATE jwt_jwks_source SET uri = '$good' WHERE issuer = 'https://set.example'});
+$start = time();
+ok($node->poll_query_until('postgres', q{SELECT last_success = last_attempt AND last_error IS NULL FROM jwt_jwks_source WHERE issuer = 'https://set.example'}), 'others are fetched meanwhile');
+ok($node->poll_query_until('postgres', q{SELECT bool_and(failures = 1) FROM jwt_jwks_source WHERE issuer LIKE 'https://slow%'}), 'and all of them fail');
+cmp_ok(time() - $start, '<', 6, sprintf('in %.1f s', time() - $start));
+sql(q{DELETE FROM jwt_issuer WHERE issuer LIKE 'https://slow%'});
+
+# Clocks that are set: sources go on being fetched, as often as they should.
+my $unknown = JwtTest::base64url('{"alg":"ES256","kid":"of nobody"}') . '.e30.AAAA';
+for my $step ([ -86400 * 400, 'back by a year' ], [ 0, 'forth again' ], [ 600, 'forth by ten minutes' ], [ 0, 'back again' ])
+{
+	my ($offset, $what) = @$step;
+	set_keys('one', 'k1');
+	refresh();
+	sql(q{UPDATE jwt_jwks_source SET next_attempt = now() + interval '1 hour'});
+	put('clock', $offset);
+	sleep 2;
+	news('log');
+	set_keys('one', 'k1', 'k2');
+	$start = time();
+	is(sql("SELECT sqlstate FROM jwt_inspect('$unknown')"), '28J03', 'a token of nobody');
+	ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM jwt_key_status WHERE issuer = 'https://set.example' AND retired_at IS NULL}), "the clock goes $what: a rotation is noticed");
+	cmp_ok(time() - $start, '<', 10, sprintf('in %.1f s', time() - $start));
+	sleep 2;
+	my @requests = split(/ GET/, news('log'));
+	cmp_ok(scalar(@requests), '<=', 4, '  by ' . scalar(@requests) . ' requests');
+	is(sql(q{SELECT last_attempt BETWEEN now() - interval '1 minute' AND now() AND next_attempt BETWEEN now() AND now() + interval '1 hour' FROM jwt_jwks_source}), 't', '  and its times are of now');
+}
+put('clock', 0);
+
+# An answer that comes after a later one is not imported.
+set_keys('late', 'k1');
+put('late.delay', 600);
+sql("UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/stale/late'");
+$node->poll_query_until('postgres', q{SELECT last_attempt > now() - interval '1 s' FROM jwt_jwks_source});
+sleep 0.2;
+set_keys('late', 'k2');
+put('late.delay', 0);
+my ($rc, $stdout, $stderr) = $node->psql('postgres', q{SELECT * FROM jwt_refresh_jwks('https://set.example')});
+is($rc, 0, 'a refresh while an earlier answer is under way') or diag $stderr;
+my $keys = q{SELECT string_agg(kid, ' ' ORDER BY kid) FROM jwt_key_status WHERE issuer = 'https://set.example' AND verifies};
+is(sql($keys), 'k2', 'has the keys of now');
+sleep 1;
+is(sql($keys), 'k2', 'and the earlier answer changes nothing');
+
+$node->stop;
+unlike(slurp_file($node->logfile), qr/PANIC|was terminated by signal/, 'nobody crashed');
+done_testing();
