@@ -194,6 +194,10 @@ due_at(int slot, const SharedDatabase *database, TimestampTz now, TimestampTz *t
 	TimestampTz due = database->next_due;
 	TimestampTz woken = database->woken ? DT_NOBEGIN : DT_NOEND;
 
+	/* nobody has said so, so the clock has gone back */
+	if (due != DT_NOEND && due > TimestampTzPlusMilliseconds(now, SHARED_MAX_WAIT_MS))
+		due = now;
+
 	*turn = DT_NOBEGIN;
 	/* unless the clock has gone back */
 	if (started[slot].database == database->database && started[slot].at <= now)

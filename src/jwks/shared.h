@@ -19,6 +19,9 @@
 #define SHARED_MAX_NAMES	8
 #define SHARED_NAME_SIZE	256
 
+/* A worker that ends has the next one come after so many milliseconds at most. */
+#define SHARED_MAX_WAIT_MS	3600000
+
 /* For whom a database was woken. */
 typedef struct Wakes
 {

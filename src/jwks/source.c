@@ -52,9 +52,6 @@
 /* A refresh interval that the endpoint's max-age may shorten to this. */
 #define SHORTEST_INTERVAL	60
 
-/* A database in which nothing is due is looked at so often, in milliseconds. */
-#define PROBE_INTERVAL_MS	3600000
-
 #define MAX_ERROR	1000
 
 /* Revocations that are pruned in one transaction. */
@@ -676,7 +673,7 @@ source_next_due(bool *has_sources)
 {
 	MemoryContext context = CurrentMemoryContext;
 	const char *schema = begin();
-	TimestampTz due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PROBE_INTERVAL_MS);
+	TimestampTz due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SHARED_MAX_WAIT_MS);
 	bool		isnull;
 	Datum		datum;
 

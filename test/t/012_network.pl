@@ -171,6 +171,15 @@ for my $step ([ -86400 * 400, 'back by a year' ], [ 0, 'forth again' ], [ 600, '
 	cmp_ok(scalar(@requests), '<=', 4, '  by ' . scalar(@requests) . ' requests');
 	is(sql(q{SELECT last_attempt BETWEEN now() - interval '1 minute' AND now() AND next_attempt BETWEEN now() AND now() + interval '1 hour' FROM jwt_jwks_source}), 't', '  and its times are of now');
 }
+# Also when no token asks for it.
+refresh();
+sql(q{UPDATE jwt_jwks_source SET next_attempt = now(), refresh_interval = refresh_interval});
+ok($node->poll_query_until('postgres', q{SELECT next_attempt > now() + interval '50 minutes' FROM jwt_jwks_source}), 'a source that is due within the hour');
+put('clock', -86400 * 100);
+sql('SELECT pg_reload_conf()');
+$start = time();
+ok($node->poll_query_until('postgres', q{SELECT last_attempt BETWEEN now() - interval '1 minute' AND now() AND next_attempt < now() + interval '1 hour' FROM jwt_jwks_source}), 'is fetched when the clock goes back by months');
+cmp_ok(time() - $start, '<', 10, sprintf('in %.1f s', time() - $start));
 put('clock', 0);
 
 # An answer that comes after a later one is not imported.
