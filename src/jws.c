@@ -260,13 +260,22 @@ get_string(const Jws *jws, const char *name, JwsString *string, Failure *failure
 }
 
 static void
+free_contexts(JwsVerifier *verifier)
+{
+	EVP_MD_CTX_free(verifier->md_ctx);
+	EVP_PKEY_CTX_free(verifier->pkey_ctx);
+	EVP_MAC_CTX_free(verifier->mac_ctx);
+	verifier->md_ctx = NULL;
+	verifier->pkey_ctx = NULL;
+	verifier->mac_ctx = NULL;
+}
+
+static void
 free_verifier(void *arg)
 {
 	JwsVerifier *verifier = arg;
 
-	EVP_MD_CTX_free(verifier->md_ctx);
-	EVP_PKEY_CTX_free(verifier->pkey_ctx);
-	EVP_MAC_CTX_free(verifier->mac_ctx);
+	free_contexts(verifier);
 	EVP_PKEY_free(verifier->pkey);
 }
 
@@ -306,6 +315,31 @@ prepare_pkey_ctx(JwsVerifier *verifier)
 }
 
 /*
+ * Set up what the verifier verifies with, once it has its key.
+ */
+static bool
+prepare(JwsVerifier *verifier, const Jwk *jwk)
+{
+	const Algorithm *algorithm = verifier->algorithm;
+
+	jws_init();
+	for (int i = 0; i < (int) lengthof(digests); i++)
+		if (algorithm->digest != NULL && strcmp(digests[i].name, algorithm->digest) == 0)
+			verifier->digest = digests[i].md;
+
+	if (algorithm->family == FAMILY_HMAC)
+		return prepare_hmac(verifier, jwk);
+	if (algorithm->digest != NULL)
+	{
+		verifier->signature_size = algorithm->signature_size ?
+			algorithm->signature_size : EVP_PKEY_get_size(verifier->pkey);
+		return prepare_pkey_ctx(verifier);
+	}
+	verifier->signature_size = algorithm->signature_size;
+	return (verifier->md_ctx = EVP_MD_CTX_new()) != NULL;
+}
+
+/*
  * Make a verifier of a key that jwk_fits() has found to fit the algorithm.  It
  * lives in the given memory context and is freed with it.  NULL with a reason
  * when the OpenSSL that is loaded lacks the algorithm or refuses the key.
@@ -322,25 +356,15 @@ jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
 	verifier->free_callback.arg = verifier;
 	MemoryContextRegisterResetCallback(context, &verifier->free_callback);
 
-	jws_init();
-	for (int i = 0; i < (int) lengthof(digests); i++)
-		if (algorithm->digest != NULL && strcmp(digests[i].name, algorithm->digest) == 0)
-			verifier->digest = digests[i].md;
-
 	if (!jwk_make_key(jwk, algorithm, &verifier->pkey, reason))
 		return NULL;
-	if (algorithm->family == FAMILY_HMAC)
-		good = prepare_hmac(verifier, jwk);
-	else if (algorithm->digest != NULL)
+	good = prepare(verifier, jwk);
+	if (!good)
 	{
-		verifier->signature_size = algorithm->signature_size ?
-			algorithm->signature_size : EVP_PKEY_get_size(verifier->pkey);
-		good = prepare_pkey_ctx(verifier);
-	}
-	else
-	{
-		verifier->signature_size = algorithm->signature_size;
-		good = (verifier->md_ctx = EVP_MD_CTX_new()) != NULL;
+		/* what fails for lack of memory, and does not say so, may not fail again */
+		openssl_done();
+		free_contexts(verifier);
+		good = prepare(verifier, jwk);
 	}
 	openssl_done();
 	if (!good)
@@ -417,8 +441,11 @@ ecdsa_to_der(const uint8 *raw, int part_size, uint8 *der)
 	return len;
 }
 
-static bool
-digest_is_good(JwsVerifier *verifier, const uint8 *input, int input_len, const uint8 *signature)
+/*
+ * What OpenSSL says to the signature of a digest: 1 when it is good.
+ */
+static int
+verify_digest(JwsVerifier *verifier, const uint8 *input, int input_len, const uint8 *signature)
 {
 	uint8		digest[DIGEST_MAX_SIZE];
 	uint8		der[ECDSA_DER_MAX_SIZE];
@@ -434,7 +461,49 @@ digest_is_good(JwsVerifier *verifier, const uint8 *input, int input_len, const u
 	}
 	if (EVP_Digest(input, input_len, digest, &digest_len, verifier->digest, NULL) != 1)
 		fail_to_compute();
-	return EVP_PKEY_verify(verifier->pkey_ctx, signature, signature_len, digest, digest_len) == 1;
+	return EVP_PKEY_verify(verifier->pkey_ctx, signature, signature_len, digest, digest_len);
+}
+
+/*
+ * Is the signature good?  *clear is false when it is not, and OpenSSL may have
+ * failed instead: before 3.2 it does not always say that it lacks memory, and of
+ * EdDSA never.
+ */
+static bool
+look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
+				  const uint8 *signature, bool *clear)
+{
+	int			result;
+	unsigned long first_error;
+
+	if (verifier->mac_ctx != NULL)
+	{
+		*clear = true;
+		return hmac_is_good(verifier, input, input_len, signature);
+	}
+	if (verifier->pkey_ctx != NULL)
+		result = verify_digest(verifier, input, input_len, signature);
+	else if (EVP_DigestVerifyInit(verifier->md_ctx, NULL, NULL, NULL, verifier->pkey) != 1)
+		result = -1;
+	else
+		result = EVP_DigestVerify(verifier->md_ctx, signature, verifier->signature_size, input, input_len);
+
+	first_error = ERR_peek_error();
+	if (first_error != 0)
+	{
+		jws_doubts++;			/* should an error be raised */
+		openssl_done();
+		jws_doubts--;
+	}
+
+	/* how each family tells a bad signature, and nothing else */
+	if (verifier->algorithm->family == FAMILY_ECDSA)
+		*clear = result >= 0;
+	else if (verifier->pkey_ctx != NULL)
+		*clear = ERR_GET_LIB(first_error) == ERR_LIB_RSA;
+	else
+		*clear = result == 0 && first_error == 0 && OpenSSL_version_num() >= 0x30200000L;
+	return result == 1;
 }
 
 /*
@@ -446,25 +515,25 @@ bool
 jws_signature_is_good(JwsVerifier *verifier, const uint8 *input, int input_len,
 					  const uint8 *signature, int signature_len)
 {
-	bool		good;
+	bool		clear;
+	uint8		digest[DIGEST_MAX_SIZE];
 
 	if (signature_len != verifier->signature_size)
 		return false;
 
-	if (verifier->mac_ctx != NULL)
-		good = hmac_is_good(verifier, input, input_len, signature);
-	else if (verifier->pkey_ctx != NULL)
-		good = digest_is_good(verifier, input, input_len, signature);
-	else
-		good = EVP_DigestVerifyInit(verifier->md_ctx, NULL, NULL, NULL, verifier->pkey) == 1 &&
-			EVP_DigestVerify(verifier->md_ctx, signature, signature_len, input, input_len) == 1;
+	if (look_at_signature(verifier, input, input_len, signature, &clear))
+		return true;
+	if (clear)
+		return false;
 
-	/* OpenSSL tells a bad signature by its error queue too */
-	if (ERR_peek_error() != 0)
-	{
-		jws_doubts++;			/* should an error be raised */
-		openssl_done();
-		jws_doubts--;
-	}
-	return good;
+	/* what has failed may not fail again */
+	if (look_at_signature(verifier, input, input_len, signature, &clear))
+		return true;
+
+	/* what is still not clear has failed, or is bad and memory is there */
+	if (!clear &&
+		(verifier->algorithm->family == FAMILY_ECDSA ||
+		 !EVP_Q_digest(NULL, "SHA2-512", NULL, signature, signature_len, digest, NULL)))
+		fail_to_compute();
+	return false;
 }

@@ -94,9 +94,11 @@ my $before;
 for my $line (@tokens)
 {
 	my ($kid, $token) = split(/\|/, $line);
-	# OpenSSL does not always tell why it has failed; then tokens are refused
-	$sweep->('openssl', "SELECT verdict('$token')", '{valid,28J03,28J04}', "$kid, a good token");
-	$sweep->('openssl', "SELECT verdict(spoilt('$token'))", '{28J04,28J03}', "$kid, a bad token");
+	# OpenSSL does not always tell why it has failed: no failure may look like a verdict
+	$sweep->('openssl', "SELECT verdict('$token')", '{valid}', "$kid, a good token");
+	$sweep->('openssl', "SELECT verdict(spoilt('$token'))", '{28J04}', "$kid, a bad token");
+	$sweep->('openssl', "SELECT length(jws_verify('$token', (SELECT jwk FROM jwt_key WHERE kid = '$kid'), (SELECT alg FROM jwt_key WHERE kid = '$kid'))) > 0",
+		'{true}', "$kid, a token and its key");
 	is($session->("SELECT verdict('$token')"), 'valid', "$kid: afterwards it is valid");
 }
 my $key = q{SELECT jwk FROM jwt_key WHERE kid = 'ES256'};
@@ -104,12 +106,12 @@ my $pem = `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 2>/dev
 my $certificate = `openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=x 2>/dev/null`;
 $sweep->('openssl', "SELECT length(jwt_thumbprint(($key)))", '{43}', 'a thumbprint');
 my $write = q{INSERT INTO jwt_key (issuer, kid, alg, jwk) SELECT issuer, 'w' || random(), alg, jwk FROM jwt_key WHERE kid = '%s' RETURNING alg};
-$sweep->('openssl', sprintf($write, $_), "{$_,23514}", "a key that is written, $_") for qw(ES256 EdDSA HS256);
+$sweep->('openssl', sprintf($write, $_), "{$_}", "a key that is written, $_") for qw(ES256 EdDSA HS256 RS256 PS512);
 $before = $live->();
 for (1 .. 2)
 {
-	$sweep->('openssl', "SELECT jwt_jwk('$pem') ->> 'kty'", '{EC,22023}', 'a PEM');
-	$sweep->('openssl', "SELECT jwt_jwk('$certificate') ->> 'kty'", '{RSA,22023}', 'a certificate');
+	$sweep->('openssl', "SELECT jwt_jwk('$pem') ->> 'kty'", '{EC}', 'a PEM');
+	$sweep->('openssl', "SELECT jwt_jwk('$certificate') ->> 'kty'", '{RSA}', 'a certificate');
 	$before = $live->() if $_ == 1;
 }
 # a public key that is stored as a secret
