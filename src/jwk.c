@@ -67,6 +67,15 @@ static bool check_secret(const Jwk *jwk, const Algorithm *algorithm, char **reas
 /* Note why a key is refused; false. */
 #define refuse(reason, ...)	(*(reason) = psprintf(__VA_ARGS__), false)
 
+static void
+raise_out_of_memory(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("out of memory"),
+			 errdetail("OpenSSL could not allocate memory.")));
+}
+
 /*
  * Empty OpenSSL's queue of errors, after something has failed and all that it
  * took has been freed.  Raises an error if memory was lacking: then the failure
@@ -82,10 +91,25 @@ openssl_done(void)
 		lacked_memory = lacked_memory ||
 			ERR_GET_REASON(code) == (ERR_SYSTEM_ERROR(code) ? ENOMEM : ERR_R_MALLOC_FAILURE);
 	if (lacked_memory)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory"),
-				 errdetail("OpenSSL could not allocate memory.")));
+		raise_out_of_memory();
+}
+
+/*
+ * The same after something has failed twice, and a verdict shall be given by
+ * that.  Before 3.2 OpenSSL does not always say that it lacked memory: so see if
+ * there is any.
+ */
+void
+openssl_failed(void)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+
+	openssl_done();
+	if (!EVP_Q_digest(NULL, "SHA2-512", NULL, "", 0, digest, NULL))
+	{
+		ERR_clear_error();
+		raise_out_of_memory();
+	}
 }
 
 static const KeyType *
@@ -412,6 +436,8 @@ is_public_key(const JwkBytes *secret)
 		pkey = d2i_PUBKEY(NULL, &p, secret->len);
 	}
 	EVP_PKEY_free(pkey);
+	if (pkey == NULL)
+		openssl_failed();
 	openssl_done();
 	return pkey != NULL;
 }
@@ -530,7 +556,10 @@ bool
 jwk_make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **reason)
 {
 	/* what fails for lack of memory, and does not say so, may not fail again */
-	return make_key(jwk, algorithm, pkey, reason) || make_key(jwk, algorithm, pkey, reason);
+	if (make_key(jwk, algorithm, pkey, reason) || make_key(jwk, algorithm, pkey, reason))
+		return true;
+	openssl_failed();
+	return false;
 }
 
 /*
@@ -561,6 +590,8 @@ jwk_check_key(const Jwk *jwk, const Algorithm *algorithm, char **reason)
 		EVP_PKEY_CTX_free(ctx);
 	}
 	EVP_PKEY_free(pkey);
+	if (!good)
+		openssl_failed();
 	openssl_done();
 	if (!good)
 		return refuse(reason, "OpenSSL finds that the key is not a valid public key for %s.", algorithm->name);

@@ -41,6 +41,7 @@ typedef struct Jwk
 } Jwk;
 
 extern void openssl_done(void);
+extern void openssl_failed(void);
 extern bool jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason);
 extern bool jwk_fits(const Jwk *jwk, const char *alg, int alg_len,
 					 const Algorithm **algorithm, char **reason);

@@ -366,6 +366,8 @@ jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
 		free_contexts(verifier);
 		good = prepare(verifier, jwk);
 	}
+	if (!good)
+		openssl_failed();
 	openssl_done();
 	if (!good)
 	{
@@ -466,8 +468,7 @@ verify_digest(JwsVerifier *verifier, const uint8 *input, int input_len, const ui
 
 /*
  * Is the signature good?  *clear is false when it is not, and OpenSSL may have
- * failed instead: before 3.2 it does not always say that it lacks memory, and of
- * EdDSA never.
+ * failed instead: before 3.2 it does not always say that it lacks memory.
  */
 static bool
 look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
@@ -516,7 +517,6 @@ jws_signature_is_good(JwsVerifier *verifier, const uint8 *input, int input_len,
 					  const uint8 *signature, int signature_len)
 {
 	bool		clear;
-	uint8		digest[DIGEST_MAX_SIZE];
 
 	if (signature_len != verifier->signature_size)
 		return false;
@@ -531,9 +531,13 @@ jws_signature_is_good(JwsVerifier *verifier, const uint8 *input, int input_len,
 		return true;
 
 	/* what is still not clear has failed, or is bad and memory is there */
-	if (!clear &&
-		(verifier->algorithm->family == FAMILY_ECDSA ||
-		 !EVP_Q_digest(NULL, "SHA2-512", NULL, signature, signature_len, digest, NULL)))
-		fail_to_compute();
+	if (!clear)
+	{
+		jws_doubts++;			/* should an error be raised */
+		openssl_failed();
+		jws_doubts--;
+		if (verifier->algorithm->family == FAMILY_ECDSA)
+			fail_to_compute();
+	}
 	return false;
 }

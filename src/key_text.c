@@ -287,8 +287,13 @@ key_text_to_jwk(const char *text, int len, Jsonb **jsonb, char **reason)
 		len--;
 	}
 	if (len > 0 && *text == '-')
+	{
 		/* what fails for lack of memory, and does not say so, may not fail again */
-		return jwk_from_pem(text, len, jsonb, reason) || jwk_from_pem(text, len, jsonb, reason);
+		if (jwk_from_pem(text, len, jsonb, reason) || jwk_from_pem(text, len, jsonb, reason))
+			return true;
+		openssl_failed();
+		return false;
+	}
 	if (len == 0 || *text != '{')
 		return refuse(reason, "The key is neither a JWK nor a PEM block.");
 

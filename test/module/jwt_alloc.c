@@ -4,8 +4,9 @@
  *	  An allocator that fails on demand, to be preloaded by the dynamic linker.
  *
  * It passes everything on to that of libc, but for one call of malloc, calloc
- * or realloc that was made by OpenSSL, or by PostgreSQL's own program, whose
- * memory contexts get their blocks so; and it counts what OpenSSL has not freed.
+ * or realloc, or all from one on, that was made by OpenSSL, or by PostgreSQL's own
+ * program, whose memory contexts get their blocks so; and it counts what OpenSSL
+ * has not freed.
  * jwt_test.c finds jwt_alloc_arm() and jwt_alloc_state() and gives them to SQL.
  *
  *-------------------------------------------------------------------------
@@ -34,6 +35,7 @@ typedef struct Range
 static Range openssl;
 static Range victim;
 static long countdown;			/* 0: not armed */
+static int	lasting;			/* what fails once fails from then on */
 static int	has_fired;
 
 /* The blocks that OpenSSL has: a hash table with linear probing. */
@@ -102,6 +104,8 @@ may_succeed(const void *caller)
 {
 	if (countdown == 0 || !is_in(&victim, caller) || --countdown > 0)
 		return 1;
+	if (lasting)
+		countdown = 1;
 	has_fired = 1;
 	errno = ENOMEM;
 	return 0;
@@ -162,7 +166,8 @@ note_range(struct dl_phdr_info *info, size_t size, void *arg)
 
 /*
  * Let the nth allocation from now on fail, of "openssl" or "postgres"; 0 lets
- * none.  Returns whether there is such code.
+ * none, and a negative nth also all that come later.  Returns whether there is
+ * such code.
  */
 int
 jwt_alloc_arm(const char *who, long nth)
@@ -178,7 +183,8 @@ jwt_alloc_arm(const char *who, long nth)
 	else
 		dl_iterate_phdr(note_range, program);
 	has_fired = 0;
-	countdown = nth;
+	lasting = nth < 0;
+	countdown = nth < 0 ? -nth : nth;
 	return victim.start != 0;
 }
 

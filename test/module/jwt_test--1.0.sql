@@ -29,7 +29,7 @@ IS 'an empty object: what a call costs that does nothing';
 CREATE FUNCTION jwt_test_fail_allocation(who text, nth bigint) RETURNS void
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION jwt_test_fail_allocation(text, bigint)
-IS 'lets the nth allocation from now on fail that openssl or postgres makes; jwt_alloc.so must be preloaded';
+IS 'lets the nth allocation from now on fail that openssl or postgres makes, and all later ones if nth is negative; jwt_alloc.so must be preloaded';
 
 CREATE FUNCTION jwt_test_allocations(OUT fired boolean, OUT live bigint)
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT;

@@ -32,7 +32,7 @@ $node->safe_psql('postgres', "\\set has_sets true\n\\set has_revocations true\n$
 # errors 53200 and 38000; the first of them is the answer without a failure, and must be the
 # answer of the next call after each failure.
 sql(q{
-CREATE FUNCTION sweep(who text, call text, good text[]) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION sweep(who text, call text, good text[], lasting boolean = false) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	answer text;
 	again text;
@@ -44,7 +44,7 @@ BEGIN
 	FOR n IN 1 .. 100000 LOOP
 		UPDATE jwt_key SET kid = kid WHERE false;
 		BEGIN
-			PERFORM jwt_test_fail_allocation(who, n);
+			PERFORM jwt_test_fail_allocation(who, CASE WHEN lasting THEN -n ELSE n END);
 			EXECUTE call INTO answer;
 			failed := (jwt_test_allocations()).fired;
 		EXCEPTION WHEN OTHERS THEN
@@ -82,8 +82,8 @@ $session->('SET client_min_messages = error');
 # all that a session forgets when it forgets its keys, and what is left then
 my $live = sub { return (split(/\n/, $session->(q{UPDATE jwt_key SET kid = kid WHERE false; SELECT verdict(token) FROM tokens LIMIT 1; SELECT live FROM jwt_test_allocations()})))[-1] };
 my $sweep = sub {
-	my ($who, $call, $good, $what) = @_;
-	my $how = $session->("SELECT sweep('$who', \$q\$$call\$q\$, '$good')");
+	my ($who, $call, $good, $what, $lasting) = @_;
+	my $how = $session->("SELECT sweep('$who', \$q\$$call\$q\$, '$good', " . ($lasting ? 'true' : 'false') . ')');
 	like($how, qr/^good/, "$who, $what: $how");
 };
 
@@ -99,6 +99,8 @@ for my $line (@tokens)
 	$sweep->('openssl', "SELECT verdict(spoilt('$token'))", '{28J04}', "$kid, a bad token");
 	$sweep->('openssl', "SELECT length(jws_verify('$token', (SELECT jwk FROM jwt_key WHERE kid = '$kid'), (SELECT alg FROM jwt_key WHERE kid = '$kid'))) > 0",
 		'{true}', "$kid, a token and its key");
+	$sweep->('openssl', "SELECT verdict('$token')", '{valid}', "$kid, a good token, and from then on", 1);
+	$sweep->('openssl', "SELECT verdict(spoilt('$token'))", '{28J04}', "$kid, a bad token, and from then on", 1);
 	is($session->("SELECT verdict('$token')"), 'valid', "$kid: afterwards it is valid");
 }
 my $key = q{SELECT jwk FROM jwt_key WHERE kid = 'ES256'};
@@ -108,16 +110,16 @@ $sweep->('openssl', "SELECT length(jwt_thumbprint(($key)))", '{43}', 'a thumbpri
 my $write = q{INSERT INTO jwt_key (issuer, kid, alg, jwk) SELECT issuer, 'w' || random(), alg, jwk FROM jwt_key WHERE kid = '%s' RETURNING alg};
 $sweep->('openssl', sprintf($write, $_), "{$_}", "a key that is written, $_") for qw(ES256 EdDSA HS256 RS256 PS512);
 $before = $live->();
-for (1 .. 2)
+for my $lasting (0, 1)
 {
-	$sweep->('openssl', "SELECT jwt_jwk('$pem') ->> 'kty'", '{EC}', 'a PEM');
-	$sweep->('openssl', "SELECT jwt_jwk('$certificate') ->> 'kty'", '{RSA}', 'a certificate');
-	$before = $live->() if $_ == 1;
+	$sweep->('openssl', "SELECT jwt_jwk('$pem') ->> 'kty'", '{EC}', 'a PEM', $lasting);
+	$sweep->('openssl', "SELECT jwt_jwk('$certificate') ->> 'kty'", '{RSA}', 'a certificate', $lasting);
+	$before = $live->() unless $lasting;
 }
 # a public key that is stored as a secret
 my $der = unpack('H*', `openssl genpkey -algorithm ed25519 | openssl pkey -pubout -outform DER`);
 sql(q{CREATE FUNCTION state_of(call text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN EXECUTE call; RETURN 'done'; EXCEPTION WHEN OTHERS THEN RETURN sqlstate; END $$});
-$sweep->('openssl', "SELECT state_of(\$c\$SELECT jwt_add_secret('https://idp.example', '\\x$der', 'HS256', 'x')\$c\$)", '{23514}', 'a public key as a secret');
+$sweep->('openssl', "SELECT state_of(\$c\$SELECT jwt_add_secret('https://idp.example', '\\x$der', 'HS256', 'x')\$c\$)", '{23514}', 'a public key as a secret', $_) for 0, 1;
 is(sql(q{SELECT count(*) FROM jwt_key WHERE kid = 'x'}), '0', 'is never taken');
 cmp_ok(abs($live->() - $before), '<=', 20, "OpenSSL has what it had: $before");
 
@@ -171,6 +173,8 @@ SKIP:
 	is(sql(q{SELECT count(*) FROM jwt_key WHERE issuer = 'https://set.example' AND retired_at IS NULL}), '2951', 'with room the import has all keys');
 	is($session->("SELECT verdict('$_')"), 'valid', 'and tokens are valid') for $hs, $rs;
 }
+is($session->(q{SELECT entries BETWEEN 0 AND 100 AND bytes BETWEEN 0 AND 4194304 AND hits >= 0 AND misses > 0 AND evictions >= 0 AND invalidations > 0 FROM jwt_cache()}),
+	't', 'the counters are sane');
 $session->();
 $node->stop;
 unlike(slurp_file($node->logfile), qr/PANIC|was terminated by signal/, 'nobody crashed');
