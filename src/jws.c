@@ -361,7 +361,10 @@ jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
 	good = prepare(verifier, jwk);
 	if (!good)
 	{
-		/* what fails for lack of memory, and does not say so, may not fail again */
+		/*
+		 * what fails for lack of memory, and does not say so, may not fail
+		 * again
+		 */
 		openssl_done();
 		free_contexts(verifier);
 		good = prepare(verifier, jwk);
@@ -497,7 +500,11 @@ look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
 		jws_doubts--;
 	}
 
-	/* how each family tells a bad signature, and nothing else */
+	/*
+	 * How each family tells a bad signature, and nothing else.  An ECDSA
+	 * signature that leads to the point at infinity is bad without being told
+	 * so.
+	 */
 	if (verifier->algorithm->family == FAMILY_ECDSA)
 		*clear = result >= 0;
 	else if (verifier->pkey_ctx != NULL)
@@ -530,14 +537,12 @@ jws_signature_is_good(JwsVerifier *verifier, const uint8 *input, int input_len,
 	if (look_at_signature(verifier, input, input_len, signature, &clear))
 		return true;
 
-	/* what is still not clear has failed, or is bad and memory is there */
+	/* what is still not clear is bad if memory is there */
 	if (!clear)
 	{
 		jws_doubts++;			/* should an error be raised */
 		openssl_failed();
 		jws_doubts--;
-		if (verifier->algorithm->family == FAMILY_ECDSA)
-			fail_to_compute();
 	}
 	return false;
 }

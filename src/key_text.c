@@ -288,7 +288,10 @@ key_text_to_jwk(const char *text, int len, Jsonb **jsonb, char **reason)
 	}
 	if (len > 0 && *text == '-')
 	{
-		/* what fails for lack of memory, and does not say so, may not fail again */
+		/*
+		 * what fails for lack of memory, and does not say so, may not fail
+		 * again
+		 */
 		if (jwk_from_pem(text, len, jsonb, reason) || jwk_from_pem(text, len, jsonb, reason))
 			return true;
 		openssl_failed();
