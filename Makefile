@@ -89,10 +89,15 @@ mutate:
 leak:
 	@COUNT="$(or $(COUNT),1000000)" test/run leak
 
-## fuzz           fuzz everything that reads from outside (SECONDS=60 for each target, TARGETS="json jws", CORPUS=folder)
+## fuzz           fuzz everything that reads from outside (SECONDS=60 for each target, TARGETS="json jws", CORPUS=folder, ENGINE=afl)
 .PHONY: fuzz
 fuzz:
-	@SECONDS_EACH="$(or $(SECONDS),60)" TARGETS="$(TARGETS)" CORPUS="$(CORPUS)" test/run fuzz
+	@SECONDS_EACH="$(or $(SECONDS),60)" TARGETS="$(TARGETS)" CORPUS="$(CORPUS)" ENGINE="$(ENGINE)" test/run fuzz
+
+## fuzz-asan      the same under AddressSanitizer and UBSan, in a root of a Debian release (as root)
+.PHONY: fuzz-asan
+fuzz-asan:
+	@SECONDS_EACH="$(or $(SECONDS),60)" TARGETS="$(TARGETS)" CORPUS="$(CORPUS)" ENGINE="$(ENGINE)" test/versions fuzz
 
 ## bench          measure, as ratios to floors (bench/run cold cached rls transaction keys revocation first others)
 .PHONY: bench

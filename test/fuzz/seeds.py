@@ -7,6 +7,7 @@ import base64
 import datetime
 import json
 import os
+import subprocess
 import sys
 
 import jwt
@@ -46,6 +47,12 @@ for alg, key in KEYS.items():
 jwks.append({"kty": "OKP", "crv": "Ed448", "x": b64(ed448.Ed448PrivateKey.generate().public_key().public_bytes(
     serialization.Encoding.Raw, serialization.PublicFormat.Raw))})
 jwks.append({"kty": "oct", "k": b64(os.urandom(64)), "alg": "HS256", "key_ops": ["verify"]})
+jwks.append({"kty": "AKP", "alg": "ML-DSA-44", "pub": b64(os.urandom(1312))})
+ec_key = KEYS["ES256"].public_key()
+for secret in (bytes(64), json.dumps(jwks[0]).encode(), b"ssh-rsa " + bytes(60),
+               ec_key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo),
+               ec_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)):
+    seed("jwk", json.dumps({"kty": "oct", "k": b64(secret)}))
 for jwk in jwks:
     seed("jwk", json.dumps(jwk))
     seed("key_text", json.dumps(jwk))
@@ -56,10 +63,16 @@ seed("key_text", rsa_key.public_key().public_bytes(serialization.Encoding.PEM, s
 seed("key_text", rsa_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
 name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "idp.example")])
 now = datetime.datetime.utcnow()
-for key in (rsa_key, KEYS["ES256"]):
+for key, signs in ((rsa_key, True), (KEYS["ES256"], True), (KEYS["ES256"], False)):
+    usage = x509.KeyUsage(signs, False, False, False, True, False, False, False, False)
     certificate = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-                   .not_valid_before(now).not_valid_after(now + datetime.timedelta(1)).sign(key, hashes.SHA256()))
+                   .not_valid_before(now).not_valid_after(now + datetime.timedelta(1))
+                   .add_extension(usage, True).sign(key, hashes.SHA256()))
     seed("key_text", certificate.public_bytes(serialization.Encoding.PEM))
+for restriction in ([], ["-pkeyopt", "rsa_pss_keygen_md:sha256", "-pkeyopt", "rsa_pss_keygen_mgf1_md:sha256", "-pkeyopt", "rsa_pss_keygen_saltlen:32"]):
+    private = subprocess.run(["openssl", "genpkey", "-quiet", "-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048", *restriction],
+                             check=True, capture_output=True).stdout
+    seed("key_text", subprocess.run(["openssl", "pkey", "-pubout"], input=private, check=True, capture_output=True).stdout)
 
 for n in range(0, 70, 7):
     seed("base64url", b64(os.urandom(n)))
@@ -68,9 +81,15 @@ DOCUMENTS = ['{}', '{"a":1,"b":[true,false,null],"c":{"d":"\\u00e9\\ud83d\\ude00
 for document in DOCUMENTS:
     seed("json", document)
 CLAIMS = [{}, {"exp": AT + 60}, {"iss": "https://idp.example", "aud": "api", "sub": "alice", "exp": AT + 60, "iat": AT, "nbf": AT, "jti": "x"},
-          {"iss": "https://idp.example", "aud": ["x", "other"], "exp": AT + 0.5, "jti": "1"}, {"aud": [], "exp": 1e300, "nbf": -1e300}]
+          {"iss": "https://idp.example", "aud": ["x", "other"], "exp": AT + 0.5, "jti": "1"}, {"aud": [], "exp": 1e300, "nbf": -1e300},
+          {"iss": "https://idp.example", "aud": ["api"], "azp": "api", "typ": "at+jwt", "exp": AT + 60, "iat": AT, "jti": "x"}]
 for claims in CLAIMS:
     for choice in (0, 1, 3, 7, 0xff, 0x69):
         seed("claims", bytes([choice]) + json.dumps(claims).encode())
 for header in ({"alg": "none"}, {"alg": "RS256", "crit": ["b64"], "b64": False}, {"alg": "HS256", "kid": "../../x", "jwk": {}}, {"alg": 1}, {"typ": "at+jwt", "alg": "ES256"}):
     seed("jws", b64(json.dumps(header).encode()) + ".e30.")
+seed("jws", "Bearer " + b64(b'{"alg":"none"}') + ".e30.")
+for patterns in ("idp.example", "*.example:8443, idp.example:*", "*", "a.example,*.b.example:1", "[::1]:443"):
+    for host in ("idp.example", "x.b.example", "[::1]"):
+        for address in (b"\0" * 15 + b"\1", b"\0" * 10 + b"\xff\xff\x7f\0\0\1", b"\x20\1\x0d\xb8" + b"\x08" * 12):
+            seed("address", patterns.encode() + b"\n" + host.encode() + b"\n" + address)
