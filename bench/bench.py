@@ -300,6 +300,18 @@ if wanted("first"):
     value = min(firsts) - min(laters)
     report("first verification of a backend beyond a later one" + (", preloaded" if preloaded else ""), value, 0.3 if preloaded else 2, "", "ms")
 
+    def first_query():
+        session = Session("SELECT 1 + 1", "SELECT length('x'), '{}'::jsonb", "SELECT clock_timestamp()", "SELECT count(*) FROM pg_class")
+        query = "PERFORM jwk, audience FROM jwt_key JOIN jwt_issuer USING (issuer) WHERE kid = 'RS256';"
+        out = session.run(f"DO $$ DECLARE s timestamptz; a float; b float; BEGIN s := clock_timestamp(); {query} a := extract(epoch FROM clock_timestamp() - s) * 1e3;\n"
+                          f"s := clock_timestamp(); {query} b := extract(epoch FROM clock_timestamp() - s) * 1e3;\n"
+                          "PERFORM set_config('bench.first', a || ' ' || b, false); END $$;\nSELECT current_setting('bench.first')")
+        session.psql.stdin.close()
+        return [float(ms) for ms in out.split()]
+
+    firsts, laters = zip(*(first_query() for _ in range(3 * ROUNDS)))
+    report("for comparison: the first SELECT of key and issuer, the same way", min(firsts) - min(laters), None, "", "ms")
+
 if wanted("others"):
     psql("""
 CREATE FUNCTION pgjwt_verify(token text, secret text) RETURNS json LANGUAGE plpgsql AS $$

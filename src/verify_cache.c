@@ -263,8 +263,8 @@ verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 		cache.generation = generation;
 	}
 
-	if (unlikely(cache_size == 0))
-		shrink(0);
+	/* the setting may have been lowered */
+	shrink((Size) cache_size * 1024);
 
 	for (entry = cache.buckets[hash % N_BUCKETS]; entry != NULL; entry = entry->next)
 	{
@@ -312,8 +312,6 @@ make_room(Size size)
 {
 	Size		limit = (Size) cache_size * 1024;
 
-	/* the setting may have been lowered */
-	shrink(limit);
 	if (size > limit / 4 || cache.size + cache.retired_size + size > 2 * limit)
 		return false;
 	shrink(limit - size);
@@ -359,7 +357,13 @@ verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey
 	if (generation != cache.generation || !make_room(size))
 		return;
 
-	entry = MemoryContextAlloc(cache.context, size);
+	entry = MemoryContextAllocExtended(cache.context, size, MCXT_ALLOC_NO_OOM);
+	if (entry == NULL)
+	{
+		/* others need more urgently what there is */
+		shrink(0);
+		return;
+	}
 	entry->hash = hash_request(request);
 	rest = (char *) entry + MAXALIGN(sizeof(VerifiedToken));
 	verified->claims = memcpy(rest, verified->claims, claims_size);

@@ -599,7 +599,7 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 		error = "The extension is of a version that cannot be served.";
 	if (error == NULL && fetched->status == FETCH_DONE &&
 		(detail = attempt(import, &job)) != NULL)
-		error = "The endpoint's answer is not a JWK Set with a key that can be used; the server log tells more.";
+		error = "The endpoint's answer could not be imported as a JWK Set; the server log tells why.";
 	if (error != NULL)
 		error = pnstrdup(error, pg_mbcliplen(error, (int) strlen(error), MAX_ERROR));
 	changed = error == NULL && job.counts.added + job.counts.changed + job.counts.retired > 0;

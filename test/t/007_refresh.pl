@@ -243,7 +243,7 @@ sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one'}
 # Faults: the keys stay as they are, and the row says what and until when.
 my $where = qr/The endpoint could not be reached, or did not prove to be the host that was asked for\.$/;
 my $closed = PostgreSQL::Test::Cluster::get_free_port();
-my $no_set = qr/not a JWK Set with a key that can be used/;
+my $no_set = qr/could not be imported as a JWK Set/;
 my @faults = (
 	[ 'down', "https://localhost:$closed/set/one", $where ],
 	[ 'silent', "https://localhost:$port{good}/silent", $where ],
