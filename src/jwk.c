@@ -460,6 +460,35 @@ check_secret(const Jwk *jwk, const Algorithm *algorithm, char **reason)
 }
 
 /*
+ * OpenSSL's context in which keys of a type are made, ready for the next one;
+ * NULL when there is none.  It is kept: to find all that it needs costs a new
+ * backend as much as two signatures.
+ */
+static EVP_PKEY_CTX **
+key_maker(const char *type)
+{
+	static struct
+	{
+		const char *type;
+		EVP_PKEY_CTX *ctx;
+	}			makers[8];
+	int			i = 0;
+
+	while (makers[i].type != NULL && strcmp(makers[i].type, type) != 0)
+		i++;
+	Assert(i + 1 < (int) lengthof(makers));
+	makers[i].type = type;
+	if (makers[i].ctx == NULL)
+		makers[i].ctx = EVP_PKEY_CTX_new_from_name(NULL, type, NULL);
+	if (makers[i].ctx != NULL && EVP_PKEY_fromdata_init(makers[i].ctx) <= 0)
+	{
+		EVP_PKEY_CTX_free(makers[i].ctx);
+		makers[i].ctx = NULL;
+	}
+	return &makers[i].ctx;
+}
+
+/*
  * OpenSSL's form of a key; see jwk_make_key().
  */
 static bool
@@ -467,65 +496,58 @@ make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **rea
 {
 	OSSL_PARAM_BLD *builder = NULL;
 	OSSL_PARAM *params = NULL;
-	EVP_PKEY_CTX *ctx = NULL;
+	EVP_PKEY_CTX **maker;
 	BIGNUM	   *n = NULL;
 	BIGNUM	   *e = NULL;
 	uint8		point[1 + 2 * 66];
-	bool		available = true;
+	bool		available;
+	bool		complete = false;
 
 	*pkey = NULL;
-	switch (algorithm->family)
-	{
-		case FAMILY_HMAC:
-			return true;
+	if (algorithm->family == FAMILY_HMAC)
+		return true;
 
-		case FAMILY_EDDSA:
-		case FAMILY_ML_DSA:
-			ctx = EVP_PKEY_CTX_new_from_name(NULL, algorithm->key_name, NULL);
-			available = ctx != NULL;
-			if (available)
-				*pkey = EVP_PKEY_new_raw_public_key_ex(NULL, algorithm->key_name, NULL,
-													   jwk->part[0].data, jwk->part[0].len);
-			break;
+	maker = key_maker(algorithm->family == FAMILY_ECDSA ? "EC" : algorithm->key_name);
+	available = *maker != NULL;
+	builder = OSSL_PARAM_BLD_new();
+	if (builder != NULL)
+		switch (algorithm->family)
+		{
+			case FAMILY_HMAC:
+				break;
 
-		case FAMILY_RSA_PKCS1:
-		case FAMILY_RSA_PSS:
-			ctx = EVP_PKEY_CTX_new_from_name(NULL, algorithm->key_name, NULL);
-			builder = OSSL_PARAM_BLD_new();
-			n = BN_bin2bn(jwk->part[0].data, jwk->part[0].len, NULL);
-			e = BN_bin2bn(jwk->part[1].data, jwk->part[1].len, NULL);
-			available = ctx != NULL;
-			if (available && builder != NULL && n != NULL && e != NULL &&
-				OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) &&
-				OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, e) &&
-				(params = OSSL_PARAM_BLD_to_param(builder)) != NULL &&
-				EVP_PKEY_fromdata_init(ctx) > 0)
-				(void) EVP_PKEY_fromdata(ctx, pkey, EVP_PKEY_PUBLIC_KEY, params);
-			break;
+			case FAMILY_EDDSA:
+			case FAMILY_ML_DSA:
+				complete = OSSL_PARAM_BLD_push_octet_string(builder, OSSL_PKEY_PARAM_PUB_KEY,
+															jwk->part[0].data, jwk->part[0].len);
+				break;
 
-		case FAMILY_ECDSA:
-			point[0] = POINT_CONVERSION_UNCOMPRESSED;
-			memcpy(point + 1, jwk->part[0].data, algorithm->part_size);
-			memcpy(point + 1 + algorithm->part_size, jwk->part[1].data, algorithm->part_size);
-			ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
-			builder = OSSL_PARAM_BLD_new();
-			available = ctx != NULL;
-			if (available && builder != NULL &&
-				OSSL_PARAM_BLD_push_utf8_string(builder, OSSL_PKEY_PARAM_GROUP_NAME,
-												algorithm->key_name, 0) &&
-				OSSL_PARAM_BLD_push_octet_string(builder, OSSL_PKEY_PARAM_PUB_KEY,
-												 point, 1 + 2 * algorithm->part_size) &&
-				(params = OSSL_PARAM_BLD_to_param(builder)) != NULL &&
-				EVP_PKEY_fromdata_init(ctx) > 0)
-				(void) EVP_PKEY_fromdata(ctx, pkey, EVP_PKEY_PUBLIC_KEY, params);
-			break;
-	}
+			case FAMILY_RSA_PKCS1:
+			case FAMILY_RSA_PSS:
+				n = BN_bin2bn(jwk->part[0].data, jwk->part[0].len, NULL);
+				e = BN_bin2bn(jwk->part[1].data, jwk->part[1].len, NULL);
+				complete = n != NULL && e != NULL &&
+					OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) &&
+					OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, e);
+				break;
+
+			case FAMILY_ECDSA:
+				point[0] = POINT_CONVERSION_UNCOMPRESSED;
+				memcpy(point + 1, jwk->part[0].data, algorithm->part_size);
+				memcpy(point + 1 + algorithm->part_size, jwk->part[1].data, algorithm->part_size);
+				complete = OSSL_PARAM_BLD_push_utf8_string(builder, OSSL_PKEY_PARAM_GROUP_NAME,
+														   algorithm->key_name, 0) &&
+					OSSL_PARAM_BLD_push_octet_string(builder, OSSL_PKEY_PARAM_PUB_KEY,
+													 point, 1 + 2 * algorithm->part_size);
+				break;
+		}
+	if (available && complete && (params = OSSL_PARAM_BLD_to_param(builder)) != NULL)
+		(void) EVP_PKEY_fromdata(*maker, pkey, EVP_PKEY_PUBLIC_KEY, params);
 
 	OSSL_PARAM_free(params);
 	OSSL_PARAM_BLD_free(builder);
 	BN_free(n);
 	BN_free(e);
-	EVP_PKEY_CTX_free(ctx);
 
 	/* without memory OpenSSL can make a key that does not know its size */
 	if (*pkey != NULL && EVP_PKEY_get_size(*pkey) <= 0)
@@ -538,6 +560,10 @@ make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **rea
 		ERR_clear_error();
 		return true;
 	}
+
+	/* lest a failure stays in it */
+	EVP_PKEY_CTX_free(*maker);
+	*maker = NULL;
 	openssl_done();
 	if (!available)
 		return refuse(reason, "The algorithm %s is not available in the OpenSSL that is loaded (%s).",
