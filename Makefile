@@ -13,8 +13,9 @@ REGRESS_OPTS = --inputdir=.
 
 PG_CONFIG ?= pg_config
 HAVE_PG_CONFIG := $(shell command -v $(PG_CONFIG) 2>/dev/null)
-# libpq-dev brings a pg_config, too, but not the server's headers
-PGXS := $(if $(HAVE_PG_CONFIG),$(wildcard $(shell $(PG_CONFIG) --pgxs)))
+# libpq-dev brings a pg_config, too, and the client PGXS, but not the server's headers
+HAVE_HEADERS := $(if $(HAVE_PG_CONFIG),$(wildcard $(shell $(PG_CONFIG) --includedir-server)/postgres.h))
+PGXS := $(if $(HAVE_HEADERS),$(wildcard $(shell $(PG_CONFIG) --pgxs)))
 
 # The server's headers are not ours to warn about.  Hidden visibility: libraries
 # are loaded with global symbols, and others own jwt_* names too.
@@ -61,7 +62,7 @@ clean-jwks:
 endif
 else
 all install installcheck clean:
-	@echo "PostgreSQL's PGXS was not found; install the server headers of PostgreSQL, or set PG_CONFIG." >&2
+	@echo "The server headers of PostgreSQL were not found; install them, or set PG_CONFIG." >&2
 	@exit 1
 endif
 

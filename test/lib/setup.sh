@@ -19,11 +19,12 @@ have_package()
 }
 
 # Whether pg_config leads to a server that can be run and built for, wherever it
-# comes from.
+# comes from.  Debian's package of the client has PGXS too, without the headers.
 have_server()
 {
 	local config=${PG_CONFIG:-pg_config}
-	command -v "$config" >/dev/null && [ -x "$("$config" --bindir)/postgres" ] && [ -f "$("$config" --pgxs)" ]
+	command -v "$config" >/dev/null && [ -x "$("$config" --bindir)/postgres" ] &&
+		[ -f "$("$config" --pgxs)" ] && [ -f "$("$config" --includedir-server)/postgres.h" ]
 }
 
 # The packages of the server: of the version of pg_config where there is one,
