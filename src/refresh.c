@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
+#include "common/hashfn.h"
 #include "failure.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
@@ -128,20 +129,26 @@ refresh_source_moved(TriggerData *trigger)
 }
 
 /*
- * Wait for one's turn to have a worker; a lock until it is released or the
- * transaction ends.
+ * Wait for one's turn to have a worker, until no other session refreshes this
+ * issuer: of two answers the one that was asked for first is stale.  Two locks,
+ * until they are released or the transaction ends.
  */
 static void
-wait_for_turn(Oid function, LOCKTAG *turn)
+wait_for_turn(Oid function, const JwsString *issuer, LOCKTAG turn[2])
 {
+	uint16		hash = (uint16) hash_bytes((const unsigned char *) issuer->data, issuer->len);
+
+	SET_LOCKTAG_OBJECT(turn[0], MyDatabaseId, ProcedureRelationId, function, hash | 0x8000);
+	(void) LockAcquire(&turn[0], ExclusiveLock, false, false);
+
 	for (int i = 1; i <= MAX_REFRESHES; i++)
 	{
-		SET_LOCKTAG_OBJECT(*turn, MyDatabaseId, ProcedureRelationId, function, i);
-		if (LockAcquire(turn, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+		SET_LOCKTAG_OBJECT(turn[1], MyDatabaseId, ProcedureRelationId, function, i);
+		if (LockAcquire(&turn[1], ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
 			return;
 	}
-	SET_LOCKTAG_OBJECT(*turn, MyDatabaseId, ProcedureRelationId, function, 1 + MyProcPid % MAX_REFRESHES);
-	(void) LockAcquire(turn, ExclusiveLock, false, false);
+	SET_LOCKTAG_OBJECT(turn[1], MyDatabaseId, ProcedureRelationId, function, 1 + MyProcPid % MAX_REFRESHES);
+	(void) LockAcquire(&turn[1], ExclusiveLock, false, false);
 }
 
 /*
@@ -165,7 +172,7 @@ refresh_now(Oid function, const JwsString *issuer, RefreshCounts *counts)
 	BackgroundWorkerHandle *handle;
 	dsm_segment *segment;
 	RefreshRequest *request;
-	LOCKTAG		turn;
+	LOCKTAG		turn[2];
 
 	PreventCommandDuringRecovery("jwt_refresh_jwks()");
 	if (issuer->len > TRUST_MAX_NAME)
@@ -173,7 +180,7 @@ refresh_now(Oid function, const JwsString *issuer, RefreshCounts *counts)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("issuer \"%s\" does not exist", quote_untrusted(issuer->data, issuer->len))));
 
-	wait_for_turn(function, &turn);
+	wait_for_turn(function, issuer, turn);
 	segment = dsm_create(sizeof(RefreshRequest), 0);
 	request = dsm_segment_address(segment);
 	memset(request, 0, sizeof(*request));
@@ -202,7 +209,8 @@ refresh_now(Oid function, const JwsString *issuer, RefreshCounts *counts)
 	}
 	PG_END_TRY();
 
-	LockRelease(&turn, ExclusiveLock, false);
+	LockRelease(&turn[1], ExclusiveLock, false);
+	LockRelease(&turn[0], ExclusiveLock, false);
 	if (!request->answered)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),

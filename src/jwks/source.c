@@ -307,7 +307,10 @@ source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
 
 	/*
 	 * Who is cooling down is due afterwards, and the longer the more often it
-	 * has failed; who was put off to infinity stays there.
+	 * has failed; who was put off to infinity stays there.  Who was fetched
+	 * in the future is due, as the clock has gone back.  That is judged by
+	 * the clock: another worker may have claimed the source after this
+	 * statement began.
 	 */
 	if (wakes->any)
 		execute("UPDATE %s.jwt_jwks_source SET next_attempt = " COOLED_DOWN
@@ -319,7 +322,7 @@ source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
 			" next_attempt = statement_timestamp() + interval '1 minute'"
 			" WHERE issuer IN (SELECT issuer FROM %s.jwt_jwks_source"
 			" WHERE next_attempt IS NULL OR next_attempt <= statement_timestamp()"
-			" OR (last_attempt > statement_timestamp() AND next_attempt < 'infinity')"
+			" OR (last_attempt > clock_timestamp() AND next_attempt < 'infinity')"
 			" ORDER BY next_attempt NULLS FIRST LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED)"
 			" RETURNING " SOURCE_COLUMNS,
 			schema, SPI_OK_UPDATE_RETURNING, 0, NULL, NULL, NULL);

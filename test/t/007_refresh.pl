@@ -149,6 +149,9 @@ set_keys('one', 'k2', 'k3');
 is(sql(q{SELECT * FROM jwt_refresh_jwks('https://set.example')}), '1|0|0|1|0', 'a refresh tells what it changed');
 set_keys('one', 'k2');
 is(sql(q{SELECT * FROM jwt_refresh_jwks('https://set.example')}), '0|0|1|1|0', 'and what it retired');
+# The worker that the move of a source wakes does not get in its way.
+my @moved = map { refusal("UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one?$_'; SELECT unchanged FROM jwt_refresh_jwks('https://set.example')") } 1 .. 60;
+is(scalar(grep { $_ ne 'accepted: 1' } @moved), 0, 'a source that was moved just now can be refreshed') or diag(join("\n", @moved));
 like(refusal(q{SELECT jwt_refresh_jwks('https://nobody.example')}), qr/no row in jwt_jwks_source/, 'an issuer without source');
 like(refusal(q{BEGIN; INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://a.example', '{api}', '{ES256}');
 	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://a.example', 'https://localhost/'); SELECT jwt_refresh_jwks('https://a.example')}),
@@ -226,19 +229,31 @@ requests();
 
 # What sessions wait for at a time is bounded.
 set_keys('slow', 'k2');
-sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/delay/400-slow'});
-my @waiting = map { IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', q{SELECT unchanged FROM jwt_refresh_jwks('https://set.example')} ], '>', \my $o, '2>', \my $e) } 1 .. 5;
-my $most = 0;
-for (1 .. 30)
+sql(join(';', map { "INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://slow$_.example', '{api}', '{ES256}');
+	INSERT INTO jwt_jwks_source (issuer, uri, next_attempt) VALUES ('https://slow$_.example', 'https://localhost:$port{good}/delay/400-slow', 'infinity')" } 1 .. 5));
+sub refresh_at_once
 {
-	my $n = sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'});
-	$most = $n if $n > $most;
-	sleep 0.05;
+	my (@issuers) = @_;
+	my @outcomes = map { { out => '', err => '' } } @issuers;
+	my @waiting = map { IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SELECT added + unchanged FROM jwt_refresh_jwks('https://$issuers[$_].example')" ],
+			'>', \$outcomes[$_]{out}, '2>', \$outcomes[$_]{err}) } 0 .. $#issuers;
+	my $most = 0;
+	for (1 .. 30)
+	{
+		my $n = sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'});
+		$most = $n if $n > $most;
+		sleep 0.05;
+	}
+	$_->finish for @waiting;
+	is(join('', map { $_->{out} . $_->{err} } @outcomes), "1\n" x @issuers, 'sessions refresh at once: ' . join(' ', @issuers));
+	return $most;
 }
-$_->finish for @waiting;
+my $most = refresh_at_once(map { "slow$_" } 1 .. 5);
 cmp_ok($most, '>=', 2, 'sessions have workers fetch for them');
 cmp_ok($most, '<=', 3, 'but no more than two at a time, beside the one of the database');
-sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one'});
+# Of one issuer, no answer overtakes another.
+refresh_at_once(('slow1') x 4);
+sql(q{DELETE FROM jwt_issuer WHERE issuer LIKE 'https://slow%'});
 
 # Faults: the keys stay as they are, and the row says what and until when.
 my $where = qr/The endpoint could not be reached, or did not prove to be the host that was asked for\.$/;
