@@ -99,3 +99,16 @@ UPDATE jwt_issuer SET token_type = NULL WHERE issuer = 'https://hmac.example';
 -- A message quotes claims only within bounds.
 SELECT * FROM judge(jsonb_build_object('iss', repeat('x', 1000)));
 SELECT * FROM judge(jsonb_build_object('aud', E'a\nLOG:  forged'));
+
+-- Claims are jsonb as any other, however many there are.
+CREATE TEMP TABLE claims AS
+	SELECT jsonb_object_agg(repeat('c', i % 5) || i, CASE i % 4 WHEN 0 THEN to_jsonb(i) WHEN 1 THEN to_jsonb(repeat('x', i)) WHEN 2 THEN jsonb_build_object('in', i) ELSE 'null' END)
+		|| '{"iss":"https://hmac.example","aud":"api","exp":1767229200}' AS said
+	FROM generate_series(1, 100) i;
+ALTER TABLE claims ADD verified jsonb;
+UPDATE claims SET verified = jwt_verify(sign(said::text), at => half_past());
+SELECT verified = said AND verified::text = said::text AS same, jsonb_hash(verified) = jsonb_hash(said) AS same_hash,
+	(SELECT count(*) FROM jsonb_object_keys(said) k WHERE verified -> k = said -> k AND (verified ->> k) IS NOT DISTINCT FROM (said ->> k)) AS same_members,
+	verified @> '{"c6":{"in":6}}' AND verified ? '36' IS FALSE AND verified #>> '{cccc94,in}' = '94' AS contained,
+	verified || '{"more":1}' = said || '{"more":1}' AND verified - 'exp' = said - 'exp' AS same_changes
+FROM claims;

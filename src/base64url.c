@@ -17,23 +17,28 @@ static const char alphabet[] =
 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /*
- * Value of each character, plus VALID; 0 for a character outside the alphabet.
- * Four values are put together by addition, and the four marks subtracted.
+ * What each of four characters adds to the 24 bits that they stand for, and a mark
+ * of its own, which characters outside the alphabet lack.
  */
-#define VALID	0x40
-#define V(value)	(VALID | (value))
+#define FIRST(value)	((uint32) (value) << 18 | 1 << 24)
+#define SECOND(value)	((uint32) (value) << 12 | 1 << 25)
+#define THIRD(value)	((uint32) (value) << 6 | 1 << 26)
+#define FOURTH(value)	((uint32) (value) | 1 << 27)
+#define ALL_MARKS		0xf
 
-static const uint8 value_of[256] = {
-	['A'] = V(0), V(1), V(2), V(3), V(4), V(5), V(6), V(7), V(8), V(9), V(10), V(11), V(12),
-	V(13), V(14), V(15), V(16), V(17), V(18), V(19), V(20), V(21), V(22), V(23), V(24), V(25),
-	['a'] = V(26), V(27), V(28), V(29), V(30), V(31), V(32), V(33), V(34), V(35), V(36), V(37), V(38),
-	V(39), V(40), V(41), V(42), V(43), V(44), V(45), V(46), V(47), V(48), V(49), V(50), V(51),
-	['0'] = V(52), V(53), V(54), V(55), V(56), V(57), V(58), V(59), V(60), V(61),
-	['-'] = V(62),
-	['_'] = V(63),
+#define OF_ALPHABET(V) { \
+	['A'] = V(0), V(1), V(2), V(3), V(4), V(5), V(6), V(7), V(8), V(9), V(10), V(11), V(12), \
+	V(13), V(14), V(15), V(16), V(17), V(18), V(19), V(20), V(21), V(22), V(23), V(24), V(25), \
+	['a'] = V(26), V(27), V(28), V(29), V(30), V(31), V(32), V(33), V(34), V(35), V(36), V(37), V(38), \
+	V(39), V(40), V(41), V(42), V(43), V(44), V(45), V(46), V(47), V(48), V(49), V(50), V(51), \
+	['0'] = V(52), V(53), V(54), V(55), V(56), V(57), V(58), V(59), V(60), V(61), \
+	['-'] = V(62), \
+	['_'] = V(63), \
+}
+
+static const uint32 values[4][256] = {
+	OF_ALPHABET(FIRST), OF_ALPHABET(SECOND), OF_ALPHABET(THIRD), OF_ALPHABET(FOURTH)
 };
-
-#define FOUR_MARKS	((uint32) VALID << 18 | VALID << 12 | VALID << 6 | VALID)
 
 /*
  * Decode len characters into dst, which has room for
@@ -46,17 +51,13 @@ base64url_decode(const char *src, int len, uint8 *dst)
 	const unsigned char *s = (const unsigned char *) src;
 	const unsigned char *end = s + (len & ~3);
 	uint8	   *d = dst;
-	uint32		valid = VALID;
+	uint32		marks = (uint32) ALL_MARKS << 24;
 
 	while (s < end)
 	{
-		uint32		v0 = value_of[s[0]];
-		uint32		v1 = value_of[s[1]];
-		uint32		v2 = value_of[s[2]];
-		uint32		v3 = value_of[s[3]];
-		uint32		v = (v0 << 18) + (v1 << 12) + (v2 << 6) + v3 - FOUR_MARKS;
+		uint32		v = values[0][s[0]] | values[1][s[1]] | values[2][s[2]] | values[3][s[3]];
 
-		valid &= v0 & v1 & v2 & v3;
+		marks &= v;
 		d[0] = (uint8) (v >> 16);
 		d[1] = (uint8) (v >> 8);
 		d[2] = (uint8) v;
@@ -68,13 +69,11 @@ base64url_decode(const char *src, int len, uint8 *dst)
 		return -1;
 	if ((len & 3) != 0)
 	{
-		uint32		v0 = value_of[s[0]];
-		uint32		v1 = value_of[s[1]];
-		uint32		v2 = (len & 3) == 3 ? value_of[s[2]] : V(0);
-		uint32		v = (v0 << 18) + (v1 << 12) + (v2 << 6) + VALID - FOUR_MARKS;
+		uint32		v = values[0][s[0]] | values[1][s[1]] | FOURTH(0) |
+		((len & 3) == 3 ? values[2][s[2]] : THIRD(0));
 		uint32		spare = (len & 3) == 3 ? 0xff : 0xffff;
 
-		valid &= v0 & v1 & v2;
+		marks &= v;
 		if (v & spare)
 			return -1;
 		*d++ = (uint8) (v >> 16);
@@ -82,7 +81,7 @@ base64url_decode(const char *src, int len, uint8 *dst)
 			*d++ = (uint8) (v >> 8);
 	}
 
-	return valid ? (int) (d - dst) : -1;
+	return marks >> 24 == ALL_MARKS ? (int) (d - dst) : -1;
 }
 
 /*

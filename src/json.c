@@ -15,8 +15,6 @@
  */
 #include "compat.h"
 
-#include <ctype.h>
-
 #include "catalog/namespace.h"
 #include "json.h"
 #include "utils/fmgrprotos.h"
@@ -74,6 +72,13 @@ static const char *close_container(Reader *reader, JsonbValue *container);
 static const char *read_scalar(const Reader *reader, const JsonLexContext *lex, JsonbValue *value);
 static const char *read_string(const char *lexeme, int len, JsonbValue *value);
 static const char *read_number(const char *lexeme, int len, JsonbValue *value);
+
+/* isdigit() is a call. */
+static inline bool
+is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
 
 /*
  * The order in which jsonb keeps the members of an object: by length of the
@@ -214,12 +219,35 @@ json_read_object(const char *text, int len, JsonbValue *object)
 }
 
 /*
- * The member of an object that json_read_object() has read, or NULL.
+ * The jsonb of an object, palloc'd, in a form in which members are found fast.
+ *
+ * jsonb notes of most members how long they are, and of each 32nd where it ends,
+ * which compresses better; readers take either of any member, and add lengths up
+ * until they meet an end.  Here each says where it ends, as claims are looked into
+ * for every row of a table.
+ */
+Jsonb *
+json_to_jsonb(JsonbValue *object)
+{
+	Jsonb	   *jsonb = JsonbValueToJsonb(object);
+	JEntry	   *entries = jsonb->root.children;
+	int			n = 2 * (int) JsonContainerSize(&jsonb->root);
+	uint32		end = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		JBE_ADVANCE_OFFSET(end, entries[i]);
+		entries[i] = (entries[i] & JENTRY_TYPEMASK) | JENTRY_HAS_OFF | end;
+	}
+	return jsonb;
+}
+
+/*
+ * See json_member().
  */
 const JsonbPair *
-json_member(const JsonbValue *object, const char *name)
+json_find_member(const JsonbValue *object, const char *name, int len)
 {
-	int			len = (int) strlen(name);
 	int			low = 0;
 	int			high = object->val.object.nPairs;
 
@@ -270,11 +298,18 @@ json_number_usec(const char *document, const JsonbPair *member)
 
 	Assert(member->value.type == jbvNumeric);
 
-	for (p = digits; isdigit((unsigned char) *p); p++)
+	/* nearly always an integer of ten digits */
+	for (p = digits; is_digit(*p) && p - digits < 12; p++)
+		usec = usec * 10 + (*p - '0');
+	if (!is_digit(*p) && *p != '.' && *p != 'e' && *p != 'E')
+		return (negative ? -1 : 1) * (int64) usec * USECS_PER_SEC;
+
+	usec = 0;
+	for (p = digits; is_digit(*p); p++)
 		;
 	wanted = (int) (p - digits);
 	if (*p == '.')
-		for (p++; isdigit((unsigned char) *p); p++)
+		for (p++; is_digit(*p); p++)
 			;
 	/* read_number() has bounded the exponent */
 	if (*p == 'e' || *p == 'E')
@@ -287,12 +322,12 @@ json_number_usec(const char *document, const JsonbPair *member)
 
 		if (*p == '.')
 			p++;
-		if (isdigit((unsigned char) *p))
+		if (is_digit(*p))
 			digit = *p++ - '0';
 		if (usec > ((uint64) PG_INT64_MAX - digit) / 10)
 			return negative ? PG_INT64_MIN : PG_INT64_MAX;
 		usec = usec * 10 + digit;
-		if (usec == 0 && !isdigit((unsigned char) *p) && *p != '.')
+		if (usec == 0 && !is_digit(*p) && *p != '.')
 			break;				/* zero, however often multiplied by ten */
 	}
 	return negative ? -(int64) usec : (int64) usec;
@@ -452,9 +487,9 @@ read_hex4(const char *digits)
 
 	for (int i = 0; i < 4; i++)
 	{
-		unsigned char d = (unsigned char) digits[i];
+		char		d = digits[i];
 
-		c = c << 4 | (pg_wchar) (isdigit(d) ? d - '0' : (d | 0x20) - 'a' + 10);
+		c = c << 4 | (pg_wchar) (is_digit(d) ? d - '0' : (d | 0x20) - 'a' + 10);
 	}
 	return c;
 }
@@ -601,10 +636,10 @@ number_fits_numeric(const char *lexeme, int len)
 
 	if (*p == '-')
 		p++;
-	for (before = 0; p < end && isdigit((unsigned char) *p); p++)
+	for (before = 0; p < end && is_digit(*p); p++)
 		before++;
 	if (p < end && *p == '.')
-		for (p++; p < end && isdigit((unsigned char) *p); p++)
+		for (p++; p < end && is_digit(*p); p++)
 			after++;
 	if (p < end)
 	{
@@ -639,7 +674,7 @@ read_number(const char *lexeme, int len, JsonbValue *value)
 	/* nearly always an integer that fits */
 	if (len - i <= 18)
 	{
-		while (i < len && isdigit((unsigned char) lexeme[i]))
+		while (i < len && is_digit(lexeme[i]))
 			integer = integer * 10 + (lexeme[i++] - '0');
 		if (i == len)
 		{

@@ -16,8 +16,19 @@
 #define JSON_MAX_DEPTH	64
 
 extern const char *json_read_object(const char *text, int len, JsonbValue *object);
-extern const JsonbPair *json_member(const JsonbValue *object, const char *name);
+extern Jsonb *json_to_jsonb(JsonbValue *object);
+extern const JsonbPair *json_find_member(const JsonbValue *object, const char *name, int len);
 extern int64 json_number_usec(const char *text, const JsonbPair *member);
 extern const char *json_string(const JsonbValue *value, int *len);
+
+/*
+ * The member of an object that json_read_object() has read, or NULL.  In line, as
+ * most names are literals, whose lengths are known.
+ */
+static inline const JsonbPair *
+json_member(const JsonbValue *object, const char *name)
+{
+	return json_find_member(object, name, (int) strlen(name));
+}
 
 #endif							/* JWT_JSON_H */

@@ -92,7 +92,7 @@ verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *f
 		*failure = verdict.failure;
 		return false;
 	}
-	verified->claims = JsonbValueToJsonb(&verdict.claims);
+	verified->claims = json_to_jsonb(&verdict.claims);
 	verified->switches_role = verdict.key->issuer->role_claim != NULL;
 	verify_cache_add(request, generation, verdict.key, &verdict.times, &verdict.not_revoked, verified);
 	return true;

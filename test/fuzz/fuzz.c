@@ -152,16 +152,47 @@ same_jsonb(JsonbValue *object, const char *text, int len)
 }
 
 /*
+ * Claims are jsonb of a form that PostgreSQL does not write itself, and reads the
+ * same way.
+ */
+static void
+check_claims_form(JsonbValue *object, const Jsonb *jsonb)
+{
+	Jsonb	   *claims = json_to_jsonb(object);
+
+	claim(VARSIZE(claims) == VARSIZE(jsonb));
+	claim(compareJsonbContainers(&claims->root, unconstify(JsonbContainer *, &jsonb->root)) == 0);
+	for (int i = 0; i < object->val.object.nPairs; i++)
+	{
+		const JsonbValue *key = &object->val.object.pairs[i].key;
+		JsonbValue	value;
+		const JsonbValue *meant = &object->val.object.pairs[i].value;
+
+		claim(getKeyJsonValueFromContainer(&claims->root, key->val.string.val, key->val.string.len, &value) != NULL);
+		if (meant->type != jbvObject && meant->type != jbvArray)
+			claim(value.type == meant->type);
+		else
+			claim(value.type == jbvBinary);
+		if (meant->type == jbvString)
+			claim(value.val.string.len == meant->val.string.len &&
+				  memcmp(value.val.string.val, meant->val.string.val, value.val.string.len) == 0);
+	}
+}
+
+/*
  * JSON as jsonb, when the strict reader accepts it.
  */
 static Jsonb *
 read_json(const char *data, int len)
 {
 	JsonbValue	object;
+	Jsonb	   *jsonb;
 
 	if (json_read_object(data, len, &object) != NULL)
 		return NULL;
-	return same_jsonb(&object, data, len);
+	jsonb = same_jsonb(&object, data, len);
+	check_claims_form(&object, jsonb);
+	return jsonb;
 }
 
 /*
