@@ -89,7 +89,31 @@ server_stage()
 	export PATH=$stage_bin:$PATH
 }
 
-# Start a server; the arguments are lines for its configuration.
+# Have the server run below another program: $1 is what comes before its command
+# line, for a shell.  What only asks it something, or sets it up, does not.
+server_wrap()
+{
+	mv "$stage_bin/postgres" "$stage_bin/postgres.bin"
+	{
+		echo '#!/bin/sh'
+		echo 'case " $* " in *" -V "* | *" -C "* | *" --boot "* | *" --check "* | *" --single "*) exec "$0.bin" "$@" ;; esac'
+		echo "exec $1 \"\$0.bin\" \"\$@\""
+	} >"$stage_bin/postgres"
+	chmod 755 "$stage_bin/postgres"
+	export PGCTLTIMEOUT=300
+}
+
+# Start our server as it was set up.
+server_launch()
+{
+	(
+		cd "$server_dir/run" || exit
+		as_server_user pg_ctl -D "$server_dir/run/data" -l "$server_dir/run/server.log" -w start >/dev/null ||
+			{ cat "$server_dir/run/server.log" >&2; exit 1; }
+	)
+}
+
+# Set up a server and start it; the arguments are lines for its configuration.
 server_start()
 {
 	local data=$server_dir/run/data
@@ -102,9 +126,8 @@ server_start()
 			echo "fsync = off"
 			printf '%s\n' "$@"
 		} | as_server_user tee -a "$data/postgresql.conf" >/dev/null
-		as_server_user pg_ctl -D "$data" -l "$server_dir/run/server.log" -w start >/dev/null ||
-			{ cat "$server_dir/run/server.log" >&2; exit 1; }
 	)
+	server_launch
 	export PGHOST=$server_dir/run PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 }
 

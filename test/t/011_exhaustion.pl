@@ -14,6 +14,7 @@ use Test::More;
 my $node = PostgreSQL::Test::Cluster->new('main');
 my $libdir = $node->config_data('--pkglibdir');
 plan skip_all => "there is no $libdir/jwt_alloc.so" unless -f "$libdir/jwt_alloc.so";
+plan skip_all => 'a sanitizer has an allocator of its own' if $ENV{JWT_SANITIZE};
 $node->init;
 $node->append_conf('postgresql.conf', 'log_min_messages = fatal');
 {
