@@ -44,14 +44,17 @@
 
 uint64		revocation_epoch;
 
-/* The table and its indexes; all InvalidOid until they are found. */
+/* The table and its indexes. */
 static struct
 {
-	Oid			table;
+	bool		known;
+	uint64		generation;		/* of trust, for which all of this is true */
+	Oid			table;			/* InvalidOid before version 1.2 */
+	bool		told;			/* its trigger, which tells the issuer's row
+								 * and counts, always fires */
+	bool		indexes_known;
 	Oid			by_jti;			/* (jti, issuer) */
 	Oid			by_sub;			/* (sub, issuer) */
-	bool		counted;		/* its trigger, which counts, always fires */
-	uint64		generation;		/* of trust, for which the table is this one */
 }			found;
 
 /* Moves when the table, and its trigger, may be others. */
@@ -76,9 +79,9 @@ static void
 forget(Datum arg, Oid relid)
 {
 	(void) arg;
-	if (OidIsValid(relid) && relid != found.table)
+	if (!found.known || (OidIsValid(relid) && relid != found.table))
 		return;
-	found.table = InvalidOid;
+	found.known = false;
 	watch++;
 }
 
@@ -114,6 +117,40 @@ revocation_init(void)
 	RegisterSubXactCallback(subtransaction_ended, NULL);
 	RegisterXactCallback(transaction_ended, NULL);
 	revocation_count_init();
+}
+
+/*
+ * See to it that what was found is true.
+ */
+static void
+find_table(void)
+{
+	while (unlikely(!found.known || found.generation != trust_last_generation))
+	{
+		CHECK_FOR_INTERRUPTS();
+		found.known = false;
+		found.generation = trust_last_generation;
+		found.table = trust_read_find_table("jwt_revocation");
+		found.told = false;
+		found.indexes_known = false;
+
+		/* the callback notices what happens from here on */
+		found.known = true;
+		watch++;
+		found.told = !OidIsValid(found.table) || trust_read_always_fires(found.table, "jwt_revocation_added");
+	}
+}
+
+/*
+ * Do the rows of issuers say whether they have revocations?  Not if somebody has
+ * disabled the trigger that tells them, or has it fire in ordinary sessions only,
+ * as what pg_restore --disable-triggers leaves behind does.
+ */
+bool
+revocation_is_told(void)
+{
+	find_table();
+	return found.told;
 }
 
 /*
@@ -157,34 +194,34 @@ begin_look(const JwsString *issuer)
 {
 	Look		look;
 
-	if (!OidIsValid(found.table) || found.generation != trust_last_generation)
+	for (;;)
 	{
-		uint64		generation = trust_last_generation;
-		Oid			table = trust_read_find_table("jwt_revocation");
+		uint64		before;
 
-		look.rel = table_open(table, AccessShareLock);
-		found.by_jti = trust_read_find_index(look.rel, Anum_jwt_revocation_jti, Anum_jwt_revocation_issuer);
-		found.by_sub = trust_read_find_index(look.rel, Anum_jwt_revocation_sub, Anum_jwt_revocation_issuer);
-		found.counted = trust_read_always_fires(look.rel, "jwt_revocation_added");
-		found.table = table;
-		found.generation = generation;
-	}
-	else
-	{
-		Oid			table = found.table;
+		find_table();
+		before = watch;
+		if (!OidIsValid(found.table))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("table \"%s\" of extension \"jwt\" does not exist", "jwt_revocation")));
 
 		/* taking the lock lets the callback in */
-		look.rel = table_open(table, AccessShareLock);
-		if (found.table != table)
+		look.rel = table_open(found.table, AccessShareLock);
+		if (!found.indexes_known)
 		{
-			table_close(look.rel, AccessShareLock);
-			return begin_look(issuer);
+			found.by_jti = trust_read_find_index(look.rel, Anum_jwt_revocation_jti, Anum_jwt_revocation_issuer);
+			found.by_sub = trust_read_find_index(look.rel, Anum_jwt_revocation_sub, Anum_jwt_revocation_issuer);
+			found.indexes_known = true;
 		}
+		if (found.known && before == watch)
+			break;
+		table_close(look.rel, AccessShareLock);
+		CHECK_FOR_INTERRUPTS();
 	}
 	look.moment.statement = GetCurrentStatementStartTimestamp();
 	look.moment.epoch = revocation_epoch;
 	look.moment.watch = watch;
-	look.moment.count = found.counted ? revocation_count_if_quiet() : REVOCATION_UNCOUNTED;
+	look.moment.count = found.told ? revocation_count_if_quiet() : REVOCATION_UNCOUNTED;
 	look.snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(look.rel)));
 	look.issuer = text_datum(issuer);
 	return look;

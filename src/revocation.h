@@ -44,6 +44,7 @@ typedef struct RevocationMoment
 extern uint64 revocation_epoch;
 
 extern void revocation_init(void);
+extern bool revocation_is_told(void);
 extern bool revocation_is_now(const RevocationMoment *moment);
 extern bool revocation_check(const RevocationQuery *query, RevocationMoment *moment, Failure *failure);
 extern void revocation_exist(const JwsString *issuer, bool *ids, bool *subjects);

@@ -24,6 +24,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
@@ -52,6 +53,14 @@ typedef struct TableIndex
 	Oid			oid;			/* InvalidOid when there is none */
 } TableIndex;
 
+/* What pg_extension says of us. */
+typedef struct Extension
+{
+	Oid			oid;
+	Oid			schema;
+	Oid			owner;
+} Extension;
+
 /* The tables and the indexes that we read by. */
 typedef struct TrustTables
 {
@@ -62,15 +71,8 @@ typedef struct TrustTables
 	TableIndex	key_by_kid;
 	TableIndex	key_by_alg;
 	bool		invalidated;	/* by triggers that always fire */
+	Extension	extension;
 } TrustTables;
-
-/* What pg_extension says of us. */
-typedef struct Extension
-{
-	Oid			oid;
-	Oid			schema;
-	Oid			owner;
-} Extension;
 
 static TrustTables tables;		/* all InvalidOid until they are found */
 
@@ -151,7 +153,7 @@ find_extension(Extension *extension)
  * pg_depend costs a new backend as much as a signature.
  */
 static Oid
-find_table(const Extension *extension, const char *name)
+find_table(const Extension *extension, const char *name, bool missing_ok)
 {
 	HeapTuple	tuple = SearchSysCache2(RELNAMENSP, CStringGetDatum(name),
 										ObjectIdGetDatum(extension->schema));
@@ -167,7 +169,7 @@ find_table(const Extension *extension, const char *name)
 			relid = form->oid;
 		ReleaseSysCache(tuple);
 	}
-	if (!OidIsValid(relid))
+	if (!OidIsValid(relid) && !missing_ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s\" of extension \"jwt\" does not exist", name)));
@@ -175,15 +177,17 @@ find_table(const Extension *extension, const char *name)
 }
 
 /*
- * A table of ours that few need, by its name.
+ * A table of ours that few need, by its name; InvalidOid when this version of the
+ * extension has none.
  */
 Oid
 trust_read_find_table(const char *name)
 {
-	Extension	extension;
+	Extension	extension = tables.extension;
 
-	find_extension(&extension);
-	return find_table(&extension, name);
+	if (!trust_read_knows_tables())
+		find_extension(&extension);
+	return find_table(&extension, name, true);
 }
 
 /*
@@ -243,8 +247,8 @@ trust_read_find_index(Relation rel, AttrNumber first, AttrNumber second)
 /*
  * Does a table's trigger of this name fire in whatever session?
  */
-bool
-trust_read_always_fires(Relation rel, const char *name)
+static bool
+always_fires(Relation rel, const char *name)
 {
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
@@ -254,6 +258,30 @@ trust_read_always_fires(Relation rel, const char *name)
 			return trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
 	}
 	return false;
+}
+
+/*
+ * The same of a table that nobody has opened, which costs a new backend more than
+ * to ask the catalog.
+ */
+bool
+trust_read_always_fires(Oid table, const char *name)
+{
+	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		result;
+
+	ScanKeyInit(&keys[0], Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(table));
+	ScanKeyInit(&keys[1], Anum_pg_trigger_tgname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum(name));
+	scan = systable_beginscan(rel, TriggerRelidNameIndexId, true, NULL, 2, keys);
+	tuple = systable_getnext(scan);
+	result = HeapTupleIsValid(tuple) &&
+		((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled == TRIGGER_FIRES_ALWAYS;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
 }
 
 /*
@@ -268,21 +296,20 @@ trust_read_find_tables(void)
 		.key_by_kid = {.first = Anum_jwt_key_kid},
 		.key_by_alg = {.first = Anum_jwt_key_alg, .second = Anum_jwt_key_issuer},
 	};
-	Extension	extension;
 	Relation	rel;
 
-	find_extension(&extension);
-	found.issuer = find_table(&extension, "jwt_issuer");
-	found.key = find_table(&extension, "jwt_key");
+	find_extension(&found.extension);
+	found.issuer = find_table(&found.extension, "jwt_issuer", false);
+	found.key = find_table(&found.extension, "jwt_key", false);
 
 	rel = table_open(found.issuer, AccessShareLock);
-	found.invalidated = trust_read_always_fires(rel, "jwt_issuer_changed") &&
-		trust_read_always_fires(rel, "jwt_issuer_truncated");
+	found.invalidated = always_fires(rel, "jwt_issuer_changed") &&
+		always_fires(rel, "jwt_issuer_truncated");
 	table_close(rel, AccessShareLock);
 
 	rel = table_open(found.key, AccessShareLock);
-	found.invalidated = found.invalidated && trust_read_always_fires(rel, "jwt_key_changed") &&
-		trust_read_always_fires(rel, "jwt_key_truncated");
+	found.invalidated = found.invalidated && always_fires(rel, "jwt_key_changed") &&
+		always_fires(rel, "jwt_key_truncated");
 	table_close(rel, AccessShareLock);
 
 	tables = found;

@@ -24,7 +24,7 @@ extern void trust_read_forget_tables(void);
 extern void trust_read_find_tables(void);
 extern Oid	trust_read_find_table(const char *name);
 extern Oid	trust_read_find_index(Relation rel, AttrNumber first, AttrNumber second);
-extern bool trust_read_always_fires(Relation rel, const char *name);
+extern bool trust_read_always_fires(Oid table, const char *name);
 extern bool trust_knows_revocations(TupleDesc desc);
 extern TrustIssuer *trust_read_issuer_row(const JwsString *name);
 extern void trust_read_answer(const TrustQuestion *question, TrustAnswer *answer);

@@ -119,10 +119,11 @@ static bool
 check_revocation(Verdict *verdict)
 {
 	const TrustIssuer *issuer = verdict->key->issuer;
+	bool		told = revocation_is_told();
 	RevocationQuery query = {
 		.issuer = {issuer->policy.issuer, (int) strlen(issuer->policy.issuer)},
-		.jti = string_claim(&verdict->claims, "jti", issuer->has_revoked_ids),
-		.sub = string_claim(&verdict->claims, "sub", issuer->has_revoked_subjects),
+		.jti = string_claim(&verdict->claims, "jti", issuer->has_revoked_ids || !told),
+		.sub = string_claim(&verdict->claims, "sub", issuer->has_revoked_subjects || !told),
 		.issued = verdict->times.issued
 	};
 

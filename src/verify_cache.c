@@ -225,14 +225,15 @@ is_not_revoked(VerifiedToken *entry)
 {
 	const char *name = entry->policy.issuer;
 	RevocationQuery query = {.issuer = {name, (int) strlen(name)}, .issued = entry->times.issued};
+	bool		told = revocation_is_told();
 	Failure		failure;
 
-	if (!(entry->id_may_be_revoked || entry->subject_may_be_revoked) ||
+	if ((told && !(entry->id_may_be_revoked || entry->subject_may_be_revoked)) ||
 		revocation_is_now(&entry->not_revoked))
 		return true;
-	if (entry->id_may_be_revoked)
+	if (entry->id_may_be_revoked || !told)
 		query.jti = string_claim(entry->verified.claims, "jti");
-	if (entry->subject_may_be_revoked)
+	if (entry->subject_may_be_revoked || !told)
 		query.sub = string_claim(entry->verified.claims, "sub");
 	return revocation_check(&query, &entry->not_revoked, &failure);
 }

@@ -147,6 +147,29 @@ is(sql(verdict($t1)), '28J11', 'after a crash it is still revoked');
 		is($session->($valid), 't', 'and not any more');
 		is($looks->(), '0', 'nor looked for');
 	}
+	# nor does it tell the issuer that there is something to look for
+	my $tell = slurp_file("$FindBin::RealBin/../keys.md");
+	$tell = $tell =~ /^(SELECT format\('ALTER TABLE.*?)^```/ms ? $1 : die 'no remedy';
+	for my $state ('DISABLE', 'ENABLE')
+	{
+		my $role = $state eq 'ENABLE' ? 'replica' : 'origin';
+		$other->("TRUNCATE jwt_revocation; DELETE FROM jwt_issuer; INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://idp.example', '{api}', '{HS256}');"
+			. "SELECT jwt_add_secret('https://idp.example', '\\x" . unpack('H*', JwtTest::secret()) . "', 'HS256', 'k1')");
+		is($session->($valid), 't', 'of an issuer that has revoked nothing');
+		is($looks->(), '0', 'none is looked for');
+		$other->("ALTER TABLE jwt_revocation $state TRIGGER jwt_revocation_added");
+		$other->("SET session_replication_role = $role; $insert; RESET session_replication_role");
+		is($other->('SELECT has_revoked_ids FROM jwt_issuer'), 'f', "trigger $state, $role: its row does not know of it");
+		is($session->($valid), 'f', 'a session does');
+		is(sql($valid), 'f', 'and one that is new');
+		sql($tell);
+		is($other->('SELECT has_revoked_ids, has_revoked_subjects FROM jwt_issuer'), 't|f', 'after what doc/keys.md tells the row does, too');
+		is($session->($valid), 'f', 'and the session still');
+		$other->($unrevoke);
+		is($session->($valid), 't', 'and not any more');
+		is($looks->(), '0', 'nor looked for');
+	}
+	sql("SELECT jwt_revoke_id('https://idp.example', 't1', 'infinity')");
 	$other->('CLUSTER jwt_revocation USING jwt_revocation_pkey; REINDEX TABLE jwt_revocation; VACUUM ANALYZE jwt_revocation');
 	is($session->($valid), 't', 'the table rewritten');
 	is($looks->(), '0', 'and not looked at');
