@@ -44,6 +44,13 @@ BEGIN
 END $$;
 RESET jwt.token;
 
+-- So does the next statement of a transaction, whose token has expired meanwhile.
+BEGIN;
+SELECT jwt_authenticate(token_for('erin', jsonb_build_object('exp', extract(epoch FROM clock_timestamp()) + 0.7))) ->> 'sub' AS sub;
+SELECT jwt_subject(), pg_sleep(1) IS NOT NULL AS slept, jwt_subject();
+SELECT left(refusal('SELECT jwt_subject()'), 5) AS the_next_statement;
+COMMIT;
+
 -- Lowering the cache gives its memory back; a token has one entry whatever it
 -- was judged for.
 SELECT count(jwt_verify(token_for('user' || i, jsonb_build_object('pad', repeat('x', 3000))))) FROM generate_series(1, 300) i;

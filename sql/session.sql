@@ -133,6 +133,16 @@ SELECT count(*), min(owner), max(owner) FROM doc;
 -- They keep their index, with and without an initplan.
 EXPLAIN (COSTS OFF) SELECT * FROM doc;
 RESET ROLE;
+ALTER POLICY own ON doc USING (owner = jwt_claim('sub'));
+SET ROLE regress_jwt_user;
+EXPLAIN (COSTS OFF) SELECT * FROM doc;
+SELECT count(*), min(owner), max(owner) FROM doc;
+RESET ROLE;
+ALTER POLICY own ON doc USING (owner = jwt_claims() ->> 'sub');
+SET ROLE regress_jwt_user;
+EXPLAIN (COSTS OFF) SELECT * FROM doc;
+SELECT count(*), min(owner), max(owner) FROM doc;
+RESET ROLE;
 ALTER POLICY own ON doc USING (owner = (SELECT jwt_claim('sub')));
 SET ROLE regress_jwt_user;
 EXPLAIN (COSTS OFF) SELECT * FROM doc;
@@ -172,6 +182,19 @@ BEGIN;
 SELECT jwt_authenticate(token('alice', '{"role":"regress_jwt_clerk"}')) ->> 'role';
 SELECT current_user, session_user, jwt_subject();
 COMMIT;
+SELECT current_user, jwt_subject() IS NULL AS nobody;
+-- It stays until the transaction ends, whatever token comes next, or is taken for
+-- the session.
+BEGIN;
+SELECT jwt_authenticate(token('alice', '{"role":"regress_jwt_clerk"}')) ->> 'role';
+SELECT jwt_authenticate(NULL) IS NULL AS nobody;
+SELECT current_user, jwt_subject() IS NULL AS nobody;
+COMMIT;
+SELECT current_user;
+SELECT jwt_authenticate(token('alice', '{"role":"regress_jwt_clerk"}'), is_local => false) ->> 'role';
+SELECT current_user, jwt_subject();
+RESET ROLE;
+RESET jwt.token;
 SELECT current_user, jwt_subject() IS NULL AS nobody;
 RESET SESSION AUTHORIZATION;
 -- Setting the token alone switches nothing.
