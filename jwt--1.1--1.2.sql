@@ -58,9 +58,11 @@ CREATE TABLE @extschema@.jwt_revocation (
 );
 
 -- Every verification probes them: what differs most comes first, and many
--- revocations by jti do not make the look for one by sub longer.
-CREATE UNIQUE INDEX jwt_revocation_jti_issuer_idx ON @extschema@.jwt_revocation (jti, issuer) WHERE jti IS NOT NULL;
-CREATE UNIQUE INDEX jwt_revocation_sub_issuer_idx ON @extschema@.jwt_revocation (sub, issuer) WHERE sub IS NOT NULL;
+-- revocations by jti do not make the look for one by sub longer. They are not
+-- unique: who has revoked a token and not committed must not make others wait who
+-- revoke it, and two who have, on two servers, must not stop replication.
+CREATE INDEX jwt_revocation_jti_issuer_idx ON @extschema@.jwt_revocation (jti, issuer) WHERE jti IS NOT NULL;
+CREATE INDEX jwt_revocation_sub_issuer_idx ON @extschema@.jwt_revocation (sub, issuer) WHERE sub IS NOT NULL;
 CREATE INDEX jwt_revocation_expires_at_idx ON @extschema@.jwt_revocation (expires_at);
 
 COMMENT ON TABLE @extschema@.jwt_revocation IS 'tokens that are trusted no longer: one by its jti, or all of a subject that were issued before a moment';
@@ -110,11 +112,17 @@ CREATE FUNCTION @extschema@.jwt_revoke_id(
 ) RETURNS timestamptz
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-	INSERT INTO @extschema@.jwt_revocation AS r (issuer, jti, expires_at, reason)
-	VALUES (jwt_revoke_id.issuer, jwt_revoke_id.jti, jwt_revoke_id.expires_at, jwt_revoke_id.reason)
-	ON CONFLICT (issuer, jti) WHERE r.jti IS NOT NULL
-	DO UPDATE SET expires_at = greatest(r.expires_at, excluded.expires_at)
-	RETURNING r.expires_at;
+	-- a row more, if there is one already: the one may be taken back this moment
+	WITH added AS (
+		INSERT INTO @extschema@.jwt_revocation (issuer, jti, expires_at, reason)
+		VALUES (jwt_revoke_id.issuer, jwt_revoke_id.jti, jwt_revoke_id.expires_at, jwt_revoke_id.reason)
+		RETURNING expires_at
+	)
+	SELECT greatest(a.expires_at, (
+		SELECT pg_catalog.max(r.expires_at)
+		FROM @extschema@.jwt_revocation r
+		WHERE r.issuer = jwt_revoke_id.issuer AND r.jti = jwt_revoke_id.jti))
+	FROM added a;
 END;
 
 COMMENT ON FUNCTION @extschema@.jwt_revoke_id(text, text, timestamptz, text)
@@ -143,14 +151,29 @@ CREATE FUNCTION @extschema@.jwt_revoke_subject(
 ) RETURNS timestamptz
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-	INSERT INTO @extschema@.jwt_revocation AS r (issuer, sub, issued_before, reason)
-	VALUES (jwt_revoke_subject.issuer, jwt_revoke_subject.sub, jwt_revoke_subject.issued_before, jwt_revoke_subject.reason)
-	ON CONFLICT (issuer, sub) WHERE r.sub IS NOT NULL
-	DO UPDATE SET issued_before = greatest(r.issued_before, excluded.issued_before),
-		reason = excluded.reason,
-		revoked_by = excluded.revoked_by,
-		revoked_at = excluded.revoked_at
-	RETURNING r.issued_before;
+	-- the row takes the place of those that it makes superfluous, of the same
+	-- person for the same reason, if nobody is about to change them
+	WITH gone AS (
+		DELETE FROM @extschema@.jwt_revocation r
+		WHERE r.id = ANY (ARRAY(
+			SELECT p.id
+			FROM @extschema@.jwt_revocation p
+			WHERE p.issuer = jwt_revoke_subject.issuer
+				AND p.sub = jwt_revoke_subject.sub
+				AND p.issued_before <= jwt_revoke_subject.issued_before
+				AND p.revoked_by = session_user
+				AND p.reason IS NOT DISTINCT FROM jwt_revoke_subject.reason
+			FOR UPDATE SKIP LOCKED))
+	), added AS (
+		INSERT INTO @extschema@.jwt_revocation (issuer, sub, issued_before, reason)
+		VALUES (jwt_revoke_subject.issuer, jwt_revoke_subject.sub, jwt_revoke_subject.issued_before, jwt_revoke_subject.reason)
+		RETURNING issued_before
+	)
+	SELECT greatest(a.issued_before, (
+		SELECT pg_catalog.max(r.issued_before)
+		FROM @extschema@.jwt_revocation r
+		WHERE r.issuer = jwt_revoke_subject.issuer AND r.sub = jwt_revoke_subject.sub))
+	FROM added a;
 END;
 
 COMMENT ON FUNCTION @extschema@.jwt_revoke_subject(text, text, timestamptz, text)
@@ -212,7 +235,7 @@ IS 'revokes the current token, or all of its subject''s that were issued until n
 CREATE FUNCTION @extschema@.jwt_prune_revocations(max_rows integer DEFAULT NULL) RETURNS bigint
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-	-- an hour and a day are for leeway and for clocks that differ
+	-- an hour is for leeway and for clocks that differ
 	WITH gone AS (
 		DELETE FROM @extschema@.jwt_revocation r
 		WHERE r.id = ANY (ARRAY(

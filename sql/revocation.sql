@@ -42,6 +42,8 @@ SELECT count(*) FROM jwt_revocation;
 SELECT jwt_revoke_id('https://out.example', 't4', '2100-01-01') AS until;
 SELECT jwt_revoke_id('https://out.example', 't4', '2099-01-01') AS until;
 SELECT state(token_of('t4', 'alice'));
+-- Each is a row, so that none waits for another.
+SELECT count(*) FROM jwt_revocation WHERE jti = 't4';
 SELECT jwt_unrevoke_id('https://out.example', 't4') AS was, jwt_unrevoke_id('https://out.example', 't5') AS was_not;
 SELECT state(token_of('t4', 'alice'));
 
@@ -61,6 +63,14 @@ SELECT jwt_revoke_subject('https://out.example', 'carol', '2020-01-01') > '2025-
 SELECT state(token_of('c', 'carol', 20));
 SELECT jwt_unrevoke_subject('https://out.example', 'carol') AS was, jwt_unrevoke_subject('https://out.example', 'nobody') AS was_not;
 SELECT state(token_of('c', 'carol', 20));
+-- A row keeps who revoked and why; what the same person says once more for the
+-- same reason takes its place.
+SELECT reason, jwt_revoke_subject('https://out.example', 'ivan', at - make_interval(secs => age), reason) - at AS moment
+FROM start, (VALUES (30, 'stolen'), (20, 'stolen'), (10, 'logout'), (25, 'stolen')) t (age, reason);
+SELECT issued_before - at AS moment, reason FROM jwt_revocation, start WHERE sub = 'ivan' ORDER BY issued_before;
+SELECT age, state(token_of('i', 'ivan', age)) FROM (VALUES (30), (15), (10), (9)) t (age);
+SELECT jwt_unrevoke_subject('https://out.example', 'ivan') AS was, jwt_unrevoke_subject('https://out.example', 'ivan') AS is_not;
+SELECT state(token_of('i', 'ivan', 30));
 SELECT refusal($$SELECT jwt_revoke_subject('https://nobody.example', 'alice')$$);
 SELECT refusal($$SELECT jwt_revoke_id('https://nobody.example', 't', 'infinity')$$);
 
@@ -128,6 +138,12 @@ RESET jwt.token;
 SELECT jwt_revoke(token_of('n1', 'nina', kid => 'o2')) IS NOT NULL AS revoked;
 SELECT state(token_of('n1', 'nina', kid => 'o2')) LIKE '28J11%' AS revoked, state(token_of('n1', 'nina'));
 
+-- An index of another kind, or order, is not taken for ours.
+CREATE INDEX a_brin ON jwt_revocation USING brin (jti, issuer);
+CREATE INDEX a_pattern ON jwt_revocation (jti text_pattern_ops, issuer);
+SELECT state(token_of('t1', 'alice')) LIKE '28J11%' AS revoked, state(token_of('t2', 'alice'));
+DROP INDEX a_brin, a_pattern;
+
 -- An issuer may require jti.
 UPDATE jwt_issuer SET required_claims = '{exp,jti}' WHERE issuer = 'https://out.example';
 SELECT state(token_of(NULL, 'heidi')), state(token_of('h1', 'heidi'));
@@ -177,6 +193,21 @@ SELECT statement, refusal(statement) FROM (VALUES
 	) t (statement);
 RESET ROLE;
 REVOKE EXECUTE ON FUNCTION jwt_logout FROM PUBLIC;
+-- Somebody who is granted what doc/revocation.md names.
+CREATE ROLE regress_jwt_support;
+GRANT SELECT, INSERT, UPDATE, DELETE ON jwt_revocation TO regress_jwt_support;
+GRANT EXECUTE ON FUNCTION jwt_revoke, jwt_revoke_id, jwt_revoke_subject, jwt_unrevoke_id, jwt_unrevoke_subject,
+	jwt_expiry, jwt_lacks_claim TO regress_jwt_support;
+SELECT token_of('z1', 'zoe') AS token, token_of(NULL, 'zoe') AS nameless \gset
+SET ROLE regress_jwt_support;
+SELECT jwt_revoke(:'token') IS NOT NULL AS revoked, jwt_revoke_id('https://out.example', 'z2', 'infinity') AS until, jwt_revoke_subject('https://out.example', 'zoe') IS NOT NULL AS all_revoked;
+SELECT jwt_unrevoke_id('https://out.example', 'z1') AS was, jwt_unrevoke_subject('https://out.example', 'zoe') AS was;
+SELECT jwt_verify(:'token') ->> 'sub' AS sub;
+SELECT jwt_revoke(:'nameless');
+SELECT count(*) FROM jwt_issuer;
+RESET ROLE;
+DROP OWNED BY regress_jwt_support;
+DROP ROLE regress_jwt_support;
 SELECT jwt_expiry(c::jsonb) FROM (VALUES ('{}'), ('[]'), ('{"exp":"x"}'), ('{"exp":0}'), ('{"exp":1.5}'), ('{"exp":-5}'), ('{"exp":1e300}'), ('{"exp":1767225600}')) t (c);
 
 DROP FUNCTION token_of, state, no_times;

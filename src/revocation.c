@@ -50,8 +50,8 @@ static struct
 	bool		known;
 	uint64		generation;		/* of trust, for which all of this is true */
 	Oid			table;			/* InvalidOid before version 1.2 */
-	bool		told;			/* its trigger, which tells the issuer's row
-								 * and counts, always fires */
+	bool		told;			/* the triggers that tell an issuer's row, and
+								 * count, always fire */
 	bool		indexes_known;
 	Oid			by_jti;			/* (jti, issuer) */
 	Oid			by_sub;			/* (sub, issuer) */
@@ -127,6 +127,8 @@ find_table(void)
 {
 	while (unlikely(!found.known || found.generation != trust_last_generation))
 	{
+		Oid			issuers;
+
 		CHECK_FOR_INTERRUPTS();
 		found.known = false;
 		found.generation = trust_last_generation;
@@ -137,14 +139,18 @@ find_table(void)
 		/* the callback notices what happens from here on */
 		found.known = true;
 		watch++;
-		found.told = !OidIsValid(found.table) || trust_read_always_fires(found.table, "jwt_revocation_added");
+		issuers = trust_read_find_table("jwt_issuer");
+		found.told = !OidIsValid(found.table) ||
+			(trust_read_always_fires(found.table, "jwt_revocation_added") &&
+			 trust_read_always_fires(issuers, "jwt_issuer_check"));
 	}
 }
 
 /*
  * Do the rows of issuers say whether they have revocations?  Not if somebody has
- * disabled the trigger that tells them, or has it fire in ordinary sessions only,
- * as what pg_restore --disable-triggers leaves behind does.
+ * disabled a trigger that tells them, of a revocation or of an issuer that comes
+ * later, or has it fire in ordinary sessions only, as what pg_restore
+ * --disable-triggers leaves behind does.
  */
 bool
 revocation_is_told(void)
@@ -154,16 +160,43 @@ revocation_is_told(void)
 }
 
 /*
+ * This moment, as far as it is of the statement and of the query in it.  Of two
+ * snapshots with the same xmax and as many transactions under way before it, the
+ * later sees nothing more: one that ends changes the one or the other.
+ */
+static RevocationMoment
+moment_of_query(void)
+{
+	RevocationMoment moment = {
+		.statement = GetCurrentStatementStartTimestamp(),
+		.epoch = revocation_epoch,
+		.count = REVOCATION_UNCOUNTED
+	};
+
+	if (ActiveSnapshotSet())
+	{
+		Snapshot	snapshot = GetActiveSnapshot();
+
+		moment.snapshot_xmax = snapshot->xmax;
+		moment.snapshot_running = snapshot->takenDuringRecovery ? (uint32) snapshot->subxcnt : snapshot->xcnt;
+	}
+	return moment;
+}
+
+/*
  * Is what was found at that moment still so?
  */
 bool
 revocation_is_now(const RevocationMoment *moment)
 {
-	if (moment->epoch == revocation_epoch &&
-		moment->statement == GetCurrentStatementStartTimestamp())
+	RevocationMoment now;
+
+	if (moment->watch == watch && found.generation == trust_last_generation &&
+		revocation_count_is(moment->count))
 		return true;
-	return moment->watch == watch && found.generation == trust_last_generation &&
-		revocation_count_is(moment->count);
+	now = moment_of_query();
+	return moment->epoch == now.epoch && moment->statement == now.statement &&
+		moment->snapshot_xmax == now.snapshot_xmax && moment->snapshot_running == now.snapshot_running;
 }
 
 /*
@@ -218,10 +251,10 @@ begin_look(const JwsString *issuer)
 		table_close(look.rel, AccessShareLock);
 		CHECK_FOR_INTERRUPTS();
 	}
-	look.moment.statement = GetCurrentStatementStartTimestamp();
-	look.moment.epoch = revocation_epoch;
+	look.moment = moment_of_query();
 	look.moment.watch = watch;
-	look.moment.count = found.told ? revocation_count_if_quiet() : REVOCATION_UNCOUNTED;
+	if (found.told)
+		look.moment.count = revocation_count_if_quiet();
 	look.snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(look.rel)));
 	look.issuer = text_datum(issuer);
 	return look;
@@ -235,8 +268,8 @@ end_look(Look *look)
 }
 
 /*
- * The row of the issuer in which a column has a value, or NULL; from a scan that
- * the caller ends.
+ * The first row of the issuer in which a column has a value, or NULL; from a scan
+ * that the caller goes on with and ends.
  */
 static HeapTuple
 find_row(const Look *look, AttrNumber column, const JwsString *value, SysScanDesc *scan)
@@ -274,9 +307,7 @@ revocation_check(const RevocationQuery *query, RevocationMoment *moment, Failure
 
 	if (query->jti.data == NULL && query->sub.data == NULL)
 	{
-		moment->statement = GetCurrentStatementStartTimestamp();
-		moment->epoch = revocation_epoch;
-		moment->count = REVOCATION_UNCOUNTED;
+		*moment = moment_of_query();
 		return true;
 	}
 	look = begin_look(&query->issuer);
@@ -291,10 +322,12 @@ revocation_check(const RevocationQuery *query, RevocationMoment *moment, Failure
 	}
 	if (detail == NULL && query->sub.data != NULL && query->sub.len <= TRUST_MAX_NAME)
 	{
-		tuple = find_row(&look, Anum_jwt_revocation_sub, &query->sub, &scan);
-		if (HeapTupleIsValid(tuple))
+		for (tuple = find_row(&look, Anum_jwt_revocation_sub, &query->sub, &scan);
+			 HeapTupleIsValid(tuple) && detail == NULL; tuple = systable_getnext(scan))
 		{
 			TimestampTz issued_before = time_column(tuple, &look, Anum_jwt_revocation_issued_before);
+
+			CHECK_FOR_INTERRUPTS();
 
 			/*
 			 * iat has seconds: one that is the same may be earlier, and is

@@ -27,11 +27,14 @@ typedef struct RevocationQuery
 
 /*
  * When it was found that a token is not revoked.  That is asked anew in every
- * statement, unless nobody has revoked anything, and when this session has.
+ * statement, unless nobody has revoked anything, and when this session has; and
+ * within a statement by each query that can see what others have committed since.
  */
 typedef struct RevocationMoment
 {
 	TimestampTz statement;
+	TransactionId snapshot_xmax;	/* of the query; invalid without one */
+	uint32		snapshot_running;
 	uint64		epoch;
 	uint64		count;			/* see revocation_count.h */
 	uint64		watch;			/* for which the count means something */

@@ -22,8 +22,10 @@
 #include "catalog/dependency.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_opfamily.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -212,6 +214,24 @@ leaves_out_nulls(Oid index, AttrNumber column)
 }
 
 /*
+ * Are the columns of an index, of which all are text, in the order in which we
+ * look for them: byte for byte, in a btree?
+ */
+static bool
+is_in_our_order(HeapTuple tuple, int columns)
+{
+	bool		isnull;
+	oidvector  *collations = (oidvector *) DatumGetPointer(SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indcollation, &isnull));
+	oidvector  *opclasses = (oidvector *) DatumGetPointer(SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indclass, &isnull));
+
+	for (int i = 0; i < columns; i++)
+		if (collations->values[i] != C_COLLATION_OID ||
+			get_opclass_family(opclasses->values[i]) != TEXT_BTREE_FAM_OID)
+			return false;
+	return true;
+}
+
+/*
  * The index of a table whose key is these one or two columns, or InvalidOid,
  * with which the table is read from end to end.  It may leave out rows in which
  * the first of them is null.
@@ -235,6 +255,7 @@ trust_read_find_index(Relation rel, AttrNumber first, AttrNumber second)
 			form->indnkeyatts == (second != InvalidAttrNumber ? 2 : 1) &&
 			form->indkey.values[0] == first &&
 			(second == InvalidAttrNumber || form->indkey.values[1] == second) &&
+			is_in_our_order(tuple, form->indnkeyatts) &&
 			(heap_attisnull(tuple, Anum_pg_index_indpred, NULL) ||
 			 leaves_out_nulls(form->indexrelid, first)))
 			result = form->indexrelid;
@@ -245,10 +266,11 @@ trust_read_find_index(Relation rel, AttrNumber first, AttrNumber second)
 }
 
 /*
- * Does a table's trigger of this name fire in whatever session?
+ * Does a table's trigger of this name fire in whatever session?  missing_ok: or
+ * is there none, as in earlier versions of the extension?
  */
 static bool
-always_fires(Relation rel, const char *name)
+always_fires(Relation rel, const char *name, bool missing_ok)
 {
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
@@ -257,7 +279,7 @@ always_fires(Relation rel, const char *name)
 		if (strcmp(trigger->tgname, name) == 0)
 			return trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
 	}
-	return false;
+	return missing_ok;
 }
 
 /*
@@ -303,13 +325,15 @@ trust_read_find_tables(void)
 	found.key = find_table(&found.extension, "jwt_key", false);
 
 	rel = table_open(found.issuer, AccessShareLock);
-	found.invalidated = always_fires(rel, "jwt_issuer_changed") &&
-		always_fires(rel, "jwt_issuer_truncated");
+	found.invalidated = always_fires(rel, "jwt_issuer_changed", false) &&
+		always_fires(rel, "jwt_issuer_truncated", false) &&
+		always_fires(rel, "jwt_issuer_changing", true);
 	table_close(rel, AccessShareLock);
 
 	rel = table_open(found.key, AccessShareLock);
-	found.invalidated = found.invalidated && always_fires(rel, "jwt_key_changed") &&
-		always_fires(rel, "jwt_key_truncated");
+	found.invalidated = found.invalidated && always_fires(rel, "jwt_key_changed", false) &&
+		always_fires(rel, "jwt_key_truncated", false) &&
+		always_fires(rel, "jwt_key_changing", true);
 	table_close(rel, AccessShareLock);
 
 	tables = found;

@@ -57,6 +57,15 @@ for my $case ([ $t1, "SELECT jwt_revoke_id('https://idp.example', 't1', 'infinit
 	$caught_up->();
 	is($cached->($_, $token), 't', "$_: and then it is again") for qw(standby subscriber);
 }
+# Who revokes the same on both sides has not stopped the stream.
+my $both = "SELECT jwt_revoke_id('https://idp.example', 't1', 'infinity'), jwt_revoke_subject('https://idp.example', 'carol')";
+$subscriber->safe_psql('postgres', $both);
+sql($both);
+sql("SELECT jwt_revoke_subject('https://idp.example', 'bob')");
+$caught_up->();
+is($cached->($_, $t2), 'f', "$_: a revocation after one that both sides have") for qw(standby subscriber);
+sql('DELETE FROM jwt_revocation');
+$subscriber->safe_psql('postgres', 'DELETE FROM jwt_revocation');
 is($subscriber->safe_psql('postgres', 'SELECT has_revoked_ids, has_revoked_subjects FROM jwt_issuer'), 't|t', 'the subscriber looks for revocations by itself');
 $_->() for values %ask;
 $standby->stop;
