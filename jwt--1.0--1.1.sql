@@ -182,8 +182,18 @@ BEGIN ATOMIC
 		WHERE k.issuer = jwt_import_jwks.issuer
 			AND k.source = 'jwks'
 			AND k.revoked_at IS NULL
-			AND k.retired_at < pg_catalog.now() - '90 days'::interval
-			AND k.not_after < pg_catalog.now() - '90 days'::interval
+			AND k.not_after < pg_catalog.now()
+			AND (k.not_after < pg_catalog.now() - '90 days'::interval AND k.retired_at < pg_catalog.now() - '90 days'::interval
+				-- or there are far too many of them
+				OR k.id = ANY (ARRAY(
+					SELECT r.id
+					FROM @extschema@.jwt_key r
+					WHERE r.issuer = jwt_import_jwks.issuer
+						AND r.source = 'jwks'
+						AND r.revoked_at IS NULL
+						AND r.retired_at IS NOT NULL
+					ORDER BY r.retired_at DESC, r.id
+					OFFSET 1000)))
 			AND k.id NOT IN (SELECT m.id FROM matched m WHERE m.id IS NOT NULL)
 	)
 	SELECT o.kid, o.alg, o.action, o.reason

@@ -16,8 +16,16 @@
 #include "json.h"
 #include "jwks.h"
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "trust_check.h"
 #include "trust_tables.h"
+#include "utils/timestamp.h"
+
+/*
+ * Who publishes a set can make keys of which each takes OpenSSL seconds to check.
+ * Nobody cancels a worker, and it is all issuers'.
+ */
+#define MAX_CHECK_MS	10000
 
 /* Note why a set is refused; false. */
 #define refuse(reason, ...)	(*(reason) = psprintf(__VA_ARGS__), false)
@@ -135,6 +143,7 @@ jwks_read(const Jsonb *set, const TrustIssuer *issuer, const TrustRevokedKeys *r
 	JsonbValue	keys;
 	JsonbContainer *array;
 	int			usable = 0;
+	TimestampTz start = GetCurrentTimestamp();
 
 	if (!JB_ROOT_IS_OBJECT(set))
 		return refuse(reason, "The document is not a JSON object.");
@@ -156,6 +165,9 @@ jwks_read(const Jsonb *set, const TrustIssuer *issuer, const TrustRevokedKeys *r
 		JwksMember *member = &(*members)[i];
 
 		CHECK_FOR_INTERRUPTS();
+		if (MyBgworkerEntry != NULL && TimestampDifferenceExceeds(start, GetCurrentTimestamp(), MAX_CHECK_MS))
+			return refuse(reason, "To check the first %d of its %d keys has taken more than %d s.",
+						  i, *n, MAX_CHECK_MS / 1000);
 		read_member(JsonbValueToJsonb(getIthJsonbValueFromContainer(array, i)), issuer, member);
 		if (member->jwk != NULL && is_repeated(*members, i))
 		{

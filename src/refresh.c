@@ -28,10 +28,14 @@
 #define WAKE_INTERVAL	USECS_PER_SEC
 
 /*
- * Sessions of a database that have a worker fetch for them at a time: the
- * server has few workers, and they are everybody's.
+ * Sessions that have a worker fetch for them at a time, of a database and of all:
+ * the server has few workers, and they are everybody's.
  */
 #define MAX_REFRESHES	2
+#define MAX_REFRESHES_OF_ALL	3
+
+/* What stands for a function of ours in the lock of all databases. */
+#define ANY_FUNCTION	1
 
 static bool wake_at_commit;
 
@@ -129,26 +133,35 @@ refresh_source_moved(TriggerData *trigger)
 }
 
 /*
- * Wait for one's turn to have a worker, until no other session refreshes this
- * issuer: of two answers the one that was asked for first is stale.  Two locks,
- * until they are released or the transaction ends.
+ * Take one of n locks, the first that nobody has, or wait for one of them.
  */
 static void
-wait_for_turn(Oid function, const JwsString *issuer, LOCKTAG turn[2])
+take_one_lock(LOCKTAG *tag, Oid database, Oid function, int n)
+{
+	for (int i = 1; i <= n; i++)
+	{
+		SET_LOCKTAG_OBJECT(*tag, database, ProcedureRelationId, function, i);
+		if (LockAcquire(tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+			return;
+	}
+	SET_LOCKTAG_OBJECT(*tag, database, ProcedureRelationId, function, 1 + MyProcPid % n);
+	(void) LockAcquire(tag, ExclusiveLock, false, false);
+}
+
+/*
+ * Wait for one's turn to have a worker, until no other session refreshes this
+ * issuer: of two answers the one that was asked for first is stale.  The locks are
+ * held until they are released or the transaction ends.
+ */
+static void
+wait_for_turn(Oid function, const JwsString *issuer, LOCKTAG turn[3])
 {
 	uint16		hash = (uint16) hash_bytes((const unsigned char *) issuer->data, issuer->len);
 
 	SET_LOCKTAG_OBJECT(turn[0], MyDatabaseId, ProcedureRelationId, function, hash | 0x8000);
 	(void) LockAcquire(&turn[0], ExclusiveLock, false, false);
-
-	for (int i = 1; i <= MAX_REFRESHES; i++)
-	{
-		SET_LOCKTAG_OBJECT(turn[1], MyDatabaseId, ProcedureRelationId, function, i);
-		if (LockAcquire(&turn[1], ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
-			return;
-	}
-	SET_LOCKTAG_OBJECT(turn[1], MyDatabaseId, ProcedureRelationId, function, 1 + MyProcPid % MAX_REFRESHES);
-	(void) LockAcquire(&turn[1], ExclusiveLock, false, false);
+	take_one_lock(&turn[1], MyDatabaseId, function, MAX_REFRESHES);
+	take_one_lock(&turn[2], InvalidOid, ANY_FUNCTION, MAX_REFRESHES_OF_ALL);
 }
 
 /*
@@ -172,7 +185,7 @@ refresh_now(Oid function, const JwsString *issuer, RefreshCounts *counts)
 	BackgroundWorkerHandle *handle;
 	dsm_segment *segment;
 	RefreshRequest *request;
-	LOCKTAG		turn[2];
+	LOCKTAG		turn[3];
 
 	PreventCommandDuringRecovery("jwt_refresh_jwks()");
 	if (issuer->len > TRUST_MAX_NAME)
@@ -209,8 +222,8 @@ refresh_now(Oid function, const JwsString *issuer, RefreshCounts *counts)
 	}
 	PG_END_TRY();
 
-	LockRelease(&turn[1], ExclusiveLock, false);
-	LockRelease(&turn[0], ExclusiveLock, false);
+	for (int i = lengthof(turn) - 1; i >= 0; i--)
+		LockRelease(&turn[i], ExclusiveLock, false);
 	if (!request->answered)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),

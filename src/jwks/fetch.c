@@ -319,7 +319,8 @@ check_url(Transfer *transfer)
 		else if (limits->proxy[0] != '\0' &&
 				 (transfer->plain || transfer->permission == HOST_AT_PUBLIC_ADDRESS))
 			error = "Through a proxy, hosts must be listed by name and asked by https.";
-		else if (transfer->permission == HOST_FORBIDDEN)
+		else if (transfer->permission == HOST_FORBIDDEN ||
+				 (transfer->plain && transfer->permission != HOST_AT_ANY_ADDRESS))
 			error = "The host of the URL, at its port, is not one of those in jwt_jwks.allowed_hosts.";
 	}
 	curl_free(scheme);

@@ -42,8 +42,14 @@
 /* How often we look which databases there are. */
 #define RESCAN_INTERVAL_MS	60000
 
-/* A database whose worker failed, or could not be started, waits so long. */
+/* A database whose worker failed waits so long. */
 #define RETRY_INTERVAL_MS	60000
+
+/* When the server has no worker to spare, we ask again. */
+#define SHORTAGE_INTERVAL_MS	1000
+
+/* A worker that has not ended by itself is ended. */
+#define MAX_LIFE_MS			300000
 
 /* A database gets a worker so often at most: for what is due, and for tokens. */
 #define START_INTERVAL_MS	250
@@ -53,6 +59,7 @@ typedef struct Running
 {
 	Oid			database;		/* InvalidOid: free */
 	BackgroundWorkerHandle *handle;
+	TimestampTz since;
 } Running;
 
 /* When the worker of each slot was last started; slots as in shared memory. */
@@ -141,9 +148,15 @@ reap_workers(TimestampTz now)
 	{
 		pid_t		pid;
 
-		if (!OidIsValid(running[i].database) ||
-			GetBackgroundWorkerPid(running[i].handle, &pid) != BGWH_STOPPED)
+		if (!OidIsValid(running[i].database))
 			continue;
+		if (GetBackgroundWorkerPid(running[i].handle, &pid) != BGWH_STOPPED)
+		{
+			/* its database's owner may have it do something for ever */
+			if (now >= TimestampTzPlusMilliseconds(running[i].since, MAX_LIFE_MS))
+				TerminateBackgroundWorker(running[i].handle);
+			continue;
+		}
 		pfree(running[i].handle);
 		shared_worker_gone(running[i].database,
 						   TimestampTzPlusMilliseconds(now, RETRY_INTERVAL_MS));
@@ -153,10 +166,10 @@ reap_workers(TimestampTz now)
 
 /*
  * Start the worker of a database, if it has none.  false when that cannot be
- * now.
+ * now; *shortage if that is because the server has no worker to spare.
  */
 static bool
-start_worker(Oid database)
+start_worker(Oid database, TimestampTz now, bool *shortage)
 {
 	BackgroundWorker worker = {
 		.bgw_name = "jwt_jwks worker",
@@ -178,9 +191,15 @@ start_worker(Oid database)
 		if (!OidIsValid(running[i].database))
 			room = &running[i];
 	}
-	if (room == NULL || !RegisterDynamicBackgroundWorker(&worker, &room->handle))
+	if (room == NULL)
 		return false;
+	if (!RegisterDynamicBackgroundWorker(&worker, &room->handle))
+	{
+		*shortage = true;
+		return false;
+	}
 	room->database = database;
+	room->since = now;
 	return true;
 }
 
@@ -219,6 +238,7 @@ start_workers(TimestampTz now)
 	SharedDatabase slots[SHARED_MAX_DATABASES];
 	bool		tried[SHARED_MAX_DATABASES] = {false};
 	TimestampTz next;
+	bool		shortage = false;
 	int			first;
 
 	shared_list(slots);
@@ -249,13 +269,15 @@ start_workers(TimestampTz now)
 		if (first >= 0)
 		{
 			tried[first] = true;
-			if (start_worker(slots[first].database))
+			if (start_worker(slots[first].database, now, &shortage))
 			{
 				started[first].database = slots[first].database;
 				started[first].at = now;
 			}
 		}
 	} while (first >= 0);
+	if (shortage)
+		next = Min(next, TimestampTzPlusMilliseconds(now, SHORTAGE_INTERVAL_MS));
 	return TimestampDifferenceMilliseconds(now, next);
 }
 

@@ -38,6 +38,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -63,6 +64,7 @@ static const Oid prune_types[] = {INT4OID};
 
 static Oid	saved_user;
 static int	saved_context;
+static int	saved_settings;
 
 /* As begin() has found them. */
 static Oid	found_extension;
@@ -96,19 +98,49 @@ schema_owner(Oid schema)
 
 /*
  * A function of the extension, by its exact signature; InvalidOid when it has
- * none.  It is called by OID: an overload in its schema is somebody else's.
+ * none.  It is called by OID: an overload in its schema is somebody else's.  So is
+ * one that the extension's owner has added to it; a script's belongs to a superuser.
  */
 static Oid
 find_function(const char *name, int n, const Oid *types)
 {
 	oidvector  *vector = buildoidvector(types, n);
-	Oid			function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
-										   PointerGetDatum(vector), ObjectIdGetDatum(found_schema));
+	HeapTuple	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name),
+										PointerGetDatum(vector), ObjectIdGetDatum(found_schema));
+	Oid			function = InvalidOid;
 
-	if (OidIsValid(function) &&
-		getExtensionOfObject(ProcedureRelationId, function) != found_extension)
-		return InvalidOid;
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+
+		if (superuser_arg(form->proowner) &&
+			getExtensionOfObject(ProcedureRelationId, form->oid) == found_extension)
+			function = form->oid;
+		ReleaseSysCache(tuple);
+	}
 	return function;
+}
+
+/*
+ * Has the extension a table of sources, which version 1.0 has not?  One that its
+ * owner has added to it is none.
+ */
+static bool
+has_sources(void)
+{
+	HeapTuple	tuple = SearchSysCache2(RELNAMENSP, CStringGetDatum("jwt_jwks_source"),
+										ObjectIdGetDatum(found_schema));
+	bool		result = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+
+		result = form->relkind == RELKIND_RELATION && superuser_arg(form->relowner) &&
+			getExtensionOfObject(RelationRelationId, form->oid) == found_extension;
+		ReleaseSysCache(tuple);
+	}
+	return result;
 }
 
 /*
@@ -123,7 +155,7 @@ find_extension(Oid *schema, Oid *owner)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	bool		found = false;
-	Oid			table;
+	Oid			schema_of;
 
 	if (!OidIsValid(extension))
 		return false;
@@ -148,25 +180,24 @@ find_extension(Oid *schema, Oid *owner)
 
 	/*
 	 * Who owns the schema can rename it, and put another in its place at any
-	 * moment.  So they must be somebody with whose rights we run anyway.
+	 * moment.  So they must be somebody with whose rights we run anyway, or
+	 * could.
 	 */
-	if (superuser_arg(*owner) && !superuser_arg(schema_owner(*schema)))
+	schema_of = schema_owner(*schema);
+	if (schema_of != *owner && !superuser_arg(schema_of))
 	{
 		static bool complained;
 
 		if (!complained)
 			ereport(LOG,
-					(errmsg("jwt_jwks does not serve an extension of a superuser's in the schema of somebody who is none"),
-					 errhint("Let the owner of the database create the extension, or move it to a schema of a superuser's.")));
+					(errmsg("jwt_jwks does not serve an extension in a schema that belongs to neither its owner nor a superuser"),
+					 errhint("Let the owner of the schema create the extension, or move it to a schema of its owner's.")));
 		complained = true;
 		return false;
 	}
 	found_extension = extension;
 	found_schema = *schema;
-
-	/* version 1.0 has none */
-	table = get_relname_relid("jwt_jwks_source", *schema);
-	return OidIsValid(table) && getExtensionOfObject(RelationRelationId, table) == extension;
+	return has_sources();
 }
 
 /*
@@ -188,6 +219,7 @@ begin(void)
 	}
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	saved_settings = NewGUCNestLevel();
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -201,6 +233,8 @@ commit(void)
 	PopActiveSnapshot();
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
+	/* what a trigger may have set */
+	AtEOXact_GUC(false, saved_settings);
 	SetUserIdAndSecContext(saved_user, saved_context);
 	CommitTransactionCommand();
 	pgstat_report_stat(true);
@@ -230,15 +264,39 @@ execute(const char *format, const char *schema, int expected,
 }
 
 /*
- * Copy a column of a row of the last result into a memory context; NULL for
- * null.
+ * A column of a row of the last result.  Somebody may have put another table in
+ * place of ours: it must have this type, and not be null unless that is asked for.
+ */
+static Datum
+get_column(int row, int column, Oid type, bool *isnull)
+{
+	bool		is_null;
+	Datum		value;
+
+	if (SPI_gettypeid(SPI_tuptable->tupdesc, column) != type)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column %d of jwt_jwks_source is of another type", column)));
+	value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null);
+	if (isnull != NULL)
+		*isnull = is_null;
+	else if (is_null)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("column %d of jwt_jwks_source is null", column)));
+	return value;
+}
+
+/*
+ * Copy a text column into a memory context; NULL for null, if that may be.
  */
 static char *
-copy_column(int row, int column, MemoryContext context)
+copy_text(int row, int column, bool null_ok, MemoryContext context)
 {
-	char	   *value = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+	bool		isnull = false;
+	Datum		value = get_column(row, column, TEXTOID, null_ok ? &isnull : NULL);
 
-	return value ? MemoryContextStrdup(context, value) : NULL;
+	return isnull ? NULL : MemoryContextStrdup(context, TextDatumGetCString(value));
 }
 
 /*
@@ -264,16 +322,14 @@ static Source *
 copy_source(int row, MemoryContext context)
 {
 	Source	   *source = MemoryContextAllocZero(context, sizeof(Source));
-	bool		isnull;
 
-	source->issuer = copy_column(row, 1, context);
-	source->uri = copy_column(row, 2, context);
-	source->etag = copy_column(row, 3, context);
-	source->last_error = copy_column(row, 4, context);
-	source->failures = atoi(SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 5));
-	source->refresh_interval = atoll(SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 6));
-	source->claimed_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[row],
-														   SPI_tuptable->tupdesc, 7, &isnull));
+	source->issuer = copy_text(row, 1, false, context);
+	source->uri = copy_text(row, 2, true, context);
+	source->etag = copy_text(row, 3, true, context);
+	source->last_error = copy_text(row, 4, true, context);
+	source->failures = DatumGetInt32(get_column(row, 5, INT4OID, NULL));
+	source->refresh_interval = DatumGetInt64(get_column(row, 6, INT8OID, NULL));
+	source->claimed_at = DatumGetTimestampTz(get_column(row, 7, TIMESTAMPTZOID, NULL));
 	source->discovered = source->uri != NULL;
 	return source;
 }
@@ -314,8 +370,10 @@ source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
 	 */
 	if (wakes->any)
 		execute("UPDATE %s.jwt_jwks_source SET next_attempt = " COOLED_DOWN
+				" WHERE issuer IN (SELECT issuer FROM %s.jwt_jwks_source"
 				" WHERE ($1 OR issuer = ANY ($2))"
-				" AND next_attempt > " COOLED_DOWN " AND next_attempt < 'infinity'",
+				" AND next_attempt > " COOLED_DOWN " AND next_attempt < 'infinity'"
+				" FOR NO KEY UPDATE SKIP LOCKED)",
 				schema, SPI_OK_UPDATE, lengthof(types), types, values, NULL);
 	execute("UPDATE %s.jwt_jwks_source s"
 			" SET last_attempt = statement_timestamp(),"
@@ -408,8 +466,10 @@ attempt(void (*function) (void *), void *arg)
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 
-		/* a cancel or a shutdown is not the document's fault */
-		if (data->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN || data->sqlerrcode == ERRCODE_CRASH_SHUTDOWN)
+		/* a shutdown, a cancel or somebody's lock is not the document's fault */
+		if (ERRCODE_TO_CATEGORY(data->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
+			ERRCODE_TO_CATEGORY(data->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
+			data->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 			ReThrowError(data);
 		error = data->detail ? psprintf("%s: %s", data->message, data->detail) : pstrdup(data->message);
 		FreeErrorData(data);
@@ -672,7 +732,7 @@ source_prune_revocations(void)
  * are there any?
  */
 TimestampTz
-source_next_due(bool *has_sources)
+source_next_due(bool *there_are)
 {
 	MemoryContext context = CurrentMemoryContext;
 	const char *schema = begin();
@@ -680,13 +740,13 @@ source_next_due(bool *has_sources)
 	bool		isnull;
 	Datum		datum;
 
-	*has_sources = false;
+	*there_are = false;
 	if (schema == NULL)
 		return due;
 	execute("SELECT count(*) > 0, min(coalesce(next_attempt, '-infinity')) FROM %s.jwt_jwks_source",
 			schema, SPI_OK_SELECT, 0, NULL, NULL, NULL);
-	*has_sources = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	datum = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
+	*there_are = DatumGetBool(get_column(0, 1, BOOLOID, NULL));
+	datum = get_column(0, 2, TIMESTAMPTZOID, &isnull);
 	if (!isnull)
 		due = Min(due, DatumGetTimestampTz(datum));
 	commit();

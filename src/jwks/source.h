@@ -34,6 +34,6 @@ extern char *source_discovery_url(const Source *source, const char **error);
 extern char *source_read_discovery(const Source *source, const Fetched *fetched, const char **error);
 extern const char *source_finish(const Source *source, const Fetched *fetched, RefreshCounts *counts);
 extern bool source_prune_revocations(void);
-extern TimestampTz source_next_due(bool *has_sources);
+extern TimestampTz source_next_due(bool *there_are);
 
 #endif							/* JWT_JWKS_SOURCE_H */

@@ -38,6 +38,9 @@ extern PGDLLEXPORT JWT_EXPORT void jwt_jwks_refresh_main(Datum arg);
 /* A worker begins no fetch after so many milliseconds. */
 #define MAX_LIFE_MS		30000
 
+/* Who has found everything that is due locked by others comes back after this. */
+#define LOCKED_WAIT_MS	5000
+
 /* How often a worker that waits looks if it is in somebody's way. */
 #define YIELD_INTERVAL_MS	500
 
@@ -52,9 +55,13 @@ connect_to(Oid database)
 {
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
+	/* somebody may have the database locked */
+	SetConfigOption("lock_timeout", "5s", PGC_SUSET, PGC_S_OVERRIDE);
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("lock_timeout", "5s", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("exit_on_error", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	if (GetConfigOption("transaction_timeout", true, false) != NULL)	/* since 17 */
+		SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("session_replication_role", "origin", PGC_SUSET, PGC_S_OVERRIDE);
@@ -117,8 +124,9 @@ deal_with(FetchPool *pool, Source *source, Fetched *fetched, RefreshCounts *coun
 
 		if (url != NULL)
 		{
+			/* the entity tag may be another URL's */
 			source->discovered = true;
-			fetch_add(pool, url, source->etag, source);
+			fetch_add(pool, url, NULL, source);
 			return false;
 		}
 		fetched->status = FETCH_FAILED;
@@ -216,7 +224,9 @@ jwt_jwks_worker_main(Datum arg)
 	RefreshCounts counts;
 	const char *error;
 	TimestampTz due;
+	TimestampTz end;
 	bool		has_sources;
+	bool		more = true;
 	int			n;
 
 	served_database = DatumGetObjectId(arg);
@@ -230,9 +240,17 @@ jwt_jwks_worker_main(Datum arg)
 	n = source_claim_due(wakes, settings_cooldown_ms(), &sources);
 	if (n > 0)
 		fetch_sources(sources, n, &counts, &error);
-	while (source_prune_revocations())
+	end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), MAX_LIFE_MS);
+	while (more && GetCurrentTimestamp() < end)
+	{
 		CHECK_FOR_INTERRUPTS();
+		more = source_prune_revocations();
+	}
 	due = source_next_due(&has_sources);
+	if (n == 0)
+		due = Max(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOCKED_WAIT_MS));
+	if (more)
+		due = Min(due, GetCurrentTimestamp());
 	shared_worker_done(served_database, due, has_sources);
 	proc_exit(0);
 }
