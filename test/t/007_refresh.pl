@@ -171,8 +171,16 @@ sub fetched
 	return;
 }
 requests();
+# Noting that flushes nobody's caches.
+my $session = open_session($node->connstr('postgres'));
+my $cached = "SELECT count(jwt_verify('$token{k2}')) FROM generate_series(1, 2); SELECT hits > 0, invalidations FROM jwt_cache()";
+my $flushes = $session->($cached);
 fetched('a source that is due is fetched');
 is(join(' ', requests()), 'GET /set/one 304', 'and was not modified');
+is($session->($cached), $flushes, 'and no cache was flushed');
+sql(q{UPDATE jwt_key SET created_at = created_at});
+isnt($session->($cached), $flushes, 'as it is by a write to a key');
+$session->();
 for my $change ([ 'a key that was removed here', q{DELETE FROM jwt_key WHERE kid = 'k2'} ],
 	[ 'a key that was closed here', q{UPDATE jwt_key SET retired_at = now(), not_after = now() WHERE kid = 'k2'} ])
 {
@@ -254,6 +262,29 @@ cmp_ok($most, '<=', 3, 'but no more than two at a time, beside the one of the da
 # Of one issuer, no answer overtakes another.
 refresh_at_once(('slow1') x 4);
 sql(q{DELETE FROM jwt_issuer WHERE issuer LIKE 'https://slow%'});
+
+# No more connections than are allowed; and who was fetched together is not again.
+set_keys('slow', 'k2');
+sql(q{ALTER SYSTEM SET jwt_jwks.max_connections = 1; SELECT pg_reload_conf()});
+sql(join(';', map { "INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://slow$_.example', '{api}', '{ES256}');
+	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://slow$_.example', 'https://localhost:$port{good}/delay/300-slow')" } 1 .. 4));
+my $one_by_one = time();
+wait_for(q{SELECT count(*) FROM jwt_jwks_source WHERE issuer LIKE 'https://slow%' AND last_success = last_attempt}, '4', 'four slow sources with one connection');
+cmp_ok(time() - $one_by_one, '>', 1.1, 'are fetched one by one');
+sql(q{ALTER SYSTEM RESET jwt_jwks.max_connections; SELECT pg_reload_conf()});
+is(sql(q{SELECT max(next_attempt) - min(next_attempt) > interval '5 s' FROM jwt_jwks_source WHERE issuer LIKE 'https://slow%'}), 't', 'and not in step the next time');
+sql(q{DELETE FROM jwt_issuer WHERE issuer LIKE 'https://slow%'});
+# Nor larger documents.
+sql(q{ALTER SYSTEM SET jwt_jwks.max_document_size = '1kB'; SELECT pg_reload_conf()});
+for my $case ([ 1025, qr/larger than 1024 bytes/, 'a document that is a byte too large' ], [ 1024, qr/could not be imported/, 'and one that is not' ])
+{
+	my ($size, $error, $what) = @$case;
+	append_to_file("$dir/size$size", '{"keys":["' . 'x' x ($size - 13) . '"]}');
+	sql("UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/size$size'");
+	like(refusal(q{SELECT jwt_refresh_jwks('https://set.example')}), $error, $what);
+}
+sql(q{ALTER SYSTEM RESET jwt_jwks.max_document_size; SELECT pg_reload_conf()});
+sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one'});
 
 # Faults: the keys stay as they are, and the row says what and until when.
 my $where = qr/The endpoint could not be reached, or did not prove to be the host that was asked for\.$/;
@@ -337,6 +368,14 @@ my $well = -s $node->logfile;
 set_keys('fault', 'k2');
 sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/fault' WHERE issuer = 'https://fault.example'});
 wait_for(q{SELECT failures = 0 AND last_error IS NULL AND last_success IS NOT NULL FROM jwt_jwks_source WHERE issuer = 'https://fault.example'}, 't', 'a source that gets well');
+
+my $again = qr/LOG:  the key set of issuer "https:\/\/fault.example" is refreshed again/;
+for (1 .. 50)
+{
+	last if substr(slurp_file($node->logfile), $well) =~ $again;
+	sleep 0.1;
+}
+like(substr(slurp_file($node->logfile), $well), $again, 'the log tells of that, too');
 
 # Settings: plain http to loopback, public addresses, no setting from below.
 sql(q{ALTER SYSTEM SET jwt_jwks.allow_http_to_loopback = on; SELECT pg_reload_conf()});
@@ -469,8 +508,10 @@ $standby->stop;
 $node->append_conf('postgresql.conf', q{shared_preload_libraries = ''});
 $node->start;
 is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'jwt%'}), '0', 'not preloaded, there is no launcher');
-is(sql(q{SELECT retired FROM jwt_refresh_jwks('https://set.example')}), '2', 'and a session can refresh all the same');
-unlike($node->safe_psql('postgres', 'SELECT pg_read_file(\'/proc/self/maps\')'), qr/libcurl/, 'which loads no HTTP client');
+my ($retired, $maps) = split(/\n/, sql(q{SELECT retired FROM jwt_refresh_jwks('https://set.example'); SELECT pg_read_file('/proc/self/maps')}), 2);
+is($retired, '2', 'and a session can refresh all the same');
+like($maps, qr/jwt\.so/, 'which has loaded this library');
+unlike($maps, qr/libcurl/, 'and no HTTP client');
 like(refusal(q{SET statement_timeout = '300ms'; UPDATE jwt_jwks_source SET uri = 'https://localhost:} . $port{good} . q{/silent'; SELECT jwt_refresh_jwks('https://set.example')}),
 	qr/canceling statement due to statement timeout/, 'a session need not wait');
 $node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'});
