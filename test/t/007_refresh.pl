@@ -364,9 +364,11 @@ wait_for(q{SELECT next_attempt - last_attempt FROM jwt_jwks_source WHERE issuer 
 my $lines = () = slurp_file($node->logfile) =~ /HTTP status 500/g;
 cmp_ok($lines, '<=', 12, "the log was told at changes of state only");
 # It gets well.
+sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/fault' WHERE issuer = 'https://fault.example'});
+wait_for(q{SELECT failures FROM jwt_jwks_source WHERE issuer = 'https://fault.example'}, '1', 'a set that is not there');
 my $well = -s $node->logfile;
 set_keys('fault', 'k2');
-sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/fault' WHERE issuer = 'https://fault.example'});
+sql(q{UPDATE jwt_jwks_source SET next_attempt = now(), refresh_interval = refresh_interval WHERE issuer = 'https://fault.example'});
 wait_for(q{SELECT failures = 0 AND last_error IS NULL AND last_success IS NOT NULL FROM jwt_jwks_source WHERE issuer = 'https://fault.example'}, 't', 'a source that gets well');
 
 my $again = qr/LOG:  the key set of issuer "https:\/\/fault.example" is refreshed again/;
