@@ -94,11 +94,13 @@ server_stage()
 server_wrap()
 {
 	mv "$stage_bin/postgres" "$stage_bin/postgres.bin"
-	{
-		echo '#!/bin/sh'
-		echo 'case " $* " in *" -V "* | *" -C "* | *" --boot "* | *" --check "* | *" --single "*) exec "$0.bin" "$@" ;; esac'
-		echo "exec $1 \"\$0.bin\" \"\$@\""
-	} >"$stage_bin/postgres"
+	cat >"$stage_bin/postgres" <<-END
+		#!/bin/sh
+		case " \$* " in
+			*" -V "* | *" -C "* | *" --boot "* | *" --check "* | *" --single "*) exec "\$0.bin" "\$@" ;;
+		esac
+		exec $1 "\$0.bin" "\$@"
+	END
 	chmod 755 "$stage_bin/postgres"
 	export PGCTLTIMEOUT=300
 }
