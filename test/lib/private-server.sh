@@ -89,17 +89,18 @@ server_stage()
 	export PATH=$stage_bin:$PATH
 }
 
-# Have the server run below another program: $1 is what comes before its command
-# line, for a shell.  What only asks it something, or sets it up, does not.
+# Have the server run in some other way: $1 is what bash is to do, and ends before
+# the server's program and arguments.  What only asks it something, or sets it up,
+# runs as ever.
 server_wrap()
 {
 	mv "$stage_bin/postgres" "$stage_bin/postgres.bin"
 	cat >"$stage_bin/postgres" <<-END
-		#!/bin/sh
+		#!/bin/bash
 		case " \$* " in
 			*" -V "* | *" -C "* | *" --boot "* | *" --check "* | *" --single "*) exec "\$0.bin" "\$@" ;;
 		esac
-		exec $1 "\$0.bin" "\$@"
+		$1 "\$0.bin" "\$@"
 	END
 	chmod 755 "$stage_bin/postgres"
 	export PGCTLTIMEOUT=300
