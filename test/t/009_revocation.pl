@@ -270,17 +270,19 @@ unlike("$v_err$r_err", qr/ERROR|aborted/, 'nobody had an error');
 my ($n_verdicts, $n_ids, $n_subjects) = split(/\|/, sql(qq{
 	SELECT (SELECT count(*) FROM verdict), count(*) FILTER (WHERE n <= $ids), count(*) FILTER (WHERE n > $ids) FROM revoked}));
 note "$n_verdicts verdicts, while $n_ids tokens and $n_subjects subjects were revoked in $seconds s";
-cmp_ok($n_verdicts, '>', 5000, 'there were verdicts');
-cmp_ok($n_ids, '>', 250 * $seconds, 'and revocations of tokens');
-cmp_ok($n_subjects, '>', 25 * $seconds, 'and of subjects');
+# a server under sanitizers has less to do
+my $least = $ENV{JWT_SANITIZE} ? 0.02 : 1;
+cmp_ok($n_verdicts, '>', 5000 * $least, 'there were verdicts');
+cmp_ok($n_ids, '>', 250 * $seconds * $least, 'and revocations of tokens');
+cmp_ok($n_subjects, '>', 25 * $seconds * $least, 'and of subjects');
 is(sql('SELECT count(*) FROM verdict v JOIN revoked r USING (n) WHERE v.at > r.at AND v.valid'), '0',
 	'no statement that started after a revocation had committed accepted the token');
-cmp_ok(sql('SELECT count(*) FROM verdict v JOIN revoked r USING (n) WHERE v.at > r.at AND NOT v.valid'), '>', 500, 'they refused it');
+cmp_ok(sql('SELECT count(*) FROM verdict v JOIN revoked r USING (n) WHERE v.at > r.at AND NOT v.valid'), '>', 500 * $least, 'they refused it');
 is(sql(q{SELECT count(*) FROM verdict v LEFT JOIN (
 		SELECT substr(coalesce(jti, sub), 2)::int AS n, revoked_at FROM jwt_revocation WHERE coalesce(jti, sub) ~ '^[ns][0-9]+$') r
 	USING (n) WHERE NOT v.valid AND (r.n IS NULL OR r.revoked_at > v.done)}), '0',
 	'no good token was refused');
-cmp_ok(sql('SELECT count(*) FROM verdict v JOIN revoked r USING (n) WHERE v.at < r.at AND v.valid'), '>', 500, 'they were accepted before');
+cmp_ok(sql('SELECT count(*) FROM verdict v JOIN revoked r USING (n) WHERE v.at < r.at AND v.valid'), '>', 500 * $least, 'they were accepted before');
 is(sql(q{SELECT count(*) FROM verdict WHERE valid AND n > } . ($ids + $subjects)) > 100, 1, 'and others all the time');
 $node->stop;
 

@@ -118,6 +118,7 @@ $renaming->();
 sql('renamed_2', $due, 'renamer');
 ok($node->poll_query_until('renamed_2', 'SELECT last_success = last_attempt AND next_attempt > now() FROM jwt_jwks_source'), 'which is served under its new name');
 su(q{ALTER SYSTEM SET jwt_jwks.databases = 'postgres'; SELECT pg_reload_conf()});
+sleep 1;
 sql('renamed_2', "UPDATE jwt_jwks_source SET uri = '$uri/two'", 'renamer');
 $served->('when it alone is to be');
 is(sql('renamed_2', 'SELECT last_attempt IS NULL OR next_attempt IS NULL FROM jwt_jwks_source'), 't', 'and the others are not');
