@@ -172,7 +172,7 @@ SKIP:
 	my $before = sql($keys);
 	my $log = -s $node->logfile;
 	sql("UPDATE jwt_jwks_source SET uri = '$uri/set/many'");
-	ok(wait_for_log(qr/No space left on device/, $log), 'a worker finds no room');
+	ok(logged($node, qr/No space left on device/, $log), 'a worker finds no room');
 	like(outcome($refresh), qr/^38000$/, 'nor does one that is asked for');
 	sleep 4;
 	my $lines = () = substr(slurp_file($node->logfile), $log) =~ /No space left on device/g;
@@ -184,17 +184,6 @@ SKIP:
 	sql(q{UPDATE jwt_jwks_source SET next_attempt = now(), refresh_interval = refresh_interval});
 	ok($node->poll_query_until('postgres', $count, '1000'), 'and with room it has all keys');
 	ok($node->poll_query_until('postgres', q{SELECT last_error IS NULL AND failures = 0 FROM jwt_jwks_source}), 'and no error');
-}
-
-sub wait_for_log
-{
-	my ($pattern, $from) = @_;
-	for (1 .. 300)
-	{
-		return 1 if substr(slurp_file($node->logfile), $from) =~ $pattern;
-		sleep 0.1;
-	}
-	return 0;
 }
 
 # A limit on the memory of each process.

@@ -44,16 +44,6 @@ sub sql { my ($db, $sql, $user) = @_; return $node->safe_psql($db, $sql, extra_p
 sub fails { my ($db, $sql, $user) = @_; my ($rc, $o, $e) = $node->psql($db, $sql, extra_params => $user ? [ '-U', $user ] : []); return $rc == 0 ? 'accepted' : $e }
 sub su { return $node->safe_psql('postgres', shift) }
 sub database { my ($name, $owner) = @_; su("CREATE ROLE $owner LOGIN"); su("CREATE DATABASE $name OWNER $owner"); return }
-sub logged
-{
-	my ($pattern, $from) = @_;
-	for (1 .. 300)
-	{
-		return 1 if substr(slurp_file($node->logfile), $from) =~ $pattern;
-		sleep 0.1;
-	}
-	return 0;
-}
 # The database that must be served whatever happens in the others.
 my $served = sub {
 	my $what = shift;
@@ -89,7 +79,7 @@ $served->('with both');
 su('ALTER TABLE jwt_jwks_source ALTER failures DROP NOT NULL; UPDATE jwt_jwks_source SET failures = NULL');
 my $log = -s $node->logfile;
 su($due);
-ok(logged(qr/ERROR:  column 5 of jwt_jwks_source is null/, $log), 'a row without a count of failures');
+ok(logged($node, qr/ERROR:  column 5 of jwt_jwks_source is null/, $log), 'a row without a count of failures');
 su('UPDATE jwt_jwks_source SET failures = 0; ALTER TABLE jwt_jwks_source ALTER failures SET NOT NULL');
 su($due);
 ok($node->poll_query_until('postgres', 'SELECT last_success = last_attempt FROM jwt_jwks_source'), 'a row that has one again');
@@ -100,7 +90,7 @@ su('CREATE ROLE lodger LOGIN; GRANT CREATE ON DATABASE lodged TO lodger');
 sql('lodged', 'CREATE SCHEMA house; GRANT ALL ON SCHEMA house TO lodger', 'landlord');
 $log = -s $node->logfile;
 sql('lodged', "CREATE EXTENSION jwt SCHEMA house; SET search_path = house; $sources", 'lodger');
-ok(logged(qr/does not serve an extension in a schema that belongs to neither/, $log), 'an extension in another\'s schema is not served');
+ok(logged($node, qr/does not serve an extension in a schema that belongs to neither/, $log), 'an extension in another\'s schema is not served');
 
 # Who has a database to himself, or a row, keeps nobody else from anything.
 database('renamed', 'renamer');
@@ -163,7 +153,7 @@ like(fails('postgres', q{SELECT jwt_refresh_jwks('https://large.example')}), qr/
 my $took = time() - $start;
 cmp_ok($took, '>', 5, 'is tried');
 cmp_ok($took, '<', 60, sprintf('but not for ever (%.1f s)', $took));
-ok(logged(qr/To check the first \d+ of its 600 keys has taken more than/, 0), 'as the log tells');
+ok(logged($node, qr/To check the first \d+ of its 600 keys has taken more than/, 0), 'as the log tells');
 su(q{DELETE FROM jwt_issuer WHERE issuer = 'https://large.example'});
 # Sets that change all the time leave no more than so many keys.
 my $churn = q{SELECT jwt_import_jwks('https://set.example', (SELECT jsonb_build_object('keys', jsonb_agg(jsonb_build_object('kty', 'OKP', 'crv', 'Ed25519', 'kid', 'c%d-' || i,

@@ -8,8 +8,10 @@ use Digest::SHA qw(hmac_sha256);
 use Exporter 'import';
 use IPC::Run;
 use MIME::Base64 qw(encode_base64);
+use PostgreSQL::Test::Utils ();
+use Time::HiRes qw(sleep);
 
-our @EXPORT = qw(token setup_trust verdict open_session);
+our @EXPORT = qw(token setup_trust verdict open_session logged);
 
 my $secret = 'a secret of the tests of whole servers';
 
@@ -52,6 +54,19 @@ sub verdict
 {
 	my ($token) = @_;
 	return "SELECT coalesce(sqlstate, 'valid') FROM jwt_inspect('$token')";
+}
+
+# Wait for something in a server's log, after so many bytes of it; false if it does
+# not come within half a minute.
+sub logged
+{
+	my ($node, $pattern, $from) = @_;
+	for (1 .. 300)
+	{
+		return 1 if substr(PostgreSQL::Test::Utils::slurp_file($node->logfile), $from) =~ $pattern;
+		sleep 0.1;
+	}
+	return 0;
 }
 
 # A session that stays open: a function that asks it something and gives its
