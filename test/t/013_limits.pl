@@ -56,6 +56,7 @@ my $session = open_session($node->connstr('postgres'));
 my $wrong = '';
 for my $ms (1 .. 60)
 {
+	# jwt_inspect() uses no cache; how full a cancelled statement leaves that may vary
 	my $answer = $session->(qq{SET statement_timeout = $ms;
 		DO \$\$ BEGIN LOOP
 			UPDATE jwt_key SET kid = kid WHERE false;
@@ -63,11 +64,12 @@ for my $ms (1 .. 60)
 			PERFORM jwt_verify('$good'), count(jwt_try_verify('$good' || i)) FROM generate_series(1, 20) i;
 		END LOOP; END \$\$;
 		RESET statement_timeout;
-		$verdicts});
-	$wrong .= " $ms: $answer" if $answer ne $right;
+		$verdicts;
+		SELECT jwt_verify('$good') ->> 'sub';
+		SELECT entries = 1 AND bytes BETWEEN 1 AND 20000 FROM jwt_cache()});
+	$wrong .= " $ms: $answer" if $answer ne "$right\nalice\nt";
 }
-is($wrong, '', 'verification that is cancelled leaves the session as it was');
-is($session->('SELECT entries BETWEEN 1 AND 2 AND bytes > 0 FROM jwt_cache()'), 't', 'and its cache');
+is($wrong, '', 'verification that is cancelled leaves the session, and its cache, as they were');
 unlike(slurp_file($node->logfile), qr/ERROR:  wrong/, 'and no verdict was wrong');
 
 # Revocations: all of a statement's or none.
