@@ -1,37 +1,52 @@
 /*-------------------------------------------------------------------------
  *
  * jwt_net.c
- *	  A clock and a resolver that a test sets, to be preloaded by the dynamic
- *	  linker.  They stand in for nothing else: sockets and TLS are real.
+ *	  A clock, a resolver and routes that a test sets, to be preloaded by the
+ *	  dynamic linker.  They stand in for nothing else: sockets and TLS are real.
  *
  * The folder JWT_NET has a file "clock" with seconds that are added to the time
- * of day, and "hosts" with lines of a name, the milliseconds that the answer takes,
- * and addresses.  Names that are not there are libc's business.
+ * of day; "hosts" with lines of a name, the milliseconds that the answer takes,
+ * and addresses; and "routes" with lines of two IPv4 addresses, of which who
+ * connects to the first reaches the second.  A name that has several lines in
+ * "hosts" has their addresses in turn.  Names that are not there are libc's
+ * business.  Each look-up of one that is adds a line to "lookups".
  *
  *-------------------------------------------------------------------------
  */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
-/* Read a file of the folder, terminated; its length, 0 when it has none. */
+/* Open a file of the folder; -1 when it has none. */
 static int
-read_file(const char *name, char *text, int size)
+open_file(const char *name, int flags)
 {
 	const char *folder = getenv("JWT_NET");
 	char		path[1024];
-	int			fd;
+
+	if (folder == NULL || snprintf(path, sizeof(path), "%s/%s", folder, name) >= (int) sizeof(path))
+		return -1;
+	return open(path, flags | O_CLOEXEC, 0600);
+}
+
+/* Read one, terminated; its length, 0 when there is none. */
+static int
+read_file(const char *name, char *text, int size)
+{
+	int			fd = open_file(name, O_RDONLY);
 	int			n;
 
 	text[0] = '\0';
-	if (folder == NULL || snprintf(path, sizeof(path), "%s/%s", folder, name) >= (int) sizeof(path) ||
-		(fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+	if (fd < 0)
 		return 0;
 	n = (int) read(fd, text, size - 1);
 	close(fd);
@@ -54,36 +69,78 @@ gettimeofday(struct timeval *restrict tv, void *restrict zone)
 	return result;
 }
 
+/* How often a name has been looked up before; adds this time. */
+static int
+count_lookup(const char *name)
+{
+	char		lookups[65536];
+	char	   *rest = lookups;
+	char	   *line;
+	int			n = 0;
+	int			fd;
+
+	read_file("lookups", lookups, sizeof(lookups));
+	while ((line = strsep(&rest, "\n")) != NULL)
+		n += strcmp(line, name) == 0;
+	if ((fd = open_file("lookups", O_WRONLY | O_CREAT | O_APPEND)) >= 0)
+	{
+		dprintf(fd, "%s\n", name);
+		close(fd);
+	}
+	return n;
+}
+
 int
 getaddrinfo(const char *restrict node, const char *restrict service,
 			const struct addrinfo *restrict hints, struct addrinfo **restrict answer)
 {
 	static int	(*real) (const char *restrict, const char *restrict,
 						 const struct addrinfo *restrict, struct addrinfo **restrict);
+	struct addrinfo **end = answer;
 	char		hosts[4096];
 	char	   *rest = hosts;
 	char	   *line;
+	char	   *of_name[8];
+	int			n = 0;
 
 	if (real == NULL)
 		*(void **) &real = dlsym(RTLD_NEXT, "getaddrinfo");
 	if (node == NULL || read_file("hosts", hosts, sizeof(hosts)) <= 0)
 		return real(node, service, hints, answer);
 	while ((line = strsep(&rest, "\n")) != NULL)
-	{
-		struct addrinfo **end = answer;
-		char	   *name = strsep(&line, " ");
-		char	   *delay = strsep(&line, " ");
-		char	   *address;
+		if (strcmp(strsep(&line, " "), node) == 0 && line != NULL && n < 8)
+			of_name[n++] = line;
+	if (n == 0)
+		return real(node, service, hints, answer);
+	line = of_name[count_lookup(node) % n];
+	usleep((useconds_t) atol(strsep(&line, " ")) * 1000);
+	*answer = NULL;
+	while ((node = strsep(&line, " ")) != NULL)
+		if (real(node, service, hints, end) == 0)
+			while (*end != NULL)
+				end = &(*end)->ai_next;
+	return *answer ? 0 : EAI_NONAME;
+}
 
-		if (delay == NULL || strcmp(name, node) != 0)
-			continue;
-		usleep((useconds_t) atol(delay) * 1000);
-		*answer = NULL;
-		while ((address = strsep(&line, " ")) != NULL)
-			if (real(address, service, hints, end) == 0)
-				while (*end != NULL)
-					end = &(*end)->ai_next;
-		return *answer ? 0 : EAI_NONAME;
-	}
-	return real(node, service, hints, answer);
+int
+connect(int fd, const struct sockaddr *address, socklen_t len)
+{
+	static int	(*real) (int, const struct sockaddr *, socklen_t);
+	struct sockaddr_in to;
+	char		routes[1024];
+	char	   *rest = routes;
+	char	   *line;
+
+	if (real == NULL)
+		*(void **) &real = dlsym(RTLD_NEXT, "connect");
+	if (address->sa_family != AF_INET || len != sizeof(to) || read_file("routes", routes, sizeof(routes)) <= 0)
+		return real(fd, address, len);
+	memcpy(&to, address, sizeof(to));
+	while ((line = strsep(&rest, "\n")) != NULL)
+		if (inet_addr(strsep(&line, " ")) == to.sin_addr.s_addr && line != NULL)
+		{
+			to.sin_addr.s_addr = inet_addr(line);
+			break;
+		}
+	return real(fd, (const struct sockaddr *) &to, len);
 }

@@ -52,7 +52,7 @@ def authority(common):
 ca_key, ca = authority("Test Authority")
 other_key, _ = authority("Nobody's Authority")
 write("ca.pem", ca.public_bytes(serialization.Encoding.PEM))
-LOCALHOST = [x509.DNSName("localhost"), x509.DNSName("listed.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+LOCALHOST = [x509.DNSName("localhost"), *[x509.DNSName(name + ".test") for name in ("listed", "public", "rebound")], x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
 for file, issuer, issuer_key, names, start, end in (
         ("good", "Test Authority", ca_key, LOCALHOST, NOW - DAY, NOW + DAY),
         ("wrong-host", "Test Authority", ca_key, [x509.DNSName("other.example")], NOW - DAY, NOW + DAY),
