@@ -123,7 +123,7 @@ test-asan:
 ## test-valgrind  all but whole servers' tests, with the server under valgrind
 .PHONY: test-valgrind
 test-valgrind:
-	@JWT_VALGRIND=1 test/run regress isolation vectors malformed interop mutate
+	@JWT_VALGRIND=1 test/run regress isolation pgtap vectors malformed interop mutate
 
 ## lint           what tools can say without running anything
 .PHONY: lint

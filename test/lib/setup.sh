@@ -115,7 +115,21 @@ setup_test()
 	local node=()
 	command -v node >/dev/null || node+=(nodejs)
 	command -v npm >/dev/null || node+=(npm)
-	setup_build clang libclang-rt-dev valgrind pgbouncer nginx-light libipc-run-perl python3 python3-jwt python3-cryptography "${node[@]}"
+	setup_build clang libclang-rt-dev valgrind pgbouncer nginx-light libipc-run-perl python3 python3-jwt python3-cryptography "${node[@]}" &&
+		setup_pgtap
+}
+
+# The package of pgTAP for this server; a server that comes from elsewhere may have
+# its own, or none.
+setup_pgtap()
+{
+	local package
+	package=$("${PG_CONFIG:-pg_config}" --version | sed -n 's/^PostgreSQL \([0-9]*\).*/postgresql-\1-pgtap/p')
+	if [ -f "$("${PG_CONFIG:-pg_config}" --sharedir)/extension/pgtap.control" ] || ! command -v apt-get >/dev/null; then
+		return 0
+	fi
+	apt-cache show "$package" >/dev/null 2>&1 || as_root apt-get update -q >/dev/null 2>&1 || true
+	! apt-cache show "$package" >/dev/null 2>&1 || install_missing "$package"
 }
 
 # npm's packages go into the build folder, never into the source tree.
