@@ -4,47 +4,25 @@
  *	  The table jwt_jwks_source: what is due, and how it went.  And the other
  *	  thing that workers do in a database, pruning revocations.
  *
- * Each function is a transaction of its own, so that none is open while we wait
- * for the network, and one issuer's trouble is not another's.  Each finds the
- * extension anew and locks it, as it may have been dropped in between, or moved.
- *
- * We run as the extension's owner, within a security-restricted operation:
- * whatever stands in the database's tables, it is not done with a superuser's
- * rights.
+ * Each function is a transaction of its own (transaction.c), so that none is open
+ * while we wait for the network, and one issuer's trouble is not another's.
  *
  *-------------------------------------------------------------------------
  */
 #include "../compat.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/dependency.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_authid.h"
-#include "catalog/pg_database.h"
-#include "catalog/pg_extension.h"
-#include "catalog/pg_namespace.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "common/pg_prng.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
-#include "pgstat.h"
+#include "mb/pg_wchar.h"
 #include "source.h"
-#include "storage/lmgr.h"
+#include "transaction.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/guc.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
-#include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 /* Failures are retried after so many seconds at first, twice that then, ... */
@@ -62,243 +40,6 @@
 static const Oid import_types[] = {TEXTOID, JSONBOID};
 static const Oid prune_types[] = {INT4OID};
 
-static Oid	saved_user;
-static int	saved_context;
-static int	saved_settings;
-
-/* As begin() has found them. */
-static Oid	found_extension;
-static Oid	found_schema;
-
-/*
- * Whose schema it is; the owner of the database stands for its role.
- */
-static Oid
-schema_owner(Oid schema)
-{
-	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
-	Oid			owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
-		ReleaseSysCache(tuple);
-	}
-	if (owner == ROLE_PG_DATABASE_OWNER)
-	{
-		tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
-		if (HeapTupleIsValid(tuple))
-		{
-			owner = ((Form_pg_database) GETSTRUCT(tuple))->datdba;
-			ReleaseSysCache(tuple);
-		}
-	}
-	return owner;
-}
-
-/*
- * A function of the extension, by its exact signature; InvalidOid when it has
- * none.  It is called by OID: an overload in its schema is somebody else's.  So is
- * one that the extension's owner has added to it; a script's belongs to a superuser.
- */
-static Oid
-find_function(const char *name, int n, const Oid *types)
-{
-	oidvector  *vector = buildoidvector(types, n);
-	HeapTuple	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name),
-										PointerGetDatum(vector), ObjectIdGetDatum(found_schema));
-	Oid			function = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
-
-		if (superuser_arg(form->proowner) &&
-			getExtensionOfObject(ProcedureRelationId, form->oid) == found_extension)
-			function = form->oid;
-		ReleaseSysCache(tuple);
-	}
-	return function;
-}
-
-/*
- * Has the extension a table of sources, which version 1.0 has not?  One that its
- * owner has added to it is none.
- */
-static bool
-has_sources(void)
-{
-	HeapTuple	tuple = SearchSysCache2(RELNAMENSP, CStringGetDatum("jwt_jwks_source"),
-										ObjectIdGetDatum(found_schema));
-	bool		result = false;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
-
-		result = form->relkind == RELKIND_RELATION && superuser_arg(form->relowner) &&
-			getExtensionOfObject(RelationRelationId, form->oid) == found_extension;
-		ReleaseSysCache(tuple);
-	}
-	return result;
-}
-
-/*
- * The row of the extension.
- */
-static bool
-find_extension(Oid *schema, Oid *owner)
-{
-	Oid			extension = get_extension_oid("jwt", true);
-	Relation	rel;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found = false;
-	Oid			schema_of;
-
-	if (!OidIsValid(extension))
-		return false;
-
-	/* nobody drops it, and creates something that looks like it, meanwhile */
-	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-	rel = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(extension));
-	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		*schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
-		*owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
-		found = true;
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	if (!found)
-		return false;
-
-	/*
-	 * Who owns the schema can rename it, and put another in its place at any
-	 * moment.  So they must be somebody with whose rights we run anyway, or
-	 * could.
-	 */
-	schema_of = schema_owner(*schema);
-	if (schema_of != *owner && !superuser_arg(schema_of))
-	{
-		static bool complained;
-
-		if (!complained)
-			ereport(LOG,
-					(errmsg("jwt_jwks does not serve an extension in a schema that belongs to neither its owner nor a superuser"),
-					 errhint("Let the owner of the schema create the extension, or move it to a schema of its owner's.")));
-		complained = true;
-		return false;
-	}
-	found_extension = extension;
-	found_schema = *schema;
-	return has_sources();
-}
-
-/*
- * Begin a transaction as the extension's owner.  Returns the schema's quoted
- * name, or NULL, without a transaction, when there is no extension.
- */
-static const char *
-begin(void)
-{
-	Oid			schema;
-	Oid			owner;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	if (!find_extension(&schema, &owner))
-	{
-		CommitTransactionCommand();
-		return NULL;
-	}
-	GetUserIdAndSecContext(&saved_user, &saved_context);
-	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	saved_settings = NewGUCNestLevel();
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	PushActiveSnapshot(GetTransactionSnapshot());
-	pgstat_report_activity(STATE_RUNNING, NULL);
-	return quote_identifier(get_namespace_name(schema));
-}
-
-static void
-commit(void)
-{
-	PopActiveSnapshot();
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
-	/* what a trigger may have set */
-	AtEOXact_GUC(false, saved_settings);
-	SetUserIdAndSecContext(saved_user, saved_context);
-	CommitTransactionCommand();
-	pgstat_report_stat(true);
-	pgstat_report_activity(STATE_IDLE, NULL);
-}
-
-/*
- * Execute a statement, in which %s stands for the extension's schema.
- */
-static void
-execute(const char *format, const char *schema, int expected,
-		int n, Oid *types, Datum *values, const char *nulls)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	for (const char *p = format; *p; p++)
-		if (p[0] == '%' && p[1] == 's')
-		{
-			appendStringInfoString(&sql, schema);
-			p++;
-		}
-		else
-			appendStringInfoChar(&sql, *p);
-	if (SPI_execute_with_args(sql.data, n, types, values, nulls, false, 0) != expected)
-		elog(ERROR, "statement of jwt_jwks failed");
-}
-
-/*
- * A column of a row of the last result.  Somebody may have put another table in
- * place of ours: it must have this type, and not be null unless that is asked for.
- */
-static Datum
-get_column(int row, int column, Oid type, bool *isnull)
-{
-	bool		is_null;
-	Datum		value;
-
-	if (SPI_gettypeid(SPI_tuptable->tupdesc, column) != type)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column %d of jwt_jwks_source is of another type", column)));
-	value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null);
-	if (isnull != NULL)
-		*isnull = is_null;
-	else if (is_null)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("column %d of jwt_jwks_source is null", column)));
-	return value;
-}
-
-/*
- * Copy a text column into a memory context; NULL for null, if that may be.
- */
-static char *
-copy_text(int row, int column, bool null_ok, MemoryContext context)
-{
-	bool		isnull = false;
-	Datum		value = get_column(row, column, TEXTOID, null_ok ? &isnull : NULL);
-
-	return isnull ? NULL : MemoryContextStrdup(context, TextDatumGetCString(value));
-}
-
 /*
  * What the outcome of an import depends on, besides the set: as long as this is
  * so, one that was not modified has nothing to import.  Of the issuer of the row
@@ -309,6 +50,16 @@ copy_text(int row, int column, bool null_ok, MemoryContext context)
 	" (SELECT i.algorithms FROM %s.jwt_issuer i WHERE i.issuer = s.issuer)," \
 	" (SELECT string_agg(concat_ws(' ', k.id, k.kid, k.alg, k.jwk, k.source, k.revoked_at, k.retired_at), ',' ORDER BY k.id)" \
 	" FROM %s.jwt_key k WHERE k.issuer = s.issuer)), 0)"
+
+/*
+ * Who claims a source makes it due again after this, should it never be heard of
+ * again; and after $5 milliseconds when it has been fetched, unless somebody has
+ * asked for it, or put it off, meanwhile.
+ */
+#define CLAIM_TIME "interval '1 minute'"
+#define NEXT_ATTEMPT \
+	"CASE WHEN next_attempt = last_attempt + " CLAIM_TIME \
+	" THEN clock_timestamp() + $5 * interval '1 millisecond' ELSE next_attempt END"
 
 /*
  * What a claim returns.  last_attempt is whose claim it is: who claims a source
@@ -323,13 +74,13 @@ copy_source(int row, MemoryContext context)
 {
 	Source	   *source = MemoryContextAllocZero(context, sizeof(Source));
 
-	source->issuer = copy_text(row, 1, false, context);
-	source->uri = copy_text(row, 2, true, context);
-	source->etag = copy_text(row, 3, true, context);
-	source->last_error = copy_text(row, 4, true, context);
-	source->failures = DatumGetInt32(get_column(row, 5, INT4OID, NULL));
-	source->refresh_interval = DatumGetInt64(get_column(row, 6, INT8OID, NULL));
-	source->claimed_at = DatumGetTimestampTz(get_column(row, 7, TIMESTAMPTZOID, NULL));
+	source->issuer = transaction_copy_text(row, 1, false);
+	source->uri = transaction_copy_text(row, 2, true);
+	source->etag = transaction_copy_text(row, 3, true);
+	source->last_error = transaction_copy_text(row, 4, true);
+	source->failures = DatumGetInt32(transaction_column(row, 5, INT4OID, NULL));
+	source->refresh_interval = DatumGetInt64(transaction_column(row, 6, INT8OID, NULL));
+	source->claimed_at = DatumGetTimestampTz(transaction_column(row, 7, TIMESTAMPTZOID, NULL));
 	source->discovered = source->uri != NULL;
 	return source;
 }
@@ -347,13 +98,13 @@ int
 source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
 {
 	MemoryContext context = CurrentMemoryContext;
-	const char *schema = begin();
+	bool		is_there = transaction_begin();
 	Oid			types[] = {BOOLOID, TEXTARRAYOID, INT4OID};
 	Datum		names[SHARED_MAX_NAMES];
 	Datum		values[lengthof(types)];
 	int			n;
 
-	if (schema == NULL)
+	if (!is_there)
 		return 0;
 	for (int i = 0; i < wakes->n_names; i++)
 		names[i] = CStringGetTextDatum(wakes->names[i]);
@@ -369,54 +120,53 @@ source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
 	 * statement began.
 	 */
 	if (wakes->any)
-		execute("UPDATE %s.jwt_jwks_source SET next_attempt = " COOLED_DOWN
-				" WHERE issuer IN (SELECT issuer FROM %s.jwt_jwks_source"
-				" WHERE ($1 OR issuer = ANY ($2))"
-				" AND next_attempt > " COOLED_DOWN " AND next_attempt < 'infinity'"
-				" FOR NO KEY UPDATE SKIP LOCKED)",
-				schema, SPI_OK_UPDATE, lengthof(types), types, values, NULL);
-	execute("UPDATE %s.jwt_jwks_source s"
-			" SET last_attempt = statement_timestamp(),"
-			" next_attempt = statement_timestamp() + interval '1 minute'"
-			" WHERE issuer IN (SELECT issuer FROM %s.jwt_jwks_source"
-			" WHERE next_attempt IS NULL OR next_attempt <= statement_timestamp()"
-			" OR (last_attempt > clock_timestamp() AND next_attempt < 'infinity')"
-			" ORDER BY next_attempt NULLS FIRST LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED)"
-			" RETURNING " SOURCE_COLUMNS,
-			schema, SPI_OK_UPDATE_RETURNING, 0, NULL, NULL, NULL);
+		transaction_execute("UPDATE %s.jwt_jwks_source SET next_attempt = " COOLED_DOWN
+							" WHERE issuer IN (SELECT issuer FROM %s.jwt_jwks_source"
+							" WHERE ($1 OR issuer = ANY ($2))"
+							" AND next_attempt > " COOLED_DOWN " AND next_attempt < 'infinity'"
+							" FOR NO KEY UPDATE SKIP LOCKED)",
+							SPI_OK_UPDATE, lengthof(types), types, values, NULL);
+	transaction_execute("UPDATE %s.jwt_jwks_source s"
+						" SET last_attempt = statement_timestamp(),"
+						" next_attempt = statement_timestamp() + " CLAIM_TIME
+						" WHERE issuer IN (SELECT issuer FROM %s.jwt_jwks_source"
+						" WHERE next_attempt IS NULL OR next_attempt <= statement_timestamp()"
+						" OR (last_attempt > clock_timestamp() AND next_attempt < 'infinity')"
+						" ORDER BY next_attempt NULLS FIRST LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED)"
+						" RETURNING " SOURCE_COLUMNS,
+						SPI_OK_UPDATE_RETURNING, 0, NULL, NULL, NULL);
 	n = (int) SPI_processed;
 	*sources = MemoryContextAlloc(context, sizeof(Source *) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 		(*sources)[i] = copy_source(i, context);
-	commit();
-	MemoryContextSwitchTo(context);
+	transaction_commit();
 	return n;
 }
 
 /*
- * Take the source of an issuer, due or not; NULL when it has none.
+ * Take the source of an issuer, due or not; NULL when it has none.  One that is
+ * put off for ever remains so.
  */
 Source *
 source_claim(const char *issuer)
 {
 	MemoryContext context = CurrentMemoryContext;
-	const char *schema = begin();
+	bool		is_there = transaction_begin();
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(issuer)};
 	Source	   *source = NULL;
 
-	if (schema == NULL)
+	if (!is_there)
 		return NULL;
-	execute("UPDATE %s.jwt_jwks_source s"
-			" SET last_attempt = statement_timestamp(),"
-			" next_attempt = statement_timestamp() + interval '1 minute'"
-			" WHERE issuer = $1"
-			" RETURNING " SOURCE_COLUMNS,
-			schema, SPI_OK_UPDATE_RETURNING, lengthof(types), types, values, NULL);
+	transaction_execute("UPDATE %s.jwt_jwks_source s"
+						" SET last_attempt = statement_timestamp(),"
+						" next_attempt = CASE next_attempt WHEN 'infinity' THEN next_attempt ELSE statement_timestamp() + " CLAIM_TIME " END"
+						" WHERE issuer = $1"
+						" RETURNING " SOURCE_COLUMNS,
+						SPI_OK_UPDATE_RETURNING, lengthof(types), types, values, NULL);
 	if (SPI_processed > 0)
 		source = copy_source(0, context);
-	commit();
-	MemoryContextSwitchTo(context);
+	transaction_commit();
 	return source;
 }
 
@@ -437,47 +187,6 @@ source_discovery_url(const Source *source, const char **error)
 	if (source->issuer[len - 1] == '/')
 		len--;
 	return psprintf("%.*s/.well-known/openid-configuration", len, source->issuer);
-}
-
-/*
- * Run something in a subtransaction.  Returns NULL, or the message of the error
- * that it raised, in the current memory context.
- */
-static char *
-attempt(void (*function) (void *), void *arg)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	char	   *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		function(arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *data;
-
-		MemoryContextSwitchTo(context);
-		data = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-
-		/* a shutdown, a cancel or somebody's lock is not the document's fault */
-		if (ERRCODE_TO_CATEGORY(data->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
-			ERRCODE_TO_CATEGORY(data->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
-			data->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-			ReThrowError(data);
-		error = data->detail ? psprintf("%s: %s", data->message, data->detail) : pstrdup(data->message);
-		FreeErrorData(data);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return error;
 }
 
 /*
@@ -543,7 +252,7 @@ source_read_discovery(const Source *source, const Fetched *fetched, const char *
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	parse_error = attempt(read_discovery, &discovery);
+	parse_error = transaction_attempt(read_discovery, &discovery);
 	if (parse_error != NULL)
 		*error = "The configuration that was discovered is not JSON.";
 	else if (discovery.error != NULL)
@@ -627,7 +336,7 @@ const char *
 source_finish(const Source *source, const Fetched *fetched, RefreshCounts *counts)
 {
 	MemoryContext context = CurrentMemoryContext;
-	const char *schema = begin();
+	bool		is_there = transaction_begin();
 	Import		job = {.source = source, .fetched = fetched};
 	const char *error = fetched->error;
 	const char *detail = fetched->detail;
@@ -637,7 +346,7 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 	bool		changed;
 
 	memset(counts, 0, sizeof(*counts));
-	if (schema == NULL)
+	if (!is_there)
 		return "The extension is not there any more.";
 
 	values[0] = CStringGetTextDatum(source->issuer);
@@ -645,23 +354,22 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 	nulls[1] = source->uri ? ' ' : 'n';
 
 	/* the issuer first, as whoever deletes it does */
-	execute("SELECT FROM %s.jwt_issuer WHERE issuer = $1 FOR NO KEY UPDATE",
-			schema, SPI_OK_SELECT, 1, types, values, nulls);
+	transaction_execute("SELECT FROM %s.jwt_issuer WHERE issuer = $1 FOR NO KEY UPDATE",
+						SPI_OK_SELECT, 1, types, values, nulls);
 	values[6] = TimestampTzGetDatum(source->claimed_at);
-	execute("SELECT FROM %s.jwt_jwks_source WHERE issuer = $1 AND uri IS NOT DISTINCT FROM $2"
-			" AND last_attempt = $7 FOR NO KEY UPDATE",
-			schema, SPI_OK_SELECT, lengthof(types), types, values, nulls);
+	transaction_execute("SELECT FROM %s.jwt_jwks_source WHERE issuer = $1 AND uri IS NOT DISTINCT FROM $2"
+						" AND last_attempt = $7 FOR NO KEY UPDATE",
+						SPI_OK_SELECT, lengthof(types), types, values, nulls);
 	if (SPI_processed == 0)
 	{
-		commit();
-		MemoryContextSwitchTo(context);
+		transaction_commit();
 		return "The source has changed, or has been fetched again, meanwhile.";
 	}
-	job.function = find_function("jwt_import_counts", lengthof(import_types), import_types);
+	job.function = transaction_find_function("jwt_import_counts", lengthof(import_types), import_types);
 	if (error == NULL && !OidIsValid(job.function))
 		error = "The extension is of a version that cannot be served.";
 	if (error == NULL && fetched->status == FETCH_DONE &&
-		(detail = attempt(import, &job)) != NULL)
+		(detail = transaction_attempt(import, &job)) != NULL)
 		error = "The endpoint's answer could not be imported as a JWK Set; the server log tells why.";
 	if (error != NULL)
 		error = pnstrdup(error, pg_mbcliplen(error, (int) strlen(error), MAX_ERROR));
@@ -676,30 +384,29 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 	nulls[4] = nulls[5] = ' ';
 	values[5] = BoolGetDatum(changed);
 	if (error != NULL)
-		execute("UPDATE %s.jwt_jwks_source SET failures = least(greatest(failures, 0), 1000000) + 1, last_error = $4,"
-				" next_attempt = clock_timestamp() + $5 * interval '1 millisecond'"
-				" WHERE issuer = $1",
-				schema, SPI_OK_UPDATE, lengthof(types), types, values, nulls);
+		transaction_execute("UPDATE %s.jwt_jwks_source SET failures = least(greatest(failures, 0), 1000000) + 1, last_error = $4,"
+							" next_attempt = " NEXT_ATTEMPT
+							" WHERE issuer = $1",
+							SPI_OK_UPDATE, lengthof(types), types, values, nulls);
 	else if (fetched->status == FETCH_NOT_MODIFIED)
-		execute("UPDATE %s.jwt_jwks_source SET failures = 0, last_error = NULL,"
-				" last_success = last_attempt,"
-				" next_attempt = clock_timestamp() + $5 * interval '1 millisecond'"
-				" WHERE issuer = $1",
-				schema, SPI_OK_UPDATE, lengthof(types), types, values, nulls);
+		transaction_execute("UPDATE %s.jwt_jwks_source SET failures = 0, last_error = NULL,"
+							" last_success = last_attempt,"
+							" next_attempt = " NEXT_ATTEMPT
+							" WHERE issuer = $1",
+							SPI_OK_UPDATE, lengthof(types), types, values, nulls);
 	else
-		execute("UPDATE %s.jwt_jwks_source s SET failures = 0, last_error = NULL,"
-				" etag = $3, etag_state = " ETAG_STATE ","
-				" last_success = last_attempt,"
-				" last_change = CASE WHEN $6 THEN last_attempt ELSE last_change END,"
-				" next_attempt = clock_timestamp() + $5 * interval '1 millisecond'"
-				" WHERE issuer = $1",
-				schema, SPI_OK_UPDATE, lengthof(types), types, values, nulls);
+		transaction_execute("UPDATE %s.jwt_jwks_source s SET failures = 0, last_error = NULL,"
+							" etag = $3, etag_state = " ETAG_STATE ","
+							" last_success = last_attempt,"
+							" last_change = CASE WHEN $6 THEN last_attempt ELSE last_change END,"
+							" next_attempt = " NEXT_ATTEMPT
+							" WHERE issuer = $1",
+							SPI_OK_UPDATE, lengthof(types), types, values, nulls);
 	if (error != NULL)
 		error = MemoryContextStrdup(context, error);
 	if (detail != NULL)
 		detail = MemoryContextStrdup(context, detail);
-	commit();
-	MemoryContextSwitchTo(context);
+	transaction_commit();
 	*counts = job.counts;
 	log_outcome(source, error, detail, counts);
 	return error;
@@ -712,18 +419,16 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 bool
 source_prune_revocations(void)
 {
-	MemoryContext context = CurrentMemoryContext;
-	const char *schema = begin();
+	bool		is_there = transaction_begin();
 	Oid			function;
 	bool		more = false;
 
-	if (schema == NULL)
+	if (!is_there)
 		return false;
-	function = find_function("jwt_prune_revocations", lengthof(prune_types), prune_types);
+	function = transaction_find_function("jwt_prune_revocations", lengthof(prune_types), prune_types);
 	if (OidIsValid(function))	/* version 1.1 has none */
 		more = DatumGetInt64(OidFunctionCall1(function, Int32GetDatum(PRUNE_ROWS))) == PRUNE_ROWS;
-	commit();
-	MemoryContextSwitchTo(context);
+	transaction_commit();
 	return more;
 }
 
@@ -734,22 +439,20 @@ source_prune_revocations(void)
 TimestampTz
 source_next_due(bool *there_are)
 {
-	MemoryContext context = CurrentMemoryContext;
-	const char *schema = begin();
+	bool		is_there = transaction_begin();
 	TimestampTz due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SHARED_MAX_WAIT_MS);
 	bool		isnull;
 	Datum		datum;
 
 	*there_are = false;
-	if (schema == NULL)
+	if (!is_there)
 		return due;
-	execute("SELECT count(*) > 0, min(coalesce(next_attempt, '-infinity')) FROM %s.jwt_jwks_source",
-			schema, SPI_OK_SELECT, 0, NULL, NULL, NULL);
-	*there_are = DatumGetBool(get_column(0, 1, BOOLOID, NULL));
-	datum = get_column(0, 2, TIMESTAMPTZOID, &isnull);
+	transaction_execute("SELECT count(*) > 0, min(coalesce(next_attempt, '-infinity')) FROM %s.jwt_jwks_source",
+						SPI_OK_SELECT, 0, NULL, NULL, NULL);
+	*there_are = DatumGetBool(transaction_column(0, 1, BOOLOID, NULL));
+	datum = transaction_column(0, 2, TIMESTAMPTZOID, &isnull);
 	if (!isnull)
 		due = Min(due, DatumGetTimestampTz(datum));
-	commit();
-	MemoryContextSwitchTo(context);
+	transaction_commit();
 	return due;
 }

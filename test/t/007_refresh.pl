@@ -222,7 +222,8 @@ sql($valid->('k1'));
 sleep 4;
 is(scalar(requests()), 0, 'a source that was put off to infinity is not fetched');
 is(sql('SELECT next_attempt FROM jwt_jwks_source'), 'infinity', 'and stays there');
-is(sql(q{SELECT unchanged FROM jwt_refresh_jwks('https://set.example')}), '1', 'until somebody asks for it');
+is(sql(q{SELECT unchanged FROM jwt_refresh_jwks('https://set.example')}), '1', 'unless somebody asks for it');
+is(sql('SELECT next_attempt FROM jwt_jwks_source'), 'infinity', 'and stays there then, too');
 # Times that are at the end of what a timestamp can hold.
 for my $last ('infinity', '-infinity', '294276-12-31 23:59:59.9', '4713-01-02 BC')
 {

@@ -212,6 +212,21 @@ is(sql($keys), 'k2', 'has the keys of now');
 sleep 1;
 is(sql($keys), 'k2', 'and the earlier answer changes nothing');
 
+# Who puts a source off, or asks for it, while it is being fetched, is heard.
+put('late.delay', 700);
+my $due = q{SET next_attempt = now(), refresh_interval = refresh_interval};
+for my $case ([ q{SET next_attempt = 'infinity'}, 0, 'infinity' ], [ $due, 1, 'later' ], [ q{SET next_attempt = NULL, refresh_interval = refresh_interval}, 1, 'later' ])
+{
+	my ($set, $n, $next) = @$case;
+	news('log');
+	sql("UPDATE jwt_jwks_source $due");
+	sleep 0.05 until news('log') =~ /GET/;
+	sql("UPDATE jwt_jwks_source $set");
+	ok($node->poll_query_until('postgres', q{SELECT last_success = last_attempt AND next_attempt > now() + interval '2 minutes' FROM jwt_jwks_source}), "while it is being fetched: $set");
+	is(sql(q{SELECT CASE next_attempt WHEN 'infinity' THEN 'infinity' ELSE 'later' END FROM jwt_jwks_source}), $next, "  is due next: $next");
+	is(scalar(() = news('log') =~ /GET/g), $n, "  after $n more requests");
+}
+
 $node->stop;
 unlike(slurp_file($node->logfile), qr/PANIC|was terminated by signal/, 'nobody crashed');
 done_testing();
