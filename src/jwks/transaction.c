@@ -5,11 +5,15 @@
  *	  extension's own functions.
  *
  * Each finds the extension anew and locks it, as it may have been dropped since
- * the last one, or moved.
+ * the last one.
  *
  * We run as the extension's owner, within a security-restricted operation:
  * whatever stands in the database's tables, it is not done with a superuser's
  * rights.
+ *
+ * Who owns the extension's schema can rename it at any moment, and put another, with
+ * tables of theirs, in its place.  Where that is somebody else, no schema is renamed
+ * while a statement of ours runs.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,6 +36,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "transaction.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -42,10 +47,21 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+/* For how long we try to have no schema renamed. */
+#define HOLD_TRIES		100
+#define HOLD_WAIT_US	20000
+
+/*
+ * A statement that holds that waits for nobody so long that the deadlock check of
+ * somebody who waits for us could find them guilty.
+ */
+#define HOLDING_LOCK_TIMEOUT	"500ms"
+
 /* What the transaction has found. */
 static Oid	extension;
 static Oid	schema;
 static Oid	owner;
+static bool schema_is_trusted;
 
 /* What to go back to. */
 static Oid	saved_user;
@@ -160,23 +176,43 @@ find_extension(void)
 }
 
 /*
- * Who owns the extension's schema can rename it, and put another in its place at
- * any moment.  So they must be somebody with whose rights we run anyway, or could.
+ * Can nobody rename the extension's schema but those with whose rights we run
+ * anyway, or who could?
  */
 static bool
 schema_is_safe(void)
 {
-	static bool complained;
 	Oid			role = schema_owner();
 
-	if (role == owner || superuser_arg(role))
-		return true;
-	if (!complained)
-		ereport(LOG,
-				(errmsg("jwt_jwks does not serve an extension in a schema that belongs to neither its owner nor a superuser"),
-				 errhint("Let the owner of the schema create the extension, or move it to a schema of its owner's.")));
-	complained = true;
-	return false;
+	return role == owner || superuser_arg(role);
+}
+
+/*
+ * Have no schema renamed until release_schema(), if need be.  Nobody ever waits in
+ * a queue behind us: we wait for none.
+ */
+static void
+hold_schema(void)
+{
+	for (int tries = 0; !schema_is_trusted; tries++)
+	{
+		if (ConditionalLockRelationOid(NamespaceRelationId, ShareLock))
+			return;
+		if (tries == HOLD_TRIES)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("could not obtain lock on relation \"%s\"", "pg_namespace"),
+					 errhint("Somebody creates or changes schemas of the database.")));
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(HOLD_WAIT_US);
+	}
+}
+
+static void
+release_schema(void)
+{
+	if (!schema_is_trusted)
+		UnlockRelationOid(NamespaceRelationId, ShareLock);
 }
 
 /*
@@ -189,7 +225,7 @@ transaction_begin(void)
 	saved_context = CurrentMemoryContext;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (!find_extension() || !schema_is_safe() || !has_sources())
+	if (!find_extension() || !has_sources())
 	{
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(saved_context);
@@ -198,6 +234,10 @@ transaction_begin(void)
 	GetUserIdAndSecContext(&saved_user, &saved_security);
 	SetUserIdAndSecContext(owner, saved_security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	saved_settings = NewGUCNestLevel();
+	schema_is_trusted = schema_is_safe();
+	if (!schema_is_trusted)
+		(void) set_config_option("lock_timeout", HOLDING_LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -230,9 +270,11 @@ void
 transaction_execute(const char *format, int expected,
 					int n, Oid *types, Datum *values, const char *nulls)
 {
-	const char *name = quote_identifier(get_namespace_name(schema));
+	const char *name;
 	StringInfoData sql;
 
+	hold_schema();
+	name = quote_identifier(get_namespace_name(schema));
 	initStringInfo(&sql);
 	for (const char *p = format; *p; p++)
 		if (p[0] == '%' && p[1] == 's')
@@ -244,6 +286,7 @@ transaction_execute(const char *format, int expected,
 			appendStringInfoChar(&sql, *p);
 	if (SPI_execute_with_args(sql.data, n, types, values, nulls, false, 0) != expected)
 		elog(ERROR, "statement of jwt_jwks failed");
+	release_schema();
 }
 
 /*
