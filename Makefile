@@ -4,7 +4,7 @@ EXTENSION = jwt
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" jwt.control)
 MODULE_big = jwt
 OBJS = $(addprefix src/, base64url.o json.o failure.o algorithm.o jwk.o key_text.o jws.o claims.o \
-	trust_read.o trust.o trust_check.o jwks.o refresh.o revocation_count.o revocation.o verify_cache.o verify.o session.o functions.o trust_functions.o module.o)
+	statement.o trust_read.o trust.o trust_check.o jwks.o refresh.o revocation_count.o revocation.o verify_cache.o verify.o session.o functions.o trust_functions.o module.o)
 DATA = jwt--1.0.sql jwt--1.0--1.1.sql jwt--1.1--1.2.sql
 
 # init makes what the others use; the rest follows the way of a token.

@@ -56,3 +56,9 @@ DELETE FROM jwt_issuer WHERE issuer = 'https://renamed.example';
 SELECT sqlstate, detail FROM jwt_inspect(fixture('token', 'RS256'), at => half_past());
 ROLLBACK;
 SELECT valid FROM jwt_inspect(fixture('token', 'RS256'), at => half_past());
+
+-- However many issuers come at once, they take no more locks for that.
+BEGIN;
+INSERT INTO jwt_issuer (issuer, audience, algorithms) SELECT 'https://issuer' || i, '{api}', '{RS256}' FROM generate_series(1, 1000) i;
+SELECT count(*) AS locks FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'object';
+ROLLBACK;

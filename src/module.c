@@ -28,7 +28,7 @@ extern JWT_EXPORT void _PG_init(void);
  */
 static void (*const inits[]) (void) =
 {
-	jws_init, trust_init, revocation_init, verify_init, verify_cache_init, session_init, refresh_init
+	jws_init, statement_init, trust_init, revocation_init, verify_init, verify_cache_init, session_init, refresh_init
 };
 
 /*

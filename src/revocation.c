@@ -25,12 +25,12 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "failure.h"
 #include "miscadmin.h"
 #include "revocation.h"
 #include "revocation_count.h"
+#include "statement.h"
 #include "storage/lmgr.h"
 #include "trust_read.h"
 #include "trust_tables.h"
@@ -141,7 +141,8 @@ find_table(void)
 		watch++;
 		issuers = trust_read_find_table("jwt_issuer");
 		found.told = !OidIsValid(found.table) ||
-			(trust_read_always_fires(found.table, "jwt_revocation_added") &&
+			(trust_read_knows_revocations() &&
+			 trust_read_always_fires(found.table, "jwt_revocation_added") &&
 			 trust_read_always_fires(issuers, "jwt_issuer_check"));
 	}
 }
@@ -170,6 +171,7 @@ moment_of_query(void)
 	RevocationMoment moment = {
 		.statement = GetCurrentStatementStartTimestamp(),
 		.epoch = revocation_epoch,
+		.query = IsolationUsesXactSnapshot() ? statement_number : 0,
 		.count = REVOCATION_UNCOUNTED
 	};
 
@@ -196,20 +198,19 @@ revocation_is_now(const RevocationMoment *moment)
 		return true;
 	now = moment_of_query();
 	return moment->epoch == now.epoch && moment->statement == now.statement &&
+		moment->query == now.query &&
 		moment->snapshot_xmax == now.snapshot_xmax && moment->snapshot_running == now.snapshot_running;
 }
 
 /*
- * Keep an issuer of this name from being added while a revocation of it is
- * written (ShareLock), or the other way (ExclusiveLock), until the transaction
+ * Keep issuers from being added (RowExclusiveLock) while a revocation of one that
+ * is not there is written (ShareLock), or the other way, until the transaction
  * ends.  Unlike an advisory lock, nobody else can take it.
  */
 static void
-lock_issuer_name(Oid table, const char *name, int len, LOCKMODE mode)
+lock_issuer_names(Oid table, LOCKMODE mode)
 {
-	uint32		hash = hash_bytes((const unsigned char *) name, len);
-
-	LockDatabaseObject(RelationRelationId, table, (uint16) (hash | 1), mode);
+	LockDatabaseObject(RelationRelationId, table, 1, mode);
 }
 
 static Datum
@@ -359,7 +360,7 @@ revocation_exist(const JwsString *issuer, bool *ids, bool *subjects)
 	HeapTuple	tuple;
 
 	/* who has written one without an issuer must be seen */
-	lock_issuer_name(RelationGetRelid(look.rel), issuer->data, issuer->len, ExclusiveLock);
+	lock_issuer_names(RelationGetRelid(look.rel), RowExclusiveLock);
 	end_look(&look);
 	look = begin_look(issuer);
 
@@ -431,7 +432,7 @@ revocation_added(TriggerData *trigger)
 		char	   *name = TextDatumGetCString(issuer);
 
 		/* somebody may be adding it; if so, after us, or we see it now */
-		lock_issuer_name(RelationGetRelid(rel), name, (int) strlen(name), ShareLock);
+		lock_issuer_names(RelationGetRelid(rel), ShareLock);
 		execute(find_issuer, schema, column, issuer, SPI_OK_SELECT);
 		if (SPI_processed == 0 && trust_read_issuer(name, (int) strlen(name)) != NULL)
 			ereport(ERROR,

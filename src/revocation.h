@@ -36,6 +36,7 @@ typedef struct RevocationMoment
 	TransactionId snapshot_xmax;	/* of the query; invalid without one */
 	uint32		snapshot_running;
 	uint64		epoch;
+	uint64		query;			/* where all queries have one snapshot */
 	uint64		count;			/* see revocation_count.h */
 	uint64		watch;			/* for which the count means something */
 } RevocationMoment;

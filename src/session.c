@@ -92,7 +92,8 @@ session_claims(const Jsonb **claims, SessionMoment *moment, Failure *failure)
 	*claims = NULL;
 	moment->token = session_assignments;
 	moment->statement = GetCurrentStatementStartTimestamp();
-	moment->changes = trust_generation() + revocation_epoch;
+	(void) trust_generation();
+	moment->changes = session_changes();
 	if (token_setting == NULL || token_setting[0] == '\0')
 		return true;
 	request.token.data = token_setting;

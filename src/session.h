@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "statement.h"
 #include "verify.h"
 
 /*
@@ -20,12 +21,21 @@
 typedef struct SessionMoment
 {
 	uint64		token;			/* counts assignments of jwt.token */
-	uint64		changes;		/* of trust and of revocation_epoch */
+	uint64		changes;		/* see session_changes() */
 	TimestampTz statement;
 } SessionMoment;
 
 /* How often jwt.token was assigned, counting rollbacks. */
 extern uint64 session_assignments;
+
+/*
+ * A sum of what only grows: it is the same when nothing has moved.
+ */
+static inline uint64
+session_changes(void)
+{
+	return trust_last_generation + revocation_epoch + statement_number;
+}
 
 /*
  * Is what was true at that moment true now?  Cheap enough for every row: it does
@@ -35,7 +45,7 @@ static inline bool
 session_moment_is_now(const SessionMoment *moment)
 {
 	return moment->token == session_assignments &&
-		moment->changes == trust_last_generation + revocation_epoch &&
+		moment->changes == session_changes() &&
 		moment->statement == GetCurrentStatementStartTimestamp();
 }
 

@@ -52,10 +52,10 @@ refuse_row(const Row *row, AttrNumber column, const char *detail)
 }
 
 /*
- * Take the row apart.  Some columns may be null for now, as they are filled in.
+ * Take the row apart.  Two columns may be null for now, as they are filled in.
  */
 static Row
-read_row(TriggerData *trigger, AttrNumber first_filled_in, AttrNumber last_filled_in)
+read_row(TriggerData *trigger, AttrNumber filled_in, AttrNumber also_filled_in)
 {
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
 	Row			row;
@@ -69,7 +69,7 @@ read_row(TriggerData *trigger, AttrNumber first_filled_in, AttrNumber last_fille
 
 	for (int column = 1; column <= desc->natts; column++)
 		if (row.nulls[column - 1] && TupleDescAttr(desc, column - 1)->attnotnull &&
-			(column < first_filled_in || column > last_filled_in))
+			column != filled_in && column != also_filled_in)
 			refuse_row(&row, column, "The column must not be null.");
 	return row;
 }
@@ -130,20 +130,18 @@ interval_column(const Row *row, AttrNumber column)
  * for good, and one that is new or renamed when there are some of its name.
  */
 static HeapTuple
-note_revocations(const TriggerData *trigger, const Row *row)
+note_revocations(const TriggerData *trigger, const Row *row, const AttrNumber flags[2])
 {
 	TupleDesc	desc = RelationGetDescr(row->rel);
-	int			columns[] = {Anum_jwt_issuer_has_revoked_ids, Anum_jwt_issuer_has_revoked_subjects};
 	char	   *name = text_column(row, Anum_jwt_issuer_issuer);
 	JwsString	issuer = {name, (int) strlen(name)};
 	HeapTuple	old = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_trigtuple : NULL;
+	int			columns[] = {flags[0], flags[1]};
 	bool		has[lengthof(columns)] = {false};
 	Datum		values[lengthof(columns)];
 	bool		nulls[lengthof(columns)] = {false};
 	bool		isnull;
 
-	if (!trust_knows_revocations(desc))
-		return row->tuple;
 	if (old == NULL ||
 		strcmp(name, TextDatumGetCString(heap_getattr(old, Anum_jwt_issuer_issuer, desc, &isnull))) != 0)
 		revocation_exist(&issuer, &has[0], &has[1]);
@@ -164,7 +162,9 @@ note_revocations(const TriggerData *trigger, const Row *row)
 HeapTuple
 trust_check_issuer(TriggerData *trigger)
 {
-	Row			row = read_row(trigger, Anum_jwt_issuer_has_revoked_ids, Anum_jwt_issuer_has_revoked_subjects);
+	AttrNumber	flags[2];
+	bool		has_flags = trust_find_flags(RelationGetDescr(trigger->tg_relation), flags);
+	Row			row = read_row(trigger, flags[0], flags[1]);
 	char	  **elements;
 	char	   *token_type;
 	char	   *role_claim;
@@ -218,7 +218,7 @@ trust_check_issuer(TriggerData *trigger)
 		if (strcmp(elements[i], "none") == 0 || strlen(elements[i]) >= NAMEDATALEN)
 			refuse_row(&row, Anum_jwt_issuer_roles,
 					   psprintf("\"%s\" is not the name of a role.", elements[i]));
-	return note_revocations(trigger, &row);
+	return has_flags ? note_revocations(trigger, &row, flags) : row.tuple;
 }
 
 /*

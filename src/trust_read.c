@@ -51,8 +51,8 @@ typedef struct TableIndex
 {
 	AttrNumber	first;
 	AttrNumber	second;			/* or InvalidAttrNumber */
-	bool		looked_for;
 	Oid			oid;			/* InvalidOid when there is none */
+	uint64		generation;		/* for which that is so */
 } TableIndex;
 
 /* What pg_extension says of us. */
@@ -73,6 +73,7 @@ typedef struct TrustTables
 	TableIndex	key_by_kid;
 	TableIndex	key_by_alg;
 	bool		invalidated;	/* by triggers that always fire */
+	bool		knows_revocations;	/* jwt_issuer has the flags */
 	Extension	extension;
 } TrustTables;
 
@@ -109,6 +110,15 @@ bool
 trust_read_is_invalidated(void)
 {
 	return tables.invalidated;
+}
+
+/*
+ * Has jwt_issuer the columns that say whether there are revocations?
+ */
+bool
+trust_read_knows_revocations(void)
+{
+	return tables.knows_revocations;
 }
 
 /*
@@ -318,6 +328,7 @@ trust_read_find_tables(void)
 		.key_by_kid = {.first = Anum_jwt_key_kid},
 		.key_by_alg = {.first = Anum_jwt_key_alg, .second = Anum_jwt_key_issuer},
 	};
+	AttrNumber	flags[2];
 	Relation	rel;
 
 	find_extension(&found.extension);
@@ -328,6 +339,7 @@ trust_read_find_tables(void)
 	found.invalidated = always_fires(rel, "jwt_issuer_changed", false) &&
 		always_fires(rel, "jwt_issuer_truncated", false) &&
 		always_fires(rel, "jwt_issuer_changing", true);
+	found.knows_revocations = trust_find_flags(RelationGetDescr(rel), flags);
 	table_close(rel, AccessShareLock);
 
 	rel = table_open(found.key, AccessShareLock);
@@ -359,10 +371,11 @@ begin_scan(Relation rel, TableIndex *index,
 		ScanKeyInit(&keys[n++], second, BTEqualStrategyNumber, F_TEXTEQ,
 					PointerGetDatum(cstring_to_text_with_len(second_value->data, second_value->len)));
 	use_index = n > 0 && RelationGetNumberOfBlocks(rel) > SMALL_TABLE;
-	if (use_index && !index->looked_for)
+	/* it may have been dropped while we waited for the table */
+	if (use_index && index->generation != trust_last_generation)
 	{
+		index->generation = trust_last_generation;
 		index->oid = trust_read_find_index(rel, index->first, index->second);
-		index->looked_for = true;
 	}
 	return systable_beginscan(rel, index->oid, use_index && OidIsValid(index->oid), NULL, n, keys);
 }
@@ -418,15 +431,27 @@ deform_row(HeapTuple tuple, TupleDesc desc, int expected, Datum **values, bool *
 	heap_deform_tuple(tuple, desc, *values, *nulls);
 }
 
+/* A column by its name; InvalidAttrNumber when there is none. */
+static AttrNumber
+find_column(TupleDesc desc, const char *name)
+{
+	for (int i = desc->natts; i > 0; i--)
+		if (!TupleDescAttr(desc, i - 1)->attisdropped &&
+			strcmp(NameStr(TupleDescAttr(desc, i - 1)->attname), name) == 0)
+			return i;
+	return InvalidAttrNumber;
+}
+
 /*
- * Does this version's jwt_issuer say whether there are revocations?
+ * Find the columns of jwt_issuer that say whether there are revocations, by jti
+ * and by subject.  false when it has none, as in earlier versions.
  */
 bool
-trust_knows_revocations(TupleDesc desc)
+trust_find_flags(TupleDesc desc, AttrNumber flags[2])
 {
-	return desc->natts >= Anum_jwt_issuer_has_revoked_subjects &&
-		strcmp(NameStr(TupleDescAttr(desc, Anum_jwt_issuer_has_revoked_subjects - 1)->attname),
-			   "has_revoked_subjects") == 0;
+	flags[0] = find_column(desc, JWT_ISSUER_HAS_REVOKED_IDS);
+	flags[1] = find_column(desc, JWT_ISSUER_HAS_REVOKED_SUBJECTS);
+	return flags[0] != InvalidAttrNumber && flags[1] != InvalidAttrNumber;
 }
 
 static TrustIssuer *
@@ -434,6 +459,7 @@ read_issuer_row(HeapTuple tuple, TupleDesc desc)
 {
 	TrustIssuer *issuer = palloc0(sizeof(TrustIssuer));
 	ClaimsPolicy *policy = &issuer->policy;
+	AttrNumber	flags[2];
 	Datum	   *values;
 	bool	   *nulls;
 
@@ -457,10 +483,10 @@ read_issuer_row(HeapTuple tuple, TupleDesc desc)
 		issuer->role_claim = TextDatumGetCString(values[Anum_jwt_issuer_role_claim - 1]);
 	issuer->roles = trust_text_array(DatumGetArrayTypeP(values[Anum_jwt_issuer_roles - 1]),
 									 &issuer->n_roles);
-	if (trust_knows_revocations(desc))
+	if (trust_find_flags(desc, flags))
 	{
-		issuer->has_revoked_ids = DatumGetBool(values[Anum_jwt_issuer_has_revoked_ids - 1]);
-		issuer->has_revoked_subjects = DatumGetBool(values[Anum_jwt_issuer_has_revoked_subjects - 1]);
+		issuer->has_revoked_ids = DatumGetBool(values[flags[0] - 1]);
+		issuer->has_revoked_subjects = DatumGetBool(values[flags[1] - 1]);
 	}
 	return issuer;
 }

@@ -20,9 +20,14 @@
 #define Anum_jwt_issuer_max_age			8
 #define Anum_jwt_issuer_role_claim		9
 #define Anum_jwt_issuer_roles			10
-#define Anum_jwt_issuer_has_revoked_ids	11	/* since version 1.2 */
-#define Anum_jwt_issuer_has_revoked_subjects	12
 #define Natts_jwt_issuer				10
+
+/*
+ * Columns that the table has since version 1.2, wherever they stand: a table to
+ * which somebody had added some has them after those.
+ */
+#define JWT_ISSUER_HAS_REVOKED_IDS		"has_revoked_ids"
+#define JWT_ISSUER_HAS_REVOKED_SUBJECTS	"has_revoked_subjects"
 
 #define Anum_jwt_key_id					1
 #define Anum_jwt_key_issuer				2

@@ -212,6 +212,62 @@ is(sql(verdict($t1)), '28J11', 'after a crash it is still revoked');
 	$node->restart;
 }
 
+# A message may hold many statements, and each is asked for anew, also those that
+# have one snapshot, and within functions that remember what they have asked.
+sql(q{CREATE FUNCTION who() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN jwt_subject(); END $$; CREATE TABLE seen (who text)});
+{
+	my $token = token('carol', jti => 't3', iat => time() - 60);
+	my $admin = open_session($node->connstr('postgres'));
+	for my $level ('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE')
+	{
+		for my $statement ('SELECT jwt_subject()', 'SELECT who()', 'INSERT INTO seen VALUES (jwt_subject())', 'DO $$ BEGIN PERFORM who(); END $$', "SELECT jwt_try_verify('$token') ->> 'sub'")
+		{
+			for my $change (q{SELECT jwt_revoke_id('https://idp.example', 't3', 'infinity') IS NOT NULL}, q{UPDATE jwt_key SET revoked_at = now()})
+			{
+				my ($out, $err) = ('', '');
+				$admin->('SELECT pg_advisory_lock(7)');
+				my $message = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-v', 'VERBOSITY=sqlstate', '-c',
+						"BEGIN ISOLATION LEVEL $level; SET LOCAL jwt.token = '$token'; $statement; SELECT pg_advisory_xact_lock(7); $statement; COMMIT" ], '>', \$out, '2>', \$err);
+				$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}) or die;
+				$admin->($change);
+				$admin->('SELECT pg_advisory_unlock(7)');
+				$message->finish;
+				my $refused = $change =~ /revoke_id/ ? '28J11' : '28J03';
+				my $first = $statement =~ /^SELECT/ ? "carol\n\n" : "\n";
+				is($out . ($err =~ /(28J\d\d)/ ? $1 : $err), $first . ($statement =~ /try/ ? "\n" : $refused), "$level, in one message: " . ($statement =~ s/'eyJ[^']*'/token/r) . ", $refused");
+				$admin->(q{DELETE FROM jwt_revocation WHERE jti = 't3'; UPDATE jwt_key SET revoked_at = NULL});
+			}
+		}
+	}
+	$admin->();
+}
+
+# Where somebody has added columns to jwt_issuer, those of a later version come
+# after them.
+for my $version ('1.0', '1.1')
+{
+	for my $change ('ADD note text', 'ADD note text, DROP note')
+	{
+		my $grown = sub { return $node->safe_psql('grown', shift) };
+		sql('CREATE DATABASE grown');
+		$grown->("CREATE EXTENSION jwt VERSION '$version'");
+		$grown->("ALTER TABLE jwt_issuer $_") for split(/, /, $change);
+		$grown->("ALTER EXTENSION jwt UPDATE; INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://idp.example', '{api}', '{HS256}');
+			SELECT jwt_add_secret('https://idp.example', '\\x" . unpack('H*', JwtTest::secret()) . "', 'HS256', 'k1')");
+		is($grown->(verdict($t1)), 'valid', "$version with $change, updated");
+		$grown->("SELECT jwt_revoke('$t1'), jwt_revoke_subject('https://idp.example', 'bob')");
+		is($grown->(verdict($_)), '28J11', 'revocations hold') for $t1, $t2;
+		is($grown->(q{SELECT has_revoked_ids, has_revoked_subjects FROM jwt_issuer}), 't|t', 'and the issuer tells of them');
+		$grown->(q{UPDATE jwt_issuer SET issuer = 'https://x'; UPDATE jwt_issuer SET issuer = 'https://idp.example', has_revoked_ids = false});
+		is($grown->(verdict($_)), '28J11', 'whatever is done to its row') for $t1, $t2;
+		$grown->(q{DELETE FROM jwt_revocation; ALTER TABLE jwt_issuer RENAME has_revoked_subjects TO x});
+		is($grown->(verdict($t2)), 'valid', 'where one of its columns has another name');
+		$grown->(q{ALTER TABLE jwt_revocation DISABLE TRIGGER jwt_revocation_added; INSERT INTO jwt_revocation (issuer, sub, issued_before) VALUES ('https://idp.example', 'bob', now())});
+		is($grown->(verdict($t2)), '28J11', 'they are looked for all the same');
+		sql('DROP DATABASE grown');
+	}
+}
+
 # Expired ones are pruned by the worker of jwt_jwks, which a source wakes.
 sql(q{INSERT INTO jwt_revocation (issuer, jti, expires_at) SELECT 'https://idp.example', 'old' || i, now() - interval '1 day' FROM generate_series(1, 25000) i;
 	INSERT INTO jwt_revocation (issuer, jti, expires_at) VALUES ('https://idp.example', 'young', now());
