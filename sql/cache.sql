@@ -33,11 +33,11 @@ BEGIN
 END $$;
 
 -- A procedure that commits begins a new transaction, in whose time tokens are judged.
-SELECT set_config('jwt.token', token_for('dave', jsonb_build_object('exp', extract(epoch FROM clock_timestamp()) + 0.7)), false) IS NOT NULL AS set;
+SELECT set_config('jwt.token', token_for('dave', jsonb_build_object('exp', extract(epoch FROM clock_timestamp()) + 2)), false) IS NOT NULL AS set;
 DO $$
 BEGIN
 	RAISE NOTICE '%', jwt_subject();
-	PERFORM pg_sleep(1);
+	PERFORM pg_sleep(2);
 	RAISE NOTICE 'the statement began before: %', jwt_subject();
 	COMMIT;
 	RAISE NOTICE 'after it: %', left(refusal('SELECT jwt_subject()'), 5);
@@ -46,8 +46,8 @@ RESET jwt.token;
 
 -- So does the next statement of a transaction, whose token has expired meanwhile.
 BEGIN;
-SELECT jwt_authenticate(token_for('erin', jsonb_build_object('exp', extract(epoch FROM clock_timestamp()) + 0.7))) ->> 'sub' AS sub;
-SELECT jwt_subject(), pg_sleep(1) IS NOT NULL AS slept, jwt_subject();
+SELECT jwt_authenticate(token_for('erin', jsonb_build_object('exp', extract(epoch FROM clock_timestamp()) + 2))) ->> 'sub' AS sub;
+SELECT jwt_subject(), pg_sleep(2) IS NOT NULL AS slept, jwt_subject();
 SELECT left(refusal('SELECT jwt_subject()'), 5) AS the_next_statement;
 COMMIT;
 

@@ -57,7 +57,7 @@ VALUES ('https://idp.example', 'https://idp.example/jwks', '1 hour', '"x"', now(
 token("valid", "ES384", "set-ES384")
 token("28J03", "ES512", "set-ES512")
 print("\\endif\n\\if :has_revocations")
-print(f"SELECT jwt_revoke_id('{ISSUER}', 'out', 'infinity', 'because'); SELECT jwt_revoke_subject('{ISSUER}', 'mallory');")
+print(f"SELECT jwt_revoke_id('{ISSUER}', 'out', 'infinity', 'because'); SELECT jwt_revoke_subject('{ISSUER}', 'mallory', to_timestamp({NOW}));")
 token("28J11", "EdDSA", jti="out")
 token("28J11", "EdDSA", sub="mallory")
 token("valid", "EdDSA", sub="mallory", iat=NOW + 5, jti="later")

@@ -25,7 +25,7 @@ my $query = verdict(token('alice'));
 
 # One session on the standby, kept open in a REPEATABLE READ transaction.
 my ($in, $out, $err) = ('', '', '');
-my $timer = IPC::Run::timeout(60);
+my $timer = IPC::Run::timeout(600);
 my $h = IPC::Run::start(
 	[ 'psql', '-XAtq', '-d', $standby->connstr('postgres') . ' user=app' ],
 	'<', \$in, '>', \$out, '2>', \$err, $timer);

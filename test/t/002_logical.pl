@@ -26,7 +26,7 @@ my $query = verdict(token('alice'));
 my ($in, $out, $err) = ('', '', '');
 my $h = IPC::Run::start(
 	[ 'psql', '-XAtq', '-d', $subscriber->connstr('postgres') ],
-	'<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(120));
+	'<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(600));
 
 sub ask
 {

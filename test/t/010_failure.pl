@@ -30,7 +30,7 @@ sub load
 {
 	my ($seconds, @more) = @_;
 	my ($out, $err) = ('', '');
-	my $h = IPC::Run::start([ 'pgbench', '-n', '-c', 4, '-j', 2, '-T', $seconds, @more, '-f', "$dir/load", $node->connstr('postgres') ],
+	my $h = IPC::Run::start([ 'pgbench', '-n', '-c', 4, '-j', 2, '-T', $seconds, @more, '-f', "$dir/load", $node->connstr('postgres') . ' application_name=load' ],
 		'>', \$out, '2>', \$err);
 	return sub { $h->finish; return "$err" };
 }
@@ -70,9 +70,9 @@ $node->safe_psql('fresh', 'CREATE EXTENSION jwt');
 is($updated, $node->safe_psql('fresh', $objects), 'an updated extension is what a new one is');
 
 # A backend is killed under load: the server starts anew, with all keys.
-$end = load(3);
-sleep 1;
-my $pid = sql(q{SELECT pid FROM pg_stat_activity WHERE query LIKE '%jwt_verify%' AND pid <> pg_backend_pid() LIMIT 1});
+$end = load(30);
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 4 FROM pg_stat_activity WHERE application_name = 'load' AND query LIKE '%jwt%verify%'}), 'a load runs');
+my $pid = sql(q{SELECT pid FROM pg_stat_activity WHERE application_name = 'load' LIMIT 1});
 kill 9, $pid;
 unlike($end->(), qr/division by zero/, 'no verdict is wrong when a backend is killed');
 ok($node->poll_query_until('postgres', $cached), 'after it all is well');
@@ -87,7 +87,7 @@ SELECT jwt_add_secret('https://idp.example', sha256(('s' || :n)::bytea), 'HS256'
 my ($out, $err) = ('', '');
 my $adding = IPC::Run::start([ 'pgbench', '-n', '-c', 2, '-T', 20, '-l', '--log-prefix', "$dir/added", '-f', "$dir/add", $node->connstr('postgres') ], '>', \$out, '2>', \$err);
 $end = load(20);
-sleep 2;
+$node->poll_query_until('postgres', 'SELECT count(*) > 50 FROM jwt_key');
 my $committed = sql('SELECT count(*) FROM jwt_key');
 $node->stop('immediate');
 $adding->finish;
@@ -104,9 +104,15 @@ sql(q{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set
 		'x', translate(encode(sha256(i::text::bytea), 'base64'), '+/=', '-_')))) AS set FROM generate_series(1, 1000) i;
 	UPDATE jwt_issuer SET algorithms = '{EdDSA}' WHERE issuer = 'https://set.example'});
 my $import = q{SELECT count(*) FILTER (WHERE action = 'added') FROM document, jwt_import_jwks('https://set.example', set)};
-my $start = time();
-my $usable = sql("BEGIN; $import; ROLLBACK");
-my $whole = int(1000 * (time() - $start));
+# the fastest of some: a machine that is busy with something else makes one take long
+my ($usable, $whole);
+for (1 .. 5)
+{
+	my $start = time();
+	$usable = sql("BEGIN; $import; ROLLBACK");
+	my $ms = int(1000 * (time() - $start));
+	$whole = $ms if !defined $whole || $ms < $whole;
+}
 cmp_ok($usable, '>', 300, "an import of $usable keys takes $whole ms");
 my ($cancelled, $done) = (0, 0);
 for (my $ms = 1; $ms < $whole * 1.5; $ms += 1 + int($whole / 25))

@@ -88,7 +88,8 @@ for my $ms (1 .. 25)
 is($wrong, '', "of $ends{0} revocations that were cancelled nothing is left; $ends{1} were done");
 cmp_ok($ends{0}, '>', 3, 'some were cancelled');
 my $other = open_session($node->connstr('postgres'));
-$other->(q{BEGIN; SELECT jwt_revoke_id('https://idp.example', 'j1', 'infinity')});
+# the row that a first revocation writes, and every one locks
+$other->(q{BEGIN; SELECT jwt_revoke_id('https://idp.example', 'j1', 'infinity'); SELECT FROM jwt_issuer FOR UPDATE});
 is(outcome("SET statement_timeout = 200; SELECT jwt_revoke('$good')"), '57014', 'one that waits for another can be cancelled');
 is($session->("SELECT verdict('$good')"), 'valid', 'the token is valid');
 $other->('ROLLBACK');
@@ -124,15 +125,16 @@ my $refresh = q{SELECT added + unchanged FROM jwt_refresh_jwks('https://set.exam
 my $count = q{SELECT count(*) FROM jwt_key WHERE issuer = 'https://set.example' AND retired_at IS NULL};
 $node->poll_query_until('postgres', $count, '5') or die;
 my %how = map { $_ => 0 } qw(5 57014);
-for (my $ms = 5; $ms < 800; $ms += 5 + int($ms / 4))
+for (my $ms = 5; $ms < 6000; $ms += 5 + int($ms / 4))
 {
 	my $end = outcome("SET statement_timeout = $ms; $refresh");
 	$how{$end}++;
 }
 is(join(' ', sort keys %how), '5 57014', "refreshes: $how{57014} were cancelled, $how{5} were done") or diag(explain(\%how));
+# long enough for the others here to come in between
+sql(qq{UPDATE jwt_jwks_source SET uri = '$uri/delay/5000-few'});
 my $waiting = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $refresh ], '>', \my $ignored, '2>', \my $ending);
-$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE '%jwt_refresh_jwks%' AND pid <> pg_backend_pid() AND wait_event IS NOT NULL AND state = 'active'});
-sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%jwt_refresh_jwks%' AND pid <> pg_backend_pid()});
+$node->poll_query_until('postgres', q{SELECT count(pg_terminate_backend(pid)) = 1 FROM pg_stat_activity WHERE query LIKE '%jwt_refresh_jwks%' AND pid <> pg_backend_pid() AND wait_event = 'BgWorkerShutdown'});
 $waiting->finish;
 like($ending, qr/terminating connection/, 'one was ended while it waited');
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'}), 'no worker is left');

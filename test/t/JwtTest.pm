@@ -25,15 +25,16 @@ sub base64url
 sub secret { return $secret }
 
 # A token of https://idp.example for a subject, signed by the key k1; with other
-# claims, numbers or strings, if they are given.
+# claims, numbers or strings, if they are given, or another iss, kid or secret.
 sub token
 {
 	my ($sub, %more) = @_;
+	my ($iss, $kid, $key) = (delete $more{iss} // 'https://idp.example', delete $more{kid} // 'k1', delete $more{secret} // $secret);
 	my $exp = time() + 3600;
 	my $more = join('', map { qq(,"$_":) . ($more{$_} =~ /^[0-9.]+$/ ? $more{$_} : qq("$more{$_}")) } sort keys %more);
-	my $input = base64url('{"alg":"HS256","kid":"k1"}') . '.'
-	  . base64url(qq({"iss":"https://idp.example","aud":"api","sub":"$sub","exp":$exp$more}));
-	return "$input." . base64url(hmac_sha256($input, $secret));
+	my $input = base64url(qq({"alg":"HS256","kid":"$kid"})) . '.'
+	  . base64url(qq({"iss":"$iss","aud":"api","sub":"$sub","exp":$exp$more}));
+	return "$input." . base64url(hmac_sha256($input, $key));
 }
 
 # Install the extension, trust the issuer, add the key.
@@ -75,10 +76,12 @@ sub open_session
 {
 	my ($connstr) = @_;
 	my ($in, $out, $err) = ('', '', '');
+	my $timer = IPC::Run::timeout(180);
 	my $h = IPC::Run::start([ 'psql', '-XAtq', '-d', $connstr ],
-		'<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(120));
+		'<', \$in, '>', \$out, '2>', \$err, $timer);
 	return sub {
 		my ($sql) = @_;
+		$timer->start;	# for each question anew
 		if (!defined $sql)
 		{
 			$in .= "\\q\n";

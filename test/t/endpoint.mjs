@@ -19,7 +19,8 @@ function answer(request, response) {
 	const headers = { 'content-type': 'application/json' };
 	if (searchParams.has('max-age'))
 		headers['cache-control'] = `public, max-age=${searchParams.get('max-age')}`;
-	const end = (status, body = '', more = {}) => response.writeHead(status, { ...headers, ...more }).end(body);
+	// after the request is in the log, where who has the answer looks for it
+	const end = (status, body = '', more = {}) => setImmediate(() => response.writeHead(status, { ...headers, ...more }).end(body));
 	let note = '';
 	const log = () => appendFileSync(`${folder}/log`, `${request.method} ${request.url}${note}\n`);
 
