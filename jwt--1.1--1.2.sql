@@ -72,6 +72,30 @@ COMMENT ON COLUMN @extschema@.jwt_revocation.issued_before IS 'a token of the su
 COMMENT ON COLUMN @extschema@.jwt_revocation.expires_at IS 'when the row can be pruned, as no token that it is about is valid any more';
 COMMENT ON COLUMN @extschema@.jwt_revocation.revoked_by IS 'the session''s user';
 
+CREATE FUNCTION @extschema@.jwt_issuer_tells(issuer text, by_subject boolean) RETURNS boolean
+LANGUAGE sql VOLATILE STRICT
+BEGIN ATOMIC
+	SELECT CASE WHEN jwt_issuer_tells.by_subject THEN i.has_revoked_subjects ELSE i.has_revoked_ids END
+	FROM @extschema@.jwt_issuer i
+	WHERE i.issuer = jwt_issuer_tells.issuer
+	FOR KEY SHARE;
+END;
+
+COMMENT ON FUNCTION @extschema@.jwt_issuer_tells(text, boolean)
+IS 'internal: whether an issuer says that it has revocations; keeps its row from being removed until the transaction ends';
+
+CREATE FUNCTION @extschema@.jwt_tell_issuer(issuer text, by_subject boolean) RETURNS void
+LANGUAGE sql VOLATILE STRICT
+BEGIN ATOMIC
+	UPDATE @extschema@.jwt_issuer i
+	SET has_revoked_ids = i.has_revoked_ids OR NOT jwt_tell_issuer.by_subject,
+		has_revoked_subjects = i.has_revoked_subjects OR jwt_tell_issuer.by_subject
+	WHERE i.issuer = jwt_tell_issuer.issuer;
+END;
+
+COMMENT ON FUNCTION @extschema@.jwt_tell_issuer(text, boolean)
+IS 'internal: has an issuer say that it has revocations';
+
 CREATE FUNCTION @extschema@.jwt_revocation_added() RETURNS trigger
 AS 'MODULE_PATHNAME', 'jwt_sql_revocation_added'
 LANGUAGE C VOLATILE;
@@ -259,6 +283,8 @@ IS 'removes revocations of tokens that have expired, at most so many; says how m
 
 REVOKE ALL ON @extschema@.jwt_revocation FROM PUBLIC;
 REVOKE ALL ON FUNCTION
+	@extschema@.jwt_issuer_tells(text, boolean),
+	@extschema@.jwt_tell_issuer(text, boolean),
 	@extschema@.jwt_revocation_added(),
 	@extschema@.jwt_expiry(jsonb),
 	@extschema@.jwt_lacks_claim(text),

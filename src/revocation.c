@@ -25,7 +25,7 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
+#include "fmgr.h"
 #include "failure.h"
 #include "miscadmin.h"
 #include "revocation.h"
@@ -378,42 +378,82 @@ revocation_exist(const JwsString *issuer, bool *ids, bool *subjects)
 	end_look(&look);
 }
 
-/*
- * Execute a statement about jwt_issuer with the issuer as its parameter; the
- * format has the schema, and then the column, as %s.
- */
-static void
-execute(const char *format, Oid schema, const char *column, Datum issuer, int expected)
+/* The functions by which an issuer's row is asked and told. */
+typedef struct IssuerFunctions
 {
-	Oid			type = TEXTOID;
-	const char *name = quote_identifier(get_namespace_name(schema));
+	FmgrInfo	tells;
+	FmgrInfo	tell;
+}			IssuerFunctions;
 
-	if (SPI_execute_with_args(psprintf(format, name, column), 1, &type, &issuer, NULL, false, 0) != expected)
-		elog(ERROR, "statement about jwt_issuer failed");
+/*
+ * Find them, once for each statement that fires the trigger.
+ */
+static IssuerFunctions *
+issuer_functions(FmgrInfo *caller)
+{
+	static const Oid types[] = {TEXTOID, BOOLOID};
+	IssuerFunctions *functions = caller->fn_extra;
+	Oid			tells;
+	Oid			tell;
+
+	if (functions != NULL)
+		return functions;
+	tells = trust_find_function("jwt_issuer_tells", lengthof(types), types);
+	tell = trust_find_function("jwt_tell_issuer", lengthof(types), types);
+	if (!OidIsValid(tells) || !OidIsValid(tell))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("extension \"%s\" lacks functions of its own", "jwt")));
+	functions = MemoryContextAlloc(caller->fn_mcxt, sizeof(IssuerFunctions));
+	fmgr_info_cxt(tells, &functions->tells, caller->fn_mcxt);
+	fmgr_info_cxt(tell, &functions->tell, caller->fn_mcxt);
+	caller->fn_extra = functions;
+	return functions;
+}
+
+/*
+ * Call one of them.  false when the answer is null, as jwt_issuer_tells() gives
+ * where there is no such issuer.
+ */
+static bool
+call_about_issuer(FmgrInfo *function, Datum issuer, bool by_subject, bool *answer)
+{
+	LOCAL_FCINFO(call, 2);
+	Datum		result;
+
+	InitFunctionCallInfoData(*call, function, 2, InvalidOid, NULL, NULL);
+	call->args[0].value = issuer;
+	call->args[0].isnull = false;
+	call->args[1].value = BoolGetDatum(by_subject);
+	call->args[1].isnull = false;
+	result = FunctionCallInvoke(call);
+	*answer = DatumGetBool(result);
+	return !call->isnull;
 }
 
 /*
  * A row has been written (AFTER INSERT OR UPDATE, FOR EACH ROW): have the issuer
- * say that it has revocations.
+ * say that it has revocations.  caller is the trigger's function.
  *
  * Done with the rights of the table's owner, as whoever may revoke need not be
- * able to write jwt_issuer.  The lock lets nobody replace the issuer's row by
- * one that cannot know of ours before we have committed.
+ * able to write jwt_issuer; and so by functions whose statements were parsed when
+ * the extension was created, as who owns its schema can have a name mean something
+ * else at any moment.  The lock lets nobody replace the issuer's row by one that
+ * cannot know of ours before we have committed.
  */
 void
-revocation_added(TriggerData *trigger)
+revocation_added(TriggerData *trigger, FmgrInfo *caller)
 {
 	Relation	rel = trigger->tg_relation;
 	TupleDesc	desc = RelationGetDescr(rel);
 	HeapTuple	tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
 	trigger->tg_newtuple : trigger->tg_trigtuple;
-	const char *column = heap_attisnull(tuple, Anum_jwt_revocation_sub, desc) ?
-	"has_revoked_ids" : "has_revoked_subjects";
-	static const char find_issuer[] =
-	"SELECT i.%2$s FROM %1$s.jwt_issuer i WHERE i.issuer OPERATOR(pg_catalog.=) $1 FOR KEY SHARE";
+	bool		by_subject = !heap_attisnull(tuple, Anum_jwt_revocation_sub, desc);
+	IssuerFunctions *functions = issuer_functions(caller);
 	bool		isnull;
 	Datum		issuer = heap_getattr(tuple, Anum_jwt_revocation_issuer, desc, &isnull);
-	Oid			schema = RelationGetNamespace(rel);
+	bool		told;
+	bool		found;
 	Oid			user;
 	int			context;
 
@@ -423,36 +463,26 @@ revocation_added(TriggerData *trigger)
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(rel->rd_rel->relowner,
 						   context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-
-	execute(find_issuer, schema, column, issuer, SPI_OK_SELECT);
-	if (SPI_processed == 0)
+	found = call_about_issuer(&functions->tells, issuer, by_subject, &told);
+	if (!found)
 	{
 		char	   *name = TextDatumGetCString(issuer);
 
 		/* somebody may be adding it; if so, after us, or we see it now */
 		lock_issuer_names(RelationGetRelid(rel), ShareLock);
-		execute(find_issuer, schema, column, issuer, SPI_OK_SELECT);
-		if (SPI_processed == 0 && trust_read_issuer(name, (int) strlen(name)) != NULL)
+		found = call_about_issuer(&functions->tells, issuer, by_subject, &told);
+		if (!found && trust_read_issuer(name, (int) strlen(name)) != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("could not serialize access due to concurrent insert of issuer \"%s\"", name)));
 	}
-	if (SPI_processed == 0)
-	{
-		/* replication may bring it before its issuer, whose row then finds it */
-		if (SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA)
-			ereport(ERROR,
-					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-					 errmsg("issuer \"%s\" does not exist", TextDatumGetCString(issuer)),
-					 errtablecol(rel, Anum_jwt_revocation_issuer)));
-	}
-	else if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)))
-		execute("UPDATE %1$s.jwt_issuer SET %2$s = true WHERE issuer OPERATOR(pg_catalog.=) $1 AND NOT %2$s",
-				schema, column, issuer, SPI_OK_UPDATE);
-
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
+	/* replication may bring it before its issuer, whose row then finds it */
+	if (!found && SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA)
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg("issuer \"%s\" does not exist", TextDatumGetCString(issuer)),
+				 errtablecol(rel, Anum_jwt_revocation_issuer)));
+	if (found && !told)
+		(void) call_about_issuer(&functions->tell, issuer, by_subject, &told);
 	SetUserIdAndSecContext(user, context);
 }

@@ -52,6 +52,6 @@ extern bool revocation_is_told(void);
 extern bool revocation_is_now(const RevocationMoment *moment);
 extern bool revocation_check(const RevocationQuery *query, RevocationMoment *moment, Failure *failure);
 extern void revocation_exist(const JwsString *issuer, bool *ids, bool *subjects);
-extern void revocation_added(TriggerData *trigger);
+extern void revocation_added(TriggerData *trigger, FmgrInfo *caller);
 
 #endif							/* JWT_REVOCATION_H */

@@ -415,3 +415,14 @@ trust_is_key_table(Oid relid)
 	make_current();
 	return trust_read_is_key_table(relid);
 }
+
+/*
+ * A function of ours, by its exact signature; InvalidOid when this version has
+ * none.
+ */
+Oid
+trust_find_function(const char *name, int n, const Oid *types)
+{
+	make_current();
+	return trust_read_find_function(name, n, types);
+}

@@ -89,5 +89,6 @@ extern TrustRevokedKeys trust_read_revoked_keys(const TrustIssuer *issuer);
 extern void trust_table_changed(Oid relid);
 extern bool trust_is_issuer_table(Oid relid);
 extern bool trust_is_key_table(Oid relid);
+extern Oid	trust_find_function(const char *name, int n, const Oid *types);
 
 #endif							/* JWT_TRUST_H */

@@ -256,7 +256,7 @@ jwt_sql_revocation_added(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function must be called after insert or update of its own table, for each row")));
-	revocation_added(trigger);
+	revocation_added(trigger, fcinfo->flinfo);
 	return PointerGetDatum(NULL);
 }
 

@@ -29,6 +29,7 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "extension_function.h"
 #include "miscadmin.h"
 #include "nodes/primnodes.h"
 #include "storage/bufmgr.h"
@@ -200,6 +201,15 @@ trust_read_find_table(const char *name)
 	if (!trust_read_knows_tables())
 		find_extension(&extension);
 	return find_table(&extension, name, true);
+}
+
+/*
+ * A function of ours; see extension_function().
+ */
+Oid
+trust_read_find_function(const char *name, int n, const Oid *types)
+{
+	return extension_function(tables.extension.oid, tables.extension.schema, name, n, types);
 }
 
 /*

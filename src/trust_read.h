@@ -27,6 +27,7 @@ extern Oid	trust_read_find_index(Relation rel, AttrNumber first, AttrNumber seco
 extern bool trust_read_always_fires(Oid table, const char *name);
 extern bool trust_find_flags(TupleDesc desc, AttrNumber flags[2]);
 extern bool trust_read_knows_revocations(void);
+extern Oid	trust_read_find_function(const char *name, int n, const Oid *types);
 extern TrustIssuer *trust_read_issuer_row(const JwsString *name);
 extern void trust_read_answer(const TrustQuestion *question, TrustAnswer *answer);
 extern TrustRevokedKeys trust_read_revoked_rows(const JwsString *issuer);

@@ -29,8 +29,8 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "../extension_function.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -96,28 +96,12 @@ schema_owner(void)
 }
 
 /*
- * A function of the extension, by its exact signature; InvalidOid when it has
- * none.  It is called by OID: an overload in its schema is somebody else's.  So is
- * one that the extension's owner has added to it; a script's belongs to a superuser.
+ * A function of the extension; see extension_function().
  */
 Oid
 transaction_find_function(const char *name, int n, const Oid *types)
 {
-	oidvector  *vector = buildoidvector(types, n);
-	HeapTuple	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name),
-										PointerGetDatum(vector), ObjectIdGetDatum(schema));
-	Oid			function = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
-
-		if (superuser_arg(form->proowner) &&
-			getExtensionOfObject(ProcedureRelationId, form->oid) == extension)
-			function = form->oid;
-		ReleaseSysCache(tuple);
-	}
-	return function;
+	return extension_function(extension, schema, name, n, types);
 }
 
 /*
