@@ -278,6 +278,26 @@ COMMENT ON FUNCTION @extschema@.jwt_prune_revocations(integer)
 IS 'removes revocations of tokens that have expired, at most so many; says how many';
 
 --
+-- The schema, which keeps its name
+--
+
+CREATE FUNCTION @extschema@.jwt_schema_stays() RETURNS event_trigger
+AS 'MODULE_PATHNAME', 'jwt_sql_schema_stays'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_schema_stays()
+IS 'internal: lets nobody but a superuser rename the schema of the extension';
+
+CREATE EVENT TRIGGER jwt_schema_stays ON ddl_command_start
+	WHEN TAG IN ('ALTER SCHEMA')
+	EXECUTE FUNCTION @extschema@.jwt_schema_stays();
+
+ALTER EVENT TRIGGER jwt_schema_stays ENABLE ALWAYS;
+
+COMMENT ON EVENT TRIGGER jwt_schema_stays
+IS 'lets nobody but a superuser rename the schema of the extension jwt, whose tables are looked up by its name';
+
+--
 -- Privileges
 --
 
@@ -286,6 +306,7 @@ REVOKE ALL ON FUNCTION
 	@extschema@.jwt_issuer_tells(text, boolean),
 	@extschema@.jwt_tell_issuer(text, boolean),
 	@extschema@.jwt_revocation_added(),
+	@extschema@.jwt_schema_stays(),
 	@extschema@.jwt_expiry(jsonb),
 	@extschema@.jwt_lacks_claim(text),
 	@extschema@.jwt_revoke(text, text),

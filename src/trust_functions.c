@@ -9,12 +9,16 @@
 #include "compat.h"
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "commands/event_trigger.h"
 #include "commands/trigger.h"
 #include "funcapi.h"
 #include "functions.h"
 #include "jwk.h"
 #include "jwks.h"
 #include "key_text.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "refresh.h"
 #include "revocation.h"
 #include "trust.h"
@@ -22,6 +26,7 @@
 #include "trust_tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/numeric.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -38,6 +43,7 @@ JWT_SQL_FUNCTION(jwt_sql_refresh_jwks);
 JWT_SQL_FUNCTION(jwt_sql_revocation_added);
 JWT_SQL_FUNCTION(jwt_sql_expiry);
 JWT_SQL_FUNCTION(jwt_sql_lacks_claim);
+JWT_SQL_FUNCTION(jwt_sql_schema_stays);
 
 /* The year 9999, in seconds; what expires later is as good as never. */
 #define MAX_UNIX_TIME	253402300800.0
@@ -299,4 +305,32 @@ jwt_sql_lacks_claim(PG_FUNCTION_ARGS)
 					 "Use jwt_revoke_subject() or jwt_logout(everywhere => true) for all tokens of its subject." :
 					 "Use jwt_revoke() or jwt_logout() for this token alone.");
 	raise_failure(&failure);
+}
+
+/*
+ * The event trigger on ALTER SCHEMA: nobody but a superuser renames the extension's.
+ *
+ * Its tables are a superuser's, and PostgreSQL's foreign keys look them up by name
+ * with their owner's rights: who could put another schema in place of this one at
+ * the right moment would have those rights.
+ */
+Datum
+jwt_sql_schema_stays(PG_FUNCTION_ARGS)
+{
+	EventTriggerData *event = (EventTriggerData *) fcinfo->context;
+	RenameStmt *statement;
+
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function must be called by an event trigger")));
+	statement = (RenameStmt *) event->parsetree;
+	if (IsA(statement, RenameStmt) && statement->renameType == OBJECT_SCHEMA && !superuser() &&
+		get_namespace_oid(statement->subname, true) == get_func_namespace(fcinfo->flinfo->fn_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to rename schema \"%s\"", statement->subname),
+				 errdetail("It is the schema of the extension \"%s\".", "jwt"),
+				 errhint("Must be superuser to rename it.")));
+	PG_RETURN_NULL();
 }
