@@ -134,7 +134,7 @@ is(join(' ', sort keys %how), '5 57014', "refreshes: $how{57014} were cancelled,
 # long enough for the others here to come in between
 sql(qq{UPDATE jwt_jwks_source SET uri = '$uri/delay/5000-few'});
 my $waiting = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $refresh ], '>', \my $ignored, '2>', \my $ending);
-$node->poll_query_until('postgres', q{SELECT count(pg_terminate_backend(pid)) = 1 FROM pg_stat_activity WHERE query LIKE '%jwt_refresh_jwks%' AND pid <> pg_backend_pid() AND wait_event = 'BgWorkerShutdown'});
+$node->poll_query_until('postgres', q{SELECT count(pg_terminate_backend(pid)) = 1 FROM pg_stat_activity WHERE query LIKE '%jwt_refresh_jwks%' AND pid <> pg_backend_pid() AND wait_event ILIKE 'BgWorkerShutdown'});
 $waiting->finish;
 like($ending, qr/terminating connection/, 'one was ended while it waited');
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'}), 'no worker is left');
