@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "common/hashfn.h"
+#include "executor/spi.h"
 #include "failure.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
@@ -99,13 +100,13 @@ transaction_ended(XactEvent event, void *arg)
 static int
 column_number(TupleDesc desc, const char *name)
 {
-	for (int i = 0; i < desc->natts; i++)
-		if (!TupleDescAttr(desc, i)->attisdropped &&
-			strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
-			return i + 1;
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("column \"%s\" does not exist", name)));
+	int			column = SPI_fnumber(desc, name);
+
+	if (column <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" does not exist", name)));
+	return column;
 }
 
 /*

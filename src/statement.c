@@ -31,9 +31,9 @@ start_executor(QueryDesc * query, int flags)
 }
 
 static void
-process_utility(PlannedStmt * statement, const char *text, bool read_only_tree,
+process_utility(PlannedStmt *statement, const char *text, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params,
-				QueryEnvironment * environment, DestReceiver * receiver, QueryCompletion * completion)
+				QueryEnvironment *environment, DestReceiver *receiver, QueryCompletion *completion)
 {
 	statement_number++;
 	if (next_process_utility)

@@ -29,6 +29,7 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "executor/spi.h"
 #include "extension_function.h"
 #include "miscadmin.h"
 #include "nodes/primnodes.h"
@@ -441,17 +442,6 @@ deform_row(HeapTuple tuple, TupleDesc desc, int expected, Datum **values, bool *
 	heap_deform_tuple(tuple, desc, *values, *nulls);
 }
 
-/* A column by its name; InvalidAttrNumber when there is none. */
-static AttrNumber
-find_column(TupleDesc desc, const char *name)
-{
-	for (int i = desc->natts; i > 0; i--)
-		if (!TupleDescAttr(desc, i - 1)->attisdropped &&
-			strcmp(NameStr(TupleDescAttr(desc, i - 1)->attname), name) == 0)
-			return i;
-	return InvalidAttrNumber;
-}
-
 /*
  * Find the columns of jwt_issuer that say whether there are revocations, by jti
  * and by subject.  false when it has none, as in earlier versions.
@@ -459,9 +449,9 @@ find_column(TupleDesc desc, const char *name)
 bool
 trust_find_flags(TupleDesc desc, AttrNumber flags[2])
 {
-	flags[0] = find_column(desc, JWT_ISSUER_HAS_REVOKED_IDS);
-	flags[1] = find_column(desc, JWT_ISSUER_HAS_REVOKED_SUBJECTS);
-	return flags[0] != InvalidAttrNumber && flags[1] != InvalidAttrNumber;
+	flags[0] = SPI_fnumber(desc, JWT_ISSUER_HAS_REVOKED_IDS);
+	flags[1] = SPI_fnumber(desc, JWT_ISSUER_HAS_REVOKED_SUBJECTS);
+	return flags[0] > 0 && flags[1] > 0;
 }
 
 static TrustIssuer *

@@ -27,12 +27,18 @@ have_server()
 		[ -f "$("$config" --pgxs)" ] && [ -f "$("$config" --includedir-server)/postgres.h" ]
 }
 
+# The major version of the server of pg_config; nothing where there is none.
+server_version()
+{
+	"${PG_CONFIG:-pg_config}" --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p'
+}
+
 # The packages of the server: of the version of pg_config where there is one,
 # else of this release of the distribution.
 server_packages()
 {
 	local version
-	version=$("${PG_CONFIG:-pg_config}" --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p') || true
+	version=$(server_version) || true
 	if [ -z "$version" ]; then
 		version=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1) || true
 	fi
@@ -124,7 +130,7 @@ setup_test()
 setup_pgtap()
 {
 	local package
-	package=$("${PG_CONFIG:-pg_config}" --version | sed -n 's/^PostgreSQL \([0-9]*\).*/postgresql-\1-pgtap/p')
+	package=postgresql-$(server_version)-pgtap
 	if [ -f "$("${PG_CONFIG:-pg_config}" --sharedir)/extension/pgtap.control" ] || ! command -v apt-get >/dev/null; then
 		return 0
 	fi
