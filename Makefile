@@ -3,8 +3,11 @@
 EXTENSION = jwt
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" jwt.control)
 MODULE_big = jwt
-OBJS = $(addprefix src/, base64url.o json.o failure.o algorithm.o jwk.o key_text.o jws.o claims.o \
-	statement.o trust_read.o trust.o trust_check.o jwks.o refresh.o revocation_count.o revocation.o verify_cache.o verify.o session.o functions.o trust_functions.o module.o)
+OBJS = src/module.o \
+	$(addprefix src/token/, base64url.o json.o failure.o algorithm.o jwk.o key_text.o jws.o claims.o) \
+	$(addprefix src/trust/, statement.o trust_read.o trust.o trust_check.o jwks.o refresh.o revocation_count.o revocation.o) \
+	$(addprefix src/session/, verify_cache.o verify.o session.o) \
+	$(addprefix src/sql/, functions.o trust_functions.o)
 DATA = jwt--1.0.sql jwt--1.0--1.1.sql jwt--1.1--1.2.sql
 
 # init makes what the others use; the rest follows the way of a token.
@@ -20,7 +23,7 @@ PGXS := $(if $(HAVE_HEADERS),$(wildcard $(shell $(PG_CONFIG) --pgxs)))
 # The server's headers are not ours to warn about.  Hidden visibility: libraries
 # are loaded with global symbols, and others own jwt_* names too.
 PG_CPPFLAGS = $(if $(HAVE_PG_CONFIG),-isystem $(shell $(PG_CONFIG) --includedir-server)) \
-	-DJWT_VERSION='"$(EXTVERSION)"'
+	-I$(srcdir)/src -DJWT_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wall -Wextra -fvisibility=hidden -fno-plt -fstack-protector-strong $(if $(WERROR),-Werror)
 # PostgreSQL's flags are those of the compiler that it was built with.
 ifneq ($(findstring clang,$(CC)),)
@@ -37,15 +40,15 @@ EXTRA_CLEAN = build results regression.diffs regression.out
 
 ifneq ($(PGXS),)
 include $(PGXS)
-$(OBJS): $(wildcard src/*.h)
+$(OBJS): $(wildcard src/*.h src/*/*.h)
 # What reads each byte of a token.
-src/base64url.o src/json.o: override CFLAGS += -O3
+src/token/base64url.o src/token/json.o: override CFLAGS += -O3
 
 # The library that fetches key sets is the only one that needs libcurl.
 # WITH_JWKS=no leaves it out.
 WITH_JWKS ?= yes
 ifneq ($(WITH_JWKS),no)
-JWKS_MAKE = +$(MAKE) -C src/jwks EXTVERSION='$(EXTVERSION)' PG_CONFIG='$(PG_CONFIG)'
+JWKS_MAKE = +$(MAKE) -C src/fetcher EXTVERSION='$(EXTVERSION)' PG_CONFIG='$(PG_CONFIG)'
 .PHONY: all-jwks install-jwks uninstall-jwks clean-jwks
 all: all-jwks
 all-jwks:
@@ -133,7 +136,7 @@ lint:
 ## format         put the sources into PostgreSQL's style
 .PHONY: format
 format:
-	@for file in src/*.[ch] src/jwks/*.[ch] test/fuzz/*.c test/module/*.c; do \
+	@for file in src/*.[ch] src/*/*.[ch] test/fuzz/*.c test/module/*.c; do \
 	test/lint/indent $$file >$$file.new 2>/dev/null && cat $$file.new >$$file; rm -f $$file.new; done
 
 ## dist           make the archive for PGXN

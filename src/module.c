@@ -7,12 +7,12 @@
  */
 #include "compat.h"
 
-#include "jws.h"
 #include "miscadmin.h"
-#include "refresh.h"
-#include "revocation.h"
-#include "session.h"
-#include "trust.h"
+#include "session/session.h"
+#include "token/jws.h"
+#include "trust/refresh.h"
+#include "trust/revocation.h"
+#include "trust/trust.h"
 #include "utils/guc.h"
 
 /* before the macro, which does not make it visible in every version */

@@ -16,7 +16,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
-#include "address.h"
+#include "fetcher/address.h"
 
 #define DEFAULT_PORT	443
 #define ANY_PORT		0

@@ -19,14 +19,14 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "../compat.h"
+#include "compat.h"
 
 #include <curl/curl.h>
 #include <signal.h>
 #include <unistd.h>
 
-#include "address.h"
-#include "fetch.h"
+#include "fetcher/address.h"
+#include "fetcher/fetch.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "pgstat.h"

@@ -13,7 +13,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "../compat.h"
+#include "compat.h"
 
 #include "access/heapam.h"
 #include "access/htup_details.h"
@@ -21,13 +21,13 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
-#include "launcher.h"
+#include "fetcher/launcher.h"
+#include "fetcher/settings.h"
+#include "fetcher/shared.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
-#include "settings.h"
-#include "shared.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"

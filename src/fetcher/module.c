@@ -5,12 +5,12 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "../compat.h"
+#include "compat.h"
 
-#include "launcher.h"
+#include "fetcher/launcher.h"
+#include "fetcher/settings.h"
+#include "fetcher/shared.h"
 #include "miscadmin.h"
-#include "settings.h"
-#include "shared.h"
 
 /* before the macro, which does not make it visible in every version */
 extern JWT_EXPORT const Pg_magic_struct *PG_MAGIC_FUNCTION_NAME(void);

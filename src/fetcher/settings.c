@@ -8,10 +8,10 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "../compat.h"
+#include "compat.h"
 
-#include "address.h"
-#include "settings.h"
+#include "fetcher/address.h"
+#include "fetcher/settings.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"

@@ -10,7 +10,7 @@
 
 #include "postgres.h"
 
-#include "fetch.h"
+#include "fetcher/fetch.h"
 
 extern void settings_init(void);
 extern bool settings_serve_database(const char *name);

@@ -10,17 +10,17 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "../compat.h"
+#include "compat.h"
 
-#include "../refresh.h"
+#include "fetcher/shared.h"
 #include "miscadmin.h"
-#include "shared.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
+#include "trust/refresh.h"
 
 typedef struct Slot
 {

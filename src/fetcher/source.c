@@ -9,15 +9,15 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "../compat.h"
+#include "compat.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
 #include "executor/spi.h"
+#include "fetcher/source.h"
+#include "fetcher/transaction.h"
 #include "mb/pg_wchar.h"
-#include "source.h"
-#include "transaction.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"

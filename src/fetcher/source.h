@@ -10,10 +10,10 @@
 
 #include "postgres.h"
 
-#include "../refresh.h"
 #include "datatype/timestamp.h"
-#include "fetch.h"
-#include "shared.h"
+#include "fetcher/fetch.h"
+#include "fetcher/shared.h"
+#include "trust/refresh.h"
 
 /* A row that is to be fetched. */
 typedef struct Source

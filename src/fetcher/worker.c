@@ -11,18 +11,18 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "../compat.h"
+#include "compat.h"
 
 #include "access/xact.h"
 #include "catalog/pg_database.h"
-#include "fetch.h"
+#include "fetcher/fetch.h"
+#include "fetcher/settings.h"
+#include "fetcher/shared.h"
+#include "fetcher/source.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
-#include "settings.h"
-#include "shared.h"
-#include "source.h"
 #include "storage/dsm.h"
 #include "storage/ipc.h"
 #include "storage/lock.h"

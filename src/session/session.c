@@ -18,9 +18,9 @@
 #include "compat.h"
 
 #include "catalog/pg_type.h"
-#include "json.h"
 #include "miscadmin.h"
-#include "session.h"
+#include "session/session.h"
+#include "token/json.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"

@@ -11,8 +11,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "statement.h"
-#include "verify.h"
+#include "session/verify.h"
+#include "trust/statement.h"
 
 /*
  * For which token, statement and state of trust something was true.  Equal

@@ -12,11 +12,11 @@
 #include "compat.h"
 
 #include "access/xact.h"
-#include "json.h"
 #include "miscadmin.h"
-#include "refresh.h"
+#include "session/verify.h"
+#include "token/json.h"
+#include "trust/refresh.h"
 #include "utils/guc.h"
-#include "verify.h"
 
 /* Keys that are tried for a token without a kid. */
 #define MAX_KEYS_WITHOUT_KID	8

@@ -10,7 +10,7 @@
 
 #include "postgres.h"
 
-#include "verify_cache.h"
+#include "session/verify_cache.h"
 
 /*
  * The verdict, and how far the token came.  What it points to lives in the

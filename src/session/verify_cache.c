@@ -27,12 +27,12 @@
 #include "compat.h"
 
 #include "access/xact.h"
-#include "json.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
+#include "session/verify_cache.h"
+#include "token/json.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "verify_cache.h"
 
 /* Bytes of the token's end, which is signature, that are hashed. */
 #define HASHED_BYTES	32

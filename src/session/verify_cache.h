@@ -10,8 +10,8 @@
 
 #include "postgres.h"
 
-#include "revocation.h"
-#include "trust.h"
+#include "trust/revocation.h"
+#include "trust/trust.h"
 
 /* What to verify, and as of when. */
 typedef struct VerifyRequest

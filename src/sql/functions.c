@@ -10,13 +10,13 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "funcapi.h"
-#include "functions.h"
-#include "json.h"
-#include "jwk.h"
-#include "session.h"
+#include "session/session.h"
+#include "session/verify.h"
+#include "sql/functions.h"
+#include "token/json.h"
+#include "token/jwk.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "verify.h"
 
 JWT_SQL_FUNCTION(jwt_sql_verify);
 JWT_SQL_FUNCTION(jwt_sql_try_verify);

@@ -10,9 +10,9 @@
 
 #include "postgres.h"
 
-#include "failure.h"
 #include "fmgr.h"
-#include "jws.h"
+#include "token/failure.h"
+#include "token/jws.h"
 
 extern void raise_failure(const Failure *failure) pg_attribute_noreturn();
 extern void raise_bad_key(const char *reason) pg_attribute_noreturn();

@@ -10,8 +10,8 @@
  */
 #include "compat.h"
 
-#include "algorithm.h"
 #include "lib/stringinfo.h"
+#include "token/algorithm.h"
 
 static const Algorithm algorithms[] = {
 	{"HS256", FAMILY_HMAC, "oct", NULL, NULL, "SHA2-256", 32, 0, 32},

@@ -11,7 +11,7 @@
  */
 #include "compat.h"
 
-#include "base64url.h"
+#include "token/base64url.h"
 
 static const char alphabet[] =
 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

@@ -10,10 +10,10 @@
  */
 #include "compat.h"
 
-#include "claims.h"
 #include "common/int.h"
-#include "json.h"
 #include "lib/stringinfo.h"
+#include "token/claims.h"
+#include "token/json.h"
 #include "utils/timestamp.h"
 
 /* Microseconds from the Unix epoch to PostgreSQL's. */

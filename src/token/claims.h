@@ -11,8 +11,8 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
-#include "failure.h"
-#include "jws.h"
+#include "token/failure.h"
+#include "token/jws.h"
 #include "utils/jsonb.h"
 
 /* No limit, for the intervals of a policy. */

@@ -7,8 +7,8 @@
  */
 #include "compat.h"
 
-#include "failure.h"
 #include "lib/stringinfo.h"
+#include "token/failure.h"
 
 /* Bytes of an untrusted string that a message quotes at most. */
 #define QUOTE_MAX	64

@@ -22,11 +22,11 @@
 #include <openssl/param_build.h>
 #include <openssl/x509.h>
 
-#include "base64url.h"
-#include "failure.h"
-#include "json.h"
-#include "jwk.h"
 #include "lib/stringinfo.h"
+#include "token/base64url.h"
+#include "token/failure.h"
+#include "token/json.h"
+#include "token/jwk.h"
 
 #define RSA_MIN_BITS	2048
 #define RSA_MAX_BITS	8192

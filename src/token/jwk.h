@@ -12,7 +12,7 @@
 
 #include <openssl/types.h>
 
-#include "algorithm.h"
+#include "token/algorithm.h"
 #include "utils/jsonb.h"
 
 /* Bytes of a secret, or of any part of a key, at most. */

@@ -19,9 +19,9 @@
 #include <openssl/core_names.h>
 #include <openssl/rsa.h>
 
-#include "base64url.h"
-#include "json.h"
-#include "jws.h"
+#include "token/base64url.h"
+#include "token/json.h"
+#include "token/jws.h"
 #include "utils/memutils.h"
 
 #define DIGEST_MAX_SIZE	64

@@ -10,9 +10,9 @@
 
 #include "postgres.h"
 
-#include "algorithm.h"
-#include "failure.h"
-#include "jwk.h"
+#include "token/algorithm.h"
+#include "token/failure.h"
+#include "token/jwk.h"
 #include "utils/jsonb.h"
 
 /* Largest token that the setting jwt.max_token_size can allow, in bytes. */

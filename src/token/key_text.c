@@ -18,10 +18,10 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
-#include "failure.h"
-#include "json.h"
-#include "jwk.h"
-#include "key_text.h"
+#include "token/failure.h"
+#include "token/json.h"
+#include "token/jwk.h"
+#include "token/key_text.h"
 
 #define TEXT_MAX_SIZE	65536
 

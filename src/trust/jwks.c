@@ -12,13 +12,13 @@
  */
 #include "compat.h"
 
-#include "failure.h"
-#include "json.h"
-#include "jwks.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
-#include "trust_check.h"
-#include "trust_tables.h"
+#include "token/failure.h"
+#include "token/json.h"
+#include "trust/jwks.h"
+#include "trust/trust_check.h"
+#include "trust/trust_tables.h"
 #include "utils/timestamp.h"
 
 /*

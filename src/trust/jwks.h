@@ -10,7 +10,7 @@
 
 #include "postgres.h"
 
-#include "trust.h"
+#include "trust/trust.h"
 #include "utils/jsonb.h"
 
 /* Members of a set at most. */

@@ -14,8 +14,8 @@
 #include "postgres.h"
 
 #include "commands/trigger.h"
-#include "jws.h"
-#include "trust.h"
+#include "token/jws.h"
+#include "trust/trust.h"
 
 /*
  * The rendezvous variable by which a preloaded jwt_jwks can be asked to look at

@@ -11,7 +11,7 @@
 #include "postgres.h"
 
 #include "commands/trigger.h"
-#include "trust.h"
+#include "trust/trust.h"
 
 /*
  * What a revocation is looked for by.  jti and sub are null data when the token

@@ -26,10 +26,10 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "revocation_count.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
+#include "trust/revocation_count.h"
 
 typedef struct Counts
 {

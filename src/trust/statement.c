@@ -12,8 +12,8 @@
 #include "compat.h"
 
 #include "executor/executor.h"
-#include "statement.h"
 #include "tcop/utility.h"
+#include "trust/statement.h"
 
 uint64		statement_number;
 

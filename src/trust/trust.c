@@ -29,8 +29,8 @@
 #include "common/hashfn.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
-#include "trust.h"
-#include "trust_read.h"
+#include "trust/trust.h"
+#include "trust/trust_read.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -76,8 +76,6 @@ static bool same_question(const TrustQuestion *a, const TrustQuestion *b);
 #define SH_DECLARE
 #define SH_DEFINE
 #include "lib/simplehash.h"
-
-uint64		trust_last_generation = 1;	/* counted by the callback */
 
 static struct
 {

@@ -13,12 +13,12 @@
 #include "compat.h"
 
 #include "access/htup_details.h"
-#include "jwk.h"
-#include "revocation.h"
-#include "trust.h"
-#include "trust_check.h"
-#include "trust_read.h"
-#include "trust_tables.h"
+#include "token/jwk.h"
+#include "trust/revocation.h"
+#include "trust/trust.h"
+#include "trust/trust_check.h"
+#include "trust/trust_read.h"
+#include "trust/trust_tables.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 

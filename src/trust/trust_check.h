@@ -12,8 +12,8 @@
 
 #include "access/attnum.h"
 #include "commands/trigger.h"
-#include "jwk.h"
-#include "trust.h"
+#include "token/jwk.h"
+#include "trust/trust.h"
 
 /* Whether a JWK can be a key of an issuer. */
 typedef struct KeyVerdict

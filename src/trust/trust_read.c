@@ -30,12 +30,12 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
-#include "extension_function.h"
 #include "miscadmin.h"
 #include "nodes/primnodes.h"
 #include "storage/bufmgr.h"
-#include "trust_read.h"
-#include "trust_tables.h"
+#include "trust/extension_function.h"
+#include "trust/trust_read.h"
+#include "trust/trust_tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -78,6 +78,8 @@ typedef struct TrustTables
 	bool		knows_revocations;	/* jwt_issuer has the flags */
 	Extension	extension;
 } TrustTables;
+
+uint64		trust_last_generation = 1;	/* counted by the callback of trust.c */
 
 static TrustTables tables;		/* all InvalidOid until they are found */
 

@@ -41,7 +41,7 @@ stage_extension()
 	local from=$1
 	install -m 644 "$from"/*.control "$from"/*--*.sql "$stage_share/extension/"
 	install -m 755 "$from"/*.so "$stage_lib/"
-	[ ! -f "$from/src/jwks/jwt_jwks.so" ] || install -m 755 "$from/src/jwks/jwt_jwks.so" "$stage_lib/"
+	[ ! -f "$from/src/fetcher/jwt_jwks.so" ] || install -m 755 "$from/src/fetcher/jwt_jwks.so" "$stage_lib/"
 }
 
 # What a user has set for other servers does not hold for ours.

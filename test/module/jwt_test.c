@@ -12,12 +12,12 @@
 #include <malloc.h>
 #include <openssl/evp.h>
 
-#include "base64url.h"
-#include "catalog/pg_type.h"
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "jws.h"
 #include "lib/stringinfo.h"
+#include "token/base64url.h"
+#include "token/jws.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
