@@ -4,23 +4,94 @@
 \echo Use "CREATE EXTENSION jwt" to load this file. \quit
 
 --
--- Trust: whom we believe, and by which keys
+-- Every member belongs to the bootstrap superuser, so that nobody else can alter
+-- it. The script of a trusted extension runs as that role already when its
+-- installer is no superuser; another superuser takes the role until the end.
+--
+
+SELECT pg_catalog.set_config('jwt_install.role'::text, pg_catalog.current_setting('role'::text), true);
+SELECT pg_catalog.set_config('role'::text, r.rolname::text, true)
+FROM pg_catalog.pg_roles r
+WHERE r.oid OPERATOR(pg_catalog.=) 10::oid
+	AND r.rolname OPERATOR(pg_catalog.<>) current_user;
+
+--
+-- What this script needs of C: see src/sql/install.c
+--
+
+CREATE FUNCTION @extschema@.jwt_install_begin() RETURNS void
+AS 'MODULE_PATHNAME', 'jwt_sql_install_begin'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_install_begin()
+IS 'internal: refuses whoever is neither a superuser nor the owner of the database; only for the extension''s scripts';
+
+CREATE FUNCTION @extschema@.jwt_install_strip() RETURNS void
+AS 'MODULE_PATHNAME', 'jwt_sql_install_strip'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_install_strip()
+IS 'internal: takes all rights on the extension''s tables, views and functions from everybody, whatever default privileges gave; only for the extension''s scripts';
+
+CREATE FUNCTION @extschema@.jwt_install_end() RETURNS void
+AS 'MODULE_PATHNAME', 'jwt_sql_install_end'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_install_end()
+IS 'internal: refuses an extension that depends on anything outside of itself, its schema and the system; only for the extension''s scripts';
+
+SELECT @extschema@.jwt_install_begin();
+
+--
+-- Trust: whom we believe, on what terms, by which keys, and what is believed no
+-- longer
 --
 -- Text that is compared with a token is COLLATE "C": byte for byte, and its
 -- indexes do not depend on the operating system's collation version.
 --
+-- There is no foreign key, no CHECK and no NOT NULL but the primary keys', so that
+-- rows can arrive in any order, by INSERT, restore or replication. A row that
+-- cannot be used is stored, verifies nothing, and jwt_status says why.
+--
+
+CREATE TABLE @extschema@.jwt_denylist (
+	id				uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+	issuer			text COLLATE "C",
+	kind			text COLLATE "C",
+	value			text COLLATE "C",
+	issued_before	timestamptz,
+	expires_at		timestamptz,
+	reason			text,
+	revoked_by		text DEFAULT session_user,
+	revoked_at		timestamptz DEFAULT pg_catalog.now()
+);
+
+-- Verification probes it for each kind of revocation that an issuer has. It is not
+-- unique: two servers that have revoked the same token must not stop replication.
+CREATE INDEX jwt_denylist_issuer_kind_value_idx ON @extschema@.jwt_denylist (issuer, kind, value);
+CREATE INDEX jwt_denylist_expires_at_idx ON @extschema@.jwt_denylist (expires_at);
+
+COMMENT ON TABLE @extschema@.jwt_denylist IS 'what is trusted no longer: tokens, sessions, subjects, issuers and keys';
+COMMENT ON COLUMN @extschema@.jwt_denylist.issuer IS 'whose token it is; empty for a key, which is revoked for every issuer';
+COMMENT ON COLUMN @extschema@.jwt_denylist.kind IS 'jti: one token; sid: a session; sub: a subject''s tokens; iss: an issuer''s tokens; key: what a key has signed';
+COMMENT ON COLUMN @extschema@.jwt_denylist.value IS 'the claim; for a key its thumbprint (RFC 7638); for an issuer its name';
+COMMENT ON COLUMN @extschema@.jwt_denylist.issued_before IS 'for sub and iss: a token is refused unless its iat is later; one without iat always is; null refuses all';
+COMMENT ON COLUMN @extschema@.jwt_denylist.expires_at IS 'when the row can be pruned, as no token that it is about is valid any more; null for never';
+COMMENT ON COLUMN @extschema@.jwt_denylist.revoked_by IS 'the session''s user';
 
 CREATE TABLE @extschema@.jwt_issuer (
-	issuer			text COLLATE "C" PRIMARY KEY,
-	audience		text[] COLLATE "C" NOT NULL,
-	algorithms		text[] COLLATE "C" NOT NULL,
-	required_claims	text[] COLLATE "C" NOT NULL DEFAULT '{exp}',
-	token_type		text COLLATE "C",
-	leeway			interval NOT NULL DEFAULT '30 seconds',
-	max_lifetime	interval,
-	max_age			interval,
-	role_claim		text COLLATE "C",
-	roles			text[] COLLATE "C" NOT NULL DEFAULT '{}'
+	issuer				text COLLATE "C" PRIMARY KEY,
+	audience			text[] COLLATE "C",
+	algorithms			text[] COLLATE "C",
+	required_claims		text[] COLLATE "C" DEFAULT '{exp}'::text[],
+	token_type			text COLLATE "C",
+	leeway				interval DEFAULT '30 seconds'::interval,
+	max_lifetime		interval,
+	max_age				interval,
+	role_claim			text COLLATE "C",
+	roles				text[] COLLATE "C" DEFAULT '{}'::text[],
+	session_claim		text COLLATE "C" DEFAULT 'sid'::text,
+	session_lifetime	interval DEFAULT '400 days'::interval
 );
 
 COMMENT ON TABLE @extschema@.jwt_issuer IS 'whom we trust to issue tokens, and on what terms';
@@ -34,36 +105,96 @@ COMMENT ON COLUMN @extschema@.jwt_issuer.max_lifetime IS 'the longest exp - iat 
 COMMENT ON COLUMN @extschema@.jwt_issuer.max_age IS 'the longest time since iat accepted';
 COMMENT ON COLUMN @extschema@.jwt_issuer.role_claim IS 'when set, jwt_authenticate takes the database role that this claim names';
 COMMENT ON COLUMN @extschema@.jwt_issuer.roles IS 'the roles that tokens of this issuer may name';
+COMMENT ON COLUMN @extschema@.jwt_issuer.session_claim IS 'the claim that names the session a token belongs to';
+COMMENT ON COLUMN @extschema@.jwt_issuer.session_lifetime IS 'the longest that a session lasts: how long its revocation is kept';
 
-CREATE TABLE @extschema@.jwt_key (
-	id				uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
-	issuer			text COLLATE "C" NOT NULL
-					REFERENCES @extschema@.jwt_issuer ON UPDATE CASCADE ON DELETE CASCADE,
-	kid				text COLLATE "C",
-	alg				text COLLATE "C" NOT NULL,
-	jwk				jsonb NOT NULL,
-	not_before		timestamptz,
-	not_after		timestamptz,
-	revoked_at		timestamptz,
-	source			text COLLATE "C" NOT NULL DEFAULT 'manual',
-	created_at		timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	CONSTRAINT jwt_key_issuer_kid_key UNIQUE (issuer, kid)
+CREATE TABLE @extschema@.jwt_jwks_source (
+	issuer				text COLLATE "C" PRIMARY KEY,
+	uri					text COLLATE "C",
+	refresh_interval	interval DEFAULT '1 hour'::interval,
+	grace				interval DEFAULT '0'::interval
 );
 
+COMMENT ON TABLE @extschema@.jwt_jwks_source IS 'where issuers publish their keys';
+COMMENT ON COLUMN @extschema@.jwt_jwks_source.uri IS 'the URL of the JWK Set; null to discover it from the issuer''s /.well-known/openid-configuration';
+COMMENT ON COLUMN @extschema@.jwt_jwks_source.refresh_interval IS 'the longest time between two fetches, 1 minute to 30 days';
+COMMENT ON COLUMN @extschema@.jwt_jwks_source.grace IS 'how long a key that the set no longer has still verifies, up to 30 days';
+
+-- How the fetches went is kept apart and not dumped: a restore starts afresh, and
+-- a dump does not change each minute.
+CREATE TABLE @extschema@.jwt_jwks_state (
+	issuer				text COLLATE "C" PRIMARY KEY,
+	uri					text COLLATE "C",
+	etag				text COLLATE "C",
+	etag_state			bigint,
+	last_attempt		timestamptz,
+	last_success		timestamptz,
+	last_change			timestamptz,
+	next_attempt		timestamptz,
+	failures			integer DEFAULT 0,
+	last_error			text
+);
+
+COMMENT ON TABLE @extschema@.jwt_jwks_state IS 'how the last fetch of each source went; not dumped';
+COMMENT ON COLUMN @extschema@.jwt_jwks_state.uri IS 'the uri of the source at the last attempt';
+COMMENT ON COLUMN @extschema@.jwt_jwks_state.etag IS 'the entity tag of the set that was imported last';
+COMMENT ON COLUMN @extschema@.jwt_jwks_state.etag_state IS 'a hash of the issuer''s keys and algorithms then; when it is another, the set is fetched, modified or not';
+COMMENT ON COLUMN @extschema@.jwt_jwks_state.last_attempt IS 'when it was fetched last, with whatever outcome';
+COMMENT ON COLUMN @extschema@.jwt_jwks_state.last_success IS 'when the keys were last known to be those that the issuer publishes';
+COMMENT ON COLUMN @extschema@.jwt_jwks_state.last_change IS 'when a fetch last changed a key';
+COMMENT ON COLUMN @extschema@.jwt_jwks_state.next_attempt IS 'when it is due; null for as soon as possible, infinity for never';
+COMMENT ON COLUMN @extschema@.jwt_jwks_state.failures IS 'how many attempts have failed since the last success';
+COMMENT ON COLUMN @extschema@.jwt_jwks_state.last_error IS 'why the last attempt failed; the server log may say more';
+
+-- The key itself is the last column, so that a line of CONTEXT, which PostgreSQL
+-- cuts, is the least likely to show it.
+CREATE TABLE @extschema@.jwt_key (
+	id					uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+	issuer				text COLLATE "C",
+	kid					text COLLATE "C",
+	alg					text COLLATE "C",
+	source				text COLLATE "C" DEFAULT 'manual'::text,
+	not_before			timestamptz,
+	not_after			timestamptz,
+	retired_at			timestamptz,
+	retired_not_before	timestamptz,
+	retired_not_after	timestamptz,
+	created_at			timestamptz DEFAULT pg_catalog.now(),
+	jwk					jsonb
+);
+
+CREATE INDEX jwt_key_issuer_kid_idx ON @extschema@.jwt_key (issuer, kid);
 CREATE INDEX jwt_key_kid_idx ON @extschema@.jwt_key (kid);
-CREATE INDEX jwt_key_alg_idx ON @extschema@.jwt_key (alg, issuer);
+CREATE INDEX jwt_key_alg_issuer_idx ON @extschema@.jwt_key (alg, issuer);
 
 COMMENT ON TABLE @extschema@.jwt_key IS 'the keys that verify tokens, each pinned to one issuer and one algorithm';
-COMMENT ON COLUMN @extschema@.jwt_key.kid IS 'compared byte for byte with the header member kid; null for a key that only tokens without kid use';
+COMMENT ON COLUMN @extschema@.jwt_key.kid IS 'compared byte for byte with the header member kid; null for a key that only tokens without kid use; several keys may have the same';
 COMMENT ON COLUMN @extschema@.jwt_key.alg IS 'the only algorithm that this key verifies';
+COMMENT ON COLUMN @extschema@.jwt_key.source IS 'where the key came from: manual, jwks for one imported from the issuer''s key set, or signing';
+COMMENT ON COLUMN @extschema@.jwt_key.not_before IS 'before this time the key verifies nothing (a standby key)';
+COMMENT ON COLUMN @extschema@.jwt_key.not_after IS 'from this time on the key verifies nothing';
+COMMENT ON COLUMN @extschema@.jwt_key.retired_at IS 'when the issuer''s key set stopped having this key; not_after then says until when it still verifies';
+COMMENT ON COLUMN @extschema@.jwt_key.retired_not_before IS 'its not_before until then, which it has again when it comes back';
+COMMENT ON COLUMN @extschema@.jwt_key.retired_not_after IS 'its not_after until then, which it has again when it comes back';
 COMMENT ON COLUMN @extschema@.jwt_key.jwk IS 'the public key, or the secret of an HMAC key, as a JSON Web Key of its required members only';
-COMMENT ON COLUMN @extschema@.jwt_key.not_before IS 'before this moment the key verifies nothing (a standby key)';
-COMMENT ON COLUMN @extschema@.jwt_key.not_after IS 'from this moment on the key verifies nothing';
-COMMENT ON COLUMN @extschema@.jwt_key.revoked_at IS 'when set, the key verifies nothing, whatever the time';
-COMMENT ON COLUMN @extschema@.jwt_key.source IS 'where the key came from: manual, or jwks for one imported from the issuer''s key set';
 
--- Every write is checked, whoever writes: a trigger enabled ALWAYS also fires
--- under session_replication_role = replica and in logical replication's worker.
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_denylist'::pg_catalog.regclass, ''::text);
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_issuer'::pg_catalog.regclass, ''::text);
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_jwks_source'::pg_catalog.regclass, ''::text);
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_key'::pg_catalog.regclass, ''::text);
+
+--
+-- Freshness: every write to a table of trust invalidates a marker, which nobody
+-- opens, vacuums or publishes, in every session and on every standby. The
+-- triggers fire always: also under session_replication_role = replica and in
+-- logical replication's apply worker, which fires row triggers only.
+--
+
+CREATE TYPE @extschema@.jwt_trust_marker AS ();
+CREATE TYPE @extschema@.jwt_denylist_marker AS ();
+
+COMMENT ON TYPE @extschema@.jwt_trust_marker IS 'internal: invalidated when jwt_issuer or jwt_key changes';
+COMMENT ON TYPE @extschema@.jwt_denylist_marker IS 'internal: invalidated when jwt_denylist changes';
 
 CREATE FUNCTION @extschema@.jwt_issuer_check() RETURNS trigger
 AS 'MODULE_PATHNAME', 'jwt_sql_issuer_check'
@@ -73,45 +204,148 @@ CREATE FUNCTION @extschema@.jwt_key_check() RETURNS trigger
 AS 'MODULE_PATHNAME', 'jwt_sql_key_check'
 LANGUAGE C VOLATILE;
 
+CREATE FUNCTION @extschema@.jwt_denylist_check() RETURNS trigger
+AS 'MODULE_PATHNAME', 'jwt_sql_denylist_check'
+LANGUAGE C VOLATILE;
+
+CREATE FUNCTION @extschema@.jwt_jwks_source_check() RETURNS trigger
+AS 'MODULE_PATHNAME', 'jwt_sql_jwks_source_check'
+LANGUAGE C VOLATILE;
+
 CREATE FUNCTION @extschema@.jwt_trust_changed() RETURNS trigger
 AS 'MODULE_PATHNAME', 'jwt_sql_trust_changed'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION @extschema@.jwt_issuer_check() IS 'internal: refuses a row of jwt_issuer that cannot be a policy';
-COMMENT ON FUNCTION @extschema@.jwt_key_check() IS 'internal: refuses a row of jwt_key that cannot be a key, and normalises its jwk';
-COMMENT ON FUNCTION @extschema@.jwt_trust_changed() IS 'internal: tells every backend to forget what it has cached of this table';
+CREATE FUNCTION @extschema@.jwt_denylist_changed() RETURNS trigger
+AS 'MODULE_PATHNAME', 'jwt_sql_denylist_changed'
+LANGUAGE C VOLATILE;
+
+CREATE FUNCTION @extschema@.jwt_jwks_source_changed() RETURNS trigger
+AS 'MODULE_PATHNAME', 'jwt_sql_jwks_source_changed'
+LANGUAGE C VOLATILE;
+
+CREATE FUNCTION @extschema@.jwt_warn_of_inert_rows() RETURNS trigger
+AS 'MODULE_PATHNAME', 'jwt_sql_warn_of_inert_rows'
+LANGUAGE C VOLATILE;
+
+CREATE FUNCTION @extschema@.jwt_issuer_cascade() RETURNS trigger
+AS 'MODULE_PATHNAME', 'jwt_sql_issuer_cascade'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_issuer_check() IS 'internal: refuses a row of jwt_issuer without a name or with one that is too long, and invalidates what is cached';
+COMMENT ON FUNCTION @extschema@.jwt_key_check() IS 'internal: refuses a row of jwt_key that is none or has a private key, normalises its jwk, and invalidates what is cached';
+COMMENT ON FUNCTION @extschema@.jwt_denylist_check() IS 'internal: refuses a row of jwt_denylist that would revoke nothing, and invalidates what is cached';
+COMMENT ON FUNCTION @extschema@.jwt_jwks_source_check() IS 'internal: refuses a row of jwt_jwks_source without a name or with one that is too long';
+COMMENT ON FUNCTION @extschema@.jwt_trust_changed() IS 'internal: invalidates what every backend has cached of jwt_issuer and jwt_key';
+COMMENT ON FUNCTION @extschema@.jwt_denylist_changed() IS 'internal: invalidates what every backend has cached of jwt_denylist';
+COMMENT ON FUNCTION @extschema@.jwt_jwks_source_changed() IS 'internal: wakes the workers that fetch';
+COMMENT ON FUNCTION @extschema@.jwt_warn_of_inert_rows() IS 'internal: warns of rows that were stored and verify nothing';
+COMMENT ON FUNCTION @extschema@.jwt_issuer_cascade() IS 'internal: deletes or renames an issuer''s keys and source with it';
+
+CREATE TRIGGER jwt_denylist_check
+	BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.jwt_denylist
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.jwt_denylist_check();
+CREATE TRIGGER jwt_denylist_changed
+	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON @extschema@.jwt_denylist
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_denylist_changed();
 
 CREATE TRIGGER jwt_issuer_check
-	BEFORE INSERT OR UPDATE ON @extschema@.jwt_issuer
+	BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.jwt_issuer
 	FOR EACH ROW EXECUTE FUNCTION @extschema@.jwt_issuer_check();
 CREATE TRIGGER jwt_issuer_changed
-	AFTER INSERT OR UPDATE OR DELETE ON @extschema@.jwt_issuer
-	FOR EACH ROW EXECUTE FUNCTION @extschema@.jwt_trust_changed();
-CREATE TRIGGER jwt_issuer_truncated
-	AFTER TRUNCATE ON @extschema@.jwt_issuer
+	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON @extschema@.jwt_issuer
 	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_trust_changed();
 
 CREATE TRIGGER jwt_key_check
-	BEFORE INSERT OR UPDATE ON @extschema@.jwt_key
+	BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.jwt_key
 	FOR EACH ROW EXECUTE FUNCTION @extschema@.jwt_key_check();
 CREATE TRIGGER jwt_key_changed
-	AFTER INSERT OR UPDATE OR DELETE ON @extschema@.jwt_key
-	FOR EACH ROW EXECUTE FUNCTION @extschema@.jwt_trust_changed();
-CREATE TRIGGER jwt_key_truncated
-	AFTER TRUNCATE ON @extschema@.jwt_key
+	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON @extschema@.jwt_key
 	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_trust_changed();
 
+CREATE TRIGGER jwt_jwks_source_check
+	BEFORE INSERT OR UPDATE ON @extschema@.jwt_jwks_source
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.jwt_jwks_source_check();
+CREATE TRIGGER jwt_jwks_source_changed
+	AFTER INSERT OR UPDATE ON @extschema@.jwt_jwks_source
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.jwt_jwks_source_changed();
+
+ALTER TABLE @extschema@.jwt_denylist
+	ENABLE ALWAYS TRIGGER jwt_denylist_check,
+	ENABLE ALWAYS TRIGGER jwt_denylist_changed;
 ALTER TABLE @extschema@.jwt_issuer
 	ENABLE ALWAYS TRIGGER jwt_issuer_check,
-	ENABLE ALWAYS TRIGGER jwt_issuer_changed,
-	ENABLE ALWAYS TRIGGER jwt_issuer_truncated;
+	ENABLE ALWAYS TRIGGER jwt_issuer_changed;
 ALTER TABLE @extschema@.jwt_key
 	ENABLE ALWAYS TRIGGER jwt_key_check,
-	ENABLE ALWAYS TRIGGER jwt_key_changed,
-	ENABLE ALWAYS TRIGGER jwt_key_truncated;
+	ENABLE ALWAYS TRIGGER jwt_key_changed;
+ALTER TABLE @extschema@.jwt_jwks_source
+	ENABLE ALWAYS TRIGGER jwt_jwks_source_check,
+	ENABLE ALWAYS TRIGGER jwt_jwks_source_changed;
 
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_issuer', '');
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_key', '');
+-- These fire in ordinary sessions only: a replica gets each table's rows as they
+-- are, and nobody reads its warnings.
+
+CREATE TRIGGER jwt_issuer_warn_insert
+	AFTER INSERT ON @extschema@.jwt_issuer REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_warn_of_inert_rows();
+CREATE TRIGGER jwt_issuer_warn_update
+	AFTER UPDATE ON @extschema@.jwt_issuer REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_warn_of_inert_rows();
+CREATE TRIGGER jwt_key_warn_insert
+	AFTER INSERT ON @extschema@.jwt_key REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_warn_of_inert_rows();
+CREATE TRIGGER jwt_key_warn_update
+	AFTER UPDATE ON @extschema@.jwt_key REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_warn_of_inert_rows();
+CREATE TRIGGER jwt_jwks_source_warn_insert
+	AFTER INSERT ON @extschema@.jwt_jwks_source REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_warn_of_inert_rows();
+CREATE TRIGGER jwt_jwks_source_warn_update
+	AFTER UPDATE ON @extschema@.jwt_jwks_source REFERENCING NEW TABLE AS new_rows
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_warn_of_inert_rows();
+
+-- An issuer takes its keys and its source along, and never its revocations. The
+-- trigger calls these by their OIDs, with the rights of whoever writes.
+
+CREATE FUNCTION @extschema@.jwt_issuer_deleted(issuer text) RETURNS void
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	DELETE FROM @extschema@.jwt_key k WHERE k.issuer = jwt_issuer_deleted.issuer;
+	DELETE FROM @extschema@.jwt_jwks_source s WHERE s.issuer = jwt_issuer_deleted.issuer;
+	DELETE FROM @extschema@.jwt_jwks_state s WHERE s.issuer = jwt_issuer_deleted.issuer;
+END;
+
+CREATE FUNCTION @extschema@.jwt_issuers_truncated() RETURNS void
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	DELETE FROM @extschema@.jwt_key;
+	DELETE FROM @extschema@.jwt_jwks_source;
+	DELETE FROM @extschema@.jwt_jwks_state;
+END;
+
+CREATE FUNCTION @extschema@.jwt_issuer_renamed(old_name text, new_name text) RETURNS void
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	UPDATE @extschema@.jwt_key k SET issuer = jwt_issuer_renamed.new_name
+	WHERE k.issuer = jwt_issuer_renamed.old_name;
+	UPDATE @extschema@.jwt_jwks_source s SET issuer = jwt_issuer_renamed.new_name
+	WHERE s.issuer = jwt_issuer_renamed.old_name;
+	DELETE FROM @extschema@.jwt_jwks_state s WHERE s.issuer = jwt_issuer_renamed.new_name;
+	UPDATE @extschema@.jwt_jwks_state s SET issuer = jwt_issuer_renamed.new_name
+	WHERE s.issuer = jwt_issuer_renamed.old_name;
+END;
+
+COMMENT ON FUNCTION @extschema@.jwt_issuer_deleted(text) IS 'internal: deletes the keys and the source of an issuer';
+COMMENT ON FUNCTION @extschema@.jwt_issuers_truncated() IS 'internal: deletes the keys and the sources of all issuers';
+COMMENT ON FUNCTION @extschema@.jwt_issuer_renamed(text, text) IS 'internal: moves the keys and the source of an issuer to another name';
+
+CREATE TRIGGER jwt_issuer_cascade
+	AFTER DELETE OR UPDATE OF issuer ON @extschema@.jwt_issuer
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.jwt_issuer_cascade();
+CREATE TRIGGER jwt_issuer_truncated
+	AFTER TRUNCATE ON @extschema@.jwt_issuer
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_issuer_cascade();
 
 --
 -- Verification
@@ -196,12 +430,16 @@ IS 'the claims of a token, not verified: anyone can have written them';
 -- identity to the next.  What sets the token is VOLATILE and PARALLEL UNSAFE.
 --
 
-CREATE FUNCTION @extschema@.jwt_authenticate(token text, is_local boolean DEFAULT true) RETURNS jsonb
+CREATE FUNCTION @extschema@.jwt_authenticate(
+	token text,
+	is_local boolean DEFAULT true,
+	issuer text DEFAULT NULL
+) RETURNS jsonb
 AS 'MODULE_PATHNAME', 'jwt_sql_authenticate'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100;
 
-COMMENT ON FUNCTION @extschema@.jwt_authenticate(text, boolean)
-IS 'verifies a token and makes it the current one, for the transaction or for the session; null for none';
+COMMENT ON FUNCTION @extschema@.jwt_authenticate(text, boolean, text)
+IS 'verifies a token and makes it the current one, for the transaction or for the session; null for none; issuer narrows';
 
 CREATE FUNCTION @extschema@.jwt_claims() RETURNS jsonb
 AS 'MODULE_PATHNAME', 'jwt_sql_claims'
@@ -248,6 +486,10 @@ IS 'what this session remembers of the tokens that it has verified';
 --
 -- Keys
 --
+-- Functions that write are C functions that insert through the executor, below
+-- the privilege checks: EXECUTE on them is the guard. They raise an error where
+-- an INSERT would store something that verifies nothing.
+--
 
 CREATE FUNCTION @extschema@.jwt_thumbprint(jwk jsonb) RETURNS text
 AS 'MODULE_PATHNAME', 'jwt_sql_thumbprint'
@@ -263,6 +505,26 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000;
 COMMENT ON FUNCTION @extschema@.jwt_jwk(text)
 IS 'a JSON Web Key from a JWK, a PEM public key or a PEM certificate; refuses private keys';
 
+CREATE FUNCTION @extschema@.jwt_add_issuer(
+	issuer text,
+	audience text[],
+	algorithms text[],
+	required_claims text[] DEFAULT '{exp}'::text[],
+	token_type text DEFAULT NULL,
+	leeway interval DEFAULT '30 seconds'::interval,
+	max_lifetime interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	role_claim text DEFAULT NULL,
+	roles text[] DEFAULT '{}'::text[],
+	session_claim text DEFAULT 'sid'::text,
+	session_lifetime interval DEFAULT '400 days'::interval
+) RETURNS void
+AS 'MODULE_PATHNAME', 'jwt_sql_add_issuer'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_add_issuer(text, text[], text[], text[], text, interval, interval, interval, text, text[], text, interval)
+IS 'trusts an issuer on these terms; an error when they make no sense';
+
 CREATE FUNCTION @extschema@.jwt_add_key(
 	issuer text,
 	key text,
@@ -271,14 +533,8 @@ CREATE FUNCTION @extschema@.jwt_add_key(
 	not_before timestamptz DEFAULT NULL,
 	not_after timestamptz DEFAULT NULL
 ) RETURNS uuid
-LANGUAGE sql VOLATILE
-BEGIN ATOMIC
-	INSERT INTO @extschema@.jwt_key (issuer, kid, alg, jwk, not_before, not_after)
-	VALUES (jwt_add_key.issuer, jwt_add_key.kid, jwt_add_key.alg,
-			@extschema@.jwt_jwk(jwt_add_key.key),
-			jwt_add_key.not_before, jwt_add_key.not_after)
-	RETURNING id;
-END;
+AS 'MODULE_PATHNAME', 'jwt_sql_add_key'
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_add_key(text, text, text, text, timestamptz, timestamptz)
 IS 'adds a key to an issuer, from a JWK, a PEM public key or a PEM certificate; alg and kid may come from the JWK';
@@ -289,37 +545,509 @@ CREATE FUNCTION @extschema@.jwt_add_secret(
 	alg text,
 	kid text DEFAULT NULL
 ) RETURNS uuid
-LANGUAGE sql VOLATILE
-BEGIN ATOMIC
-	INSERT INTO @extschema@.jwt_key (issuer, kid, alg, jwk)
-	VALUES (jwt_add_secret.issuer, jwt_add_secret.kid, jwt_add_secret.alg,
-			pg_catalog.jsonb_build_object(
-				'kty', 'oct',
-				'k', pg_catalog.translate(pg_catalog.encode(jwt_add_secret.secret, 'base64'), E'+/=\n', '-_')))
-	RETURNING id;
-END;
+AS 'MODULE_PATHNAME', 'jwt_sql_add_secret'
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_add_secret(text, bytea, text, text)
 IS 'adds an HMAC secret to an issuer';
 
+CREATE FUNCTION @extschema@.jwt_jwks(issuer text) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'jwt_sql_jwks'
+LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000;
+
+COMMENT ON FUNCTION @extschema@.jwt_jwks(text)
+IS 'the public keys of an issuer as a JWK Set, standby keys too; never a secret; null without such an issuer';
+
 --
--- Privileges. A trusted extension's objects belong to the bootstrap superuser;
--- the role that installs it, a database owner say, is given what it needs to
--- manage trust and to dump it. PUBLIC verifies, and sees no table.
+-- JWK Sets
 --
 
-REVOKE ALL ON @extschema@.jwt_issuer, @extschema@.jwt_key FROM PUBLIC;
-REVOKE ALL ON FUNCTION
-	@extschema@.jwt_issuer_check(),
-	@extschema@.jwt_key_check(),
-	@extschema@.jwt_trust_changed(),
-	@extschema@.jwt_add_key(text, text, text, text, timestamptz, timestamptz),
-	@extschema@.jwt_add_secret(text, bytea, text, text)
-	FROM PUBLIC;
+CREATE FUNCTION @extschema@.jwt_jwks_members(
+	issuer text,
+	jwks text,
+	OUT n integer,
+	OUT kid text,
+	OUT alg text,
+	OUT jwk jsonb,
+	OUT reason text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'jwt_sql_jwks_members'
+LANGUAGE C STABLE COST 10000 ROWS 1000;
 
-GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON @extschema@.jwt_issuer, @extschema@.jwt_key
-	TO @extowner@ WITH GRANT OPTION;
+COMMENT ON FUNCTION @extschema@.jwt_jwks_members(text, text)
+IS 'internal: the members of a JWK Set as keys of an issuer; reason says why one cannot be, as when it has been revoked, whatever the snapshot';
+
+CREATE FUNCTION @extschema@.jwt_import_jwks(
+	issuer text,
+	jwks text,
+	grace interval DEFAULT NULL
+) RETURNS TABLE (kid text, alg text, action text, reason text)
+LANGUAGE sql VOLATILE ROWS 5
+BEGIN ATOMIC
+	-- one import of an issuer at a time
+	SELECT FROM @extschema@.jwt_issuer i
+	WHERE i.issuer = jwt_import_jwks.issuer
+	FOR NO KEY UPDATE;
+
+	-- the same key twice, as an import beside a restore can leave it: the oldest stays
+	DELETE FROM @extschema@.jwt_key k
+	WHERE k.issuer = jwt_import_jwks.issuer
+		AND k.source = 'jwks'::text
+		AND EXISTS (
+			SELECT FROM @extschema@.jwt_key o
+			WHERE o.issuer = k.issuer
+				AND o.source = 'jwks'::text
+				AND NOT o.kid IS DISTINCT FROM k.kid
+				AND o.jwk = k.jwk
+				AND (o.created_at < k.created_at OR (o.created_at = k.created_at AND o.id < k.id)));
+
+	WITH member AS MATERIALIZED (
+		SELECT m.n, m.kid, m.alg, m.jwk, m.reason
+		FROM @extschema@.jwt_jwks_members(jwt_import_jwks.issuer, jwt_import_jwks.jwks) m
+	), known AS (
+		-- by kid, or without one by the key itself
+		SELECT m.n, c.id, c.alg, c.jwk, c.source, c.retired_at, c.created_at
+		FROM member m
+		JOIN @extschema@.jwt_key c
+			ON coalesce('kid '::text || c.kid, c.jwk::text) = coalesce('kid '::text || m.kid, m.jwk::text)
+		WHERE c.issuer = jwt_import_jwks.issuer
+			AND m.jwk IS NOT NULL
+			AND (m.kid IS NOT NULL OR c.alg = coalesce(m.alg, c.alg))
+	), matched AS MATERIALIZED (
+		-- a key whose algorithm neither the set nor the issuer names keeps the
+		-- one that it is pinned to
+		SELECT DISTINCT ON (m.n) m.n, m.kid, coalesce(m.alg, k.alg) AS alg, m.jwk, k.id,
+			CASE
+				WHEN m.reason IS NOT NULL AND NOT (m.alg IS NULL AND k.jwk = m.jwk) IS TRUE THEN m.reason
+				WHEN k.source <> 'jwks'::text THEN 'A key that was added by hand has this kid.'::text
+			END AS reason,
+			(k.alg = coalesce(m.alg, k.alg) AND k.jwk = m.jwk AND k.retired_at IS NULL) IS TRUE AS same
+		FROM member m
+		LEFT JOIN known k ON k.n = m.n
+		-- of several that share a kid: one that was added by hand, then the same key
+		ORDER BY m.n, (k.source = 'jwks'::text), (k.jwk = m.jwk) DESC, k.created_at, k.id
+	), added AS (
+		INSERT INTO @extschema@.jwt_key (issuer, kid, alg, jwk, source)
+		SELECT jwt_import_jwks.issuer, m.kid, m.alg, m.jwk, 'jwks'::text
+		FROM matched m
+		WHERE m.reason IS NULL AND m.id IS NULL
+		ORDER BY m.n
+	), changed AS (
+		-- a window that was set by hand stays
+		UPDATE @extschema@.jwt_key k
+		SET alg = m.alg,
+			jwk = m.jwk,
+			retired_at = NULL,
+			not_before = CASE WHEN k.retired_at IS NULL THEN k.not_before ELSE k.retired_not_before END,
+			not_after = CASE WHEN k.retired_at IS NULL THEN k.not_after ELSE k.retired_not_after END,
+			retired_not_before = NULL,
+			retired_not_after = NULL
+		FROM matched m
+		WHERE k.id = m.id AND m.reason IS NULL AND NOT m.same
+	), retired AS (
+		UPDATE @extschema@.jwt_key k
+		SET retired_at = pg_catalog.now(),
+			retired_not_before = k.not_before,
+			retired_not_after = k.not_after,
+			-- grace is for what has verified, not for a standby key
+			not_after = least(k.not_after,
+				CASE WHEN k.not_before >= pg_catalog.now()
+					THEN pg_catalog.now()
+					ELSE pg_catalog.now() + least('30 days'::interval, greatest('0'::interval, coalesce(
+						jwt_import_jwks.grace,
+						(SELECT s.grace FROM @extschema@.jwt_jwks_source s
+						 WHERE s.issuer = jwt_import_jwks.issuer),
+						'0'::interval)))
+				END),
+			not_before = CASE WHEN k.not_before < pg_catalog.now() THEN k.not_before END
+		WHERE k.issuer = jwt_import_jwks.issuer
+			AND k.source = 'jwks'::text
+			AND k.retired_at IS NULL
+			AND k.id NOT IN (SELECT m.id FROM matched m WHERE m.id IS NOT NULL AND m.reason IS NULL)
+			-- a set of which nothing can be used takes nothing away
+			AND EXISTS (SELECT FROM matched m WHERE m.reason IS NULL)
+		RETURNING k.kid, k.alg, k.not_after
+	), forgotten AS (
+		DELETE FROM @extschema@.jwt_key k
+		WHERE k.issuer = jwt_import_jwks.issuer
+			AND k.source = 'jwks'::text
+			AND k.not_after < pg_catalog.now()
+			AND (k.not_after < pg_catalog.now() - '90 days'::interval AND k.retired_at < pg_catalog.now() - '90 days'::interval
+				-- or there are far too many of them
+				OR k.id = ANY (ARRAY(
+					SELECT r.id
+					FROM @extschema@.jwt_key r
+					WHERE r.issuer = jwt_import_jwks.issuer
+						AND r.source = 'jwks'::text
+						AND r.retired_at IS NOT NULL
+					ORDER BY r.retired_at DESC, r.id
+					OFFSET 1000)))
+			AND k.id NOT IN (SELECT m.id FROM matched m WHERE m.id IS NOT NULL)
+	)
+	SELECT o.kid, o.alg, o.action, o.reason
+	FROM (
+		SELECT m.n, m.kid, m.alg,
+			CASE
+				WHEN m.reason IS NOT NULL THEN 'skipped'::text
+				WHEN m.id IS NULL THEN 'added'::text
+				WHEN m.same THEN 'unchanged'::text
+				ELSE 'changed'::text
+			END AS action,
+			m.reason
+		FROM matched m
+		UNION ALL
+		SELECT NULL, r.kid, r.alg, 'retired'::text,
+			'The set does not have it.'::text ||
+			CASE WHEN r.not_after > pg_catalog.now()
+				THEN ' It verifies until '::text || r.not_after::text || '.'::text
+				ELSE ''::text END
+		FROM retired r
+	) o
+	ORDER BY o.n, o.kid;
+END;
+
+COMMENT ON FUNCTION @extschema@.jwt_import_jwks(text, text, interval)
+IS 'makes the keys of an issuer those of a JWK Set, and says of each what was done and why; keys added by hand stay as they are, and revoked ones are skipped';
+
+CREATE FUNCTION @extschema@.jwt_import_counts(issuer text, jwks text) RETURNS integer[]
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	SELECT ARRAY[
+		pg_catalog.count(*) FILTER (WHERE r.action = 'added'::text)::pg_catalog.int4,
+		pg_catalog.count(*) FILTER (WHERE r.action = 'changed'::text)::pg_catalog.int4,
+		pg_catalog.count(*) FILTER (WHERE r.action = 'retired'::text)::pg_catalog.int4,
+		pg_catalog.count(*) FILTER (WHERE r.action = 'unchanged'::text)::pg_catalog.int4,
+		pg_catalog.count(*) FILTER (WHERE r.action = 'skipped'::text)::pg_catalog.int4]
+	FROM @extschema@.jwt_import_jwks(jwt_import_counts.issuer, jwt_import_counts.jwks, NULL::pg_catalog.interval) r;
+END;
+
+COMMENT ON FUNCTION @extschema@.jwt_import_counts(text, text)
+IS 'internal: imports a JWK Set for a worker, which calls it by its OID; keys added, changed, retired, unchanged and skipped';
+
+CREATE FUNCTION @extschema@.jwt_refresh_jwks(
+	issuer text,
+	OUT added integer,
+	OUT changed integer,
+	OUT retired integer,
+	OUT unchanged integer,
+	OUT skipped integer
+) RETURNS record
+AS 'MODULE_PATHNAME', 'jwt_sql_refresh_jwks'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION @extschema@.jwt_refresh_jwks(text)
+IS 'fetches the key set of an issuer now, by a background worker, and says how many keys it changed; an error when that failed';
+
+--
+-- Revocation
+--
+-- C functions that insert, as above.  What takes a revocation back, or prunes,
+-- acts with the rights of whoever calls it.
+--
+
+CREATE FUNCTION @extschema@.jwt_revoke(token text, reason text DEFAULT NULL) RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'jwt_sql_revoke'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_revoke(text, text)
+IS 'verifies a token, and revokes it by its jti until it expires, or without one its session; returns until when that is kept';
+
+CREATE FUNCTION @extschema@.jwt_logout(everywhere boolean DEFAULT false) RETURNS boolean
+AS 'MODULE_PATHNAME', 'jwt_sql_logout'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION @extschema@.jwt_logout(boolean)
+IS 'revokes the session of the current token, or without one the token, or all of its subject''s tokens that were issued until now; false when there is no current token';
+
+CREATE FUNCTION @extschema@.jwt_revoke_id(
+	issuer text,
+	jti text,
+	expires_at timestamptz,
+	reason text DEFAULT NULL
+) RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'jwt_sql_revoke_id'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_revoke_id(text, text, timestamptz, text)
+IS 'revokes the token with this jti; from expires_at on, when it has expired anyway, that can be forgotten';
+
+CREATE FUNCTION @extschema@.jwt_revoke_session(
+	issuer text,
+	sid text,
+	expires_at timestamptz DEFAULT NULL,
+	reason text DEFAULT NULL
+) RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'jwt_sql_revoke_session'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_revoke_session(text, text, timestamptz, text)
+IS 'revokes all tokens of a session, also those that are issued later; kept until expires_at, or as long as the issuer''s sessions last';
+
+CREATE FUNCTION @extschema@.jwt_revoke_subject(
+	issuer text,
+	sub text,
+	issued_before timestamptz DEFAULT pg_catalog.clock_timestamp(),
+	reason text DEFAULT NULL
+) RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'jwt_sql_revoke_subject'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_revoke_subject(text, text, timestamptz, text)
+IS 'revokes all tokens of a subject but those that are issued later than the time that it returns';
+
+CREATE FUNCTION @extschema@.jwt_revoke_issuer(
+	issuer text,
+	issued_before timestamptz DEFAULT pg_catalog.clock_timestamp(),
+	reason text DEFAULT NULL
+) RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'jwt_sql_revoke_issuer'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_revoke_issuer(text, timestamptz, text)
+IS 'revokes all tokens of an issuer but those that are issued later than the time that it returns';
+
+CREATE FUNCTION @extschema@.jwt_revoke_key(
+	issuer text,
+	kid text,
+	reason text DEFAULT NULL
+) RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'jwt_sql_revoke_key'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_revoke_key(text, text, text)
+IS 'revokes an issuer''s keys of this kid, or with null those without kid, for every issuer and kid under which they are or come back';
+
+CREATE FUNCTION @extschema@.jwt_unrevoke_id(issuer text, jti text) RETURNS boolean
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	WITH gone AS (
+		DELETE FROM @extschema@.jwt_denylist d
+		WHERE d.issuer = jwt_unrevoke_id.issuer AND d.kind = 'jti'::text AND d.value = jwt_unrevoke_id.jti
+		RETURNING d.id
+	)
+	SELECT EXISTS (SELECT FROM gone);
+END;
+
+COMMENT ON FUNCTION @extschema@.jwt_unrevoke_id(text, text)
+IS 'takes the revocation of a token back; false when there was none';
+
+CREATE FUNCTION @extschema@.jwt_unrevoke_session(issuer text, sid text) RETURNS boolean
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	WITH gone AS (
+		DELETE FROM @extschema@.jwt_denylist d
+		WHERE d.issuer = jwt_unrevoke_session.issuer AND d.kind = 'sid'::text AND d.value = jwt_unrevoke_session.sid
+		RETURNING d.id
+	)
+	SELECT EXISTS (SELECT FROM gone);
+END;
+
+COMMENT ON FUNCTION @extschema@.jwt_unrevoke_session(text, text)
+IS 'takes the revocation of a session back; false when there was none';
+
+CREATE FUNCTION @extschema@.jwt_unrevoke_subject(issuer text, sub text) RETURNS boolean
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	WITH gone AS (
+		DELETE FROM @extschema@.jwt_denylist d
+		WHERE d.issuer = jwt_unrevoke_subject.issuer AND d.kind = 'sub'::text AND d.value = jwt_unrevoke_subject.sub
+		RETURNING d.id
+	)
+	SELECT EXISTS (SELECT FROM gone);
+END;
+
+COMMENT ON FUNCTION @extschema@.jwt_unrevoke_subject(text, text)
+IS 'takes the revocation of a subject''s tokens back; false when there was none';
+
+CREATE FUNCTION @extschema@.jwt_unrevoke_issuer(issuer text) RETURNS boolean
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	WITH gone AS (
+		DELETE FROM @extschema@.jwt_denylist d
+		WHERE d.issuer = jwt_unrevoke_issuer.issuer AND d.kind = 'iss'::text
+		RETURNING d.id
+	)
+	SELECT EXISTS (SELECT FROM gone);
+END;
+
+COMMENT ON FUNCTION @extschema@.jwt_unrevoke_issuer(text)
+IS 'takes the revocation of an issuer''s tokens back; false when there was none';
+
+CREATE FUNCTION @extschema@.jwt_unrevoke_key(thumbprint text) RETURNS boolean
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	WITH gone AS (
+		DELETE FROM @extschema@.jwt_denylist d
+		WHERE d.issuer = ''::text AND d.kind = 'key'::text AND d.value = jwt_unrevoke_key.thumbprint
+		RETURNING d.id
+	)
+	SELECT EXISTS (SELECT FROM gone);
+END;
+
+COMMENT ON FUNCTION @extschema@.jwt_unrevoke_key(text)
+IS 'takes the revocation of the key with this thumbprint back; false when there was none';
+
+CREATE FUNCTION @extschema@.jwt_prune_revocations(max_rows integer DEFAULT NULL) RETURNS bigint
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	-- an hour is for leeway and for clocks that differ
+	WITH gone AS (
+		DELETE FROM @extschema@.jwt_denylist d
+		WHERE d.id = ANY (ARRAY(
+			SELECT p.id
+			FROM @extschema@.jwt_denylist p
+			WHERE p.expires_at < pg_catalog.now() - '1 hour'::interval
+			ORDER BY p.expires_at
+			LIMIT jwt_prune_revocations.max_rows
+			FOR UPDATE SKIP LOCKED))
+		RETURNING d.id
+	)
+	SELECT pg_catalog.count(*) FROM gone;
+END;
+
+COMMENT ON FUNCTION @extschema@.jwt_prune_revocations(integer)
+IS 'removes revocations of tokens that have expired, at most so many; says how many';
+
+--
+-- Status
+--
+-- The views call these, which are PUBLIC's, since PostgreSQL checks EXECUTE in a
+-- view for the caller; they refuse whoever has no SELECT on their view.
+--
+
+CREATE FUNCTION @extschema@.jwt_key_status_rows(
+	OUT id uuid,
+	OUT issuer text,
+	OUT kid text,
+	OUT alg text,
+	OUT source text,
+	OUT state text,
+	OUT verifies boolean,
+	OUT unusable text,
+	OUT not_before timestamptz,
+	OUT not_after timestamptz,
+	OUT retired_at timestamptz,
+	OUT revoked_at timestamptz,
+	OUT created_at timestamptz,
+	OUT thumbprint text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'jwt_sql_key_status_rows'
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000 ROWS 100;
+
+COMMENT ON FUNCTION @extschema@.jwt_key_status_rows()
+IS 'internal: the rows of the view jwt_key_status, for whoever has SELECT on it';
+
+CREATE VIEW @extschema@.jwt_key_status AS
+SELECT k.id, k.issuer, k.kid, k.alg, k.source, k.state, k.verifies, k.unusable, k.not_before, k.not_after,
+	k.retired_at, k.revoked_at, k.created_at, k.thumbprint
+FROM @extschema@.jwt_key_status_rows() k;
+
+COMMENT ON VIEW @extschema@.jwt_key_status IS 'the keys without their secrets, and where in their life they are';
+COMMENT ON COLUMN @extschema@.jwt_key_status.state IS 'unusable; revoked; standby: verifies later; current: verifies; previous: its end is set or past';
+COMMENT ON COLUMN @extschema@.jwt_key_status.verifies IS 'whether it verifies tokens now';
+COMMENT ON COLUMN @extschema@.jwt_key_status.unusable IS 'why it verifies nothing whatever the time';
+COMMENT ON COLUMN @extschema@.jwt_key_status.thumbprint IS 'RFC 7638, of a public key';
+
+CREATE FUNCTION @extschema@.jwt_status_rows(
+	OUT issuer text,
+	OUT ok boolean,
+	OUT problems text[],
+	OUT usable_keys integer,
+	OUT keys_end timestamptz,
+	OUT standby_keys integer,
+	OUT revocations bigint,
+	OUT source text,
+	OUT last_success timestamptz,
+	OUT next_attempt timestamptz,
+	OUT last_error text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'jwt_sql_status_rows'
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
+
+COMMENT ON FUNCTION @extschema@.jwt_status_rows()
+IS 'internal: the rows of the view jwt_status, for whoever has SELECT on it';
+
+CREATE VIEW @extschema@.jwt_status AS
+SELECT s.issuer, s.ok, s.problems, s.usable_keys, s.keys_end, s.standby_keys, s.revocations, s.source,
+	s.last_success, s.next_attempt, s.last_error
+FROM @extschema@.jwt_status_rows() s;
+
+COMMENT ON VIEW @extschema@.jwt_status IS 'a row for each issuer, and one with a null issuer for the database and for rows without an issuer: is all well, and what is not';
+COMMENT ON COLUMN @extschema@.jwt_status.problems IS 'what verifies nothing and why, and what is to be done';
+COMMENT ON COLUMN @extschema@.jwt_status.usable_keys IS 'keys that verify tokens now';
+COMMENT ON COLUMN @extschema@.jwt_status.keys_end IS 'when the last of them ends; null for never';
+COMMENT ON COLUMN @extschema@.jwt_status.standby_keys IS 'keys that will verify later';
+COMMENT ON COLUMN @extschema@.jwt_status.revocations IS 'rows of jwt_denylist';
+COMMENT ON COLUMN @extschema@.jwt_status.source IS 'where its keys are fetched from';
+
+--
+-- Privileges
+--
+-- PUBLIC verifies, and sees no table. Whoever owns the database manages trust: the
+-- rights are those of the predefined role pg_database_owner, so that they follow
+-- the database through restore, upgrade and change of owner. TRIGGER and
+-- REFERENCES are nobody's: a trigger planted here would run as a superuser.
+--
+
+SELECT @extschema@.jwt_install_strip();
+
 GRANT EXECUTE ON FUNCTION
+	@extschema@.jwt_verify(text, text, text, timestamptz),
+	@extschema@.jwt_try_verify(text, text, text, timestamptz),
+	@extschema@.jwt_inspect(text, text, text, timestamptz),
+	@extschema@.jws_verify(text, jsonb, text),
+	@extschema@.jwt_header(text),
+	@extschema@.jwt_unverified_claims(text),
+	@extschema@.jwt_authenticate(text, boolean, text),
+	@extschema@.jwt_claims(),
+	@extschema@.jwt_claim(text[]),
+	@extschema@.jwt_subject(),
+	@extschema@.jwt_has_scope(text),
+	@extschema@.jwt_cache(),
+	@extschema@.jwt_thumbprint(jsonb),
+	@extschema@.jwt_jwk(text),
+	@extschema@.jwt_key_status_rows(),
+	@extschema@.jwt_status_rows()
+	TO PUBLIC;
+
+GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON
+	@extschema@.jwt_denylist,
+	@extschema@.jwt_issuer,
+	@extschema@.jwt_jwks_source,
+	@extschema@.jwt_jwks_state,
+	@extschema@.jwt_key
+	TO pg_database_owner WITH GRANT OPTION;
+GRANT SELECT ON
+	@extschema@.jwt_key_status,
+	@extschema@.jwt_status
+	TO pg_database_owner WITH GRANT OPTION;
+GRANT SELECT ON @extschema@.jwt_status TO pg_monitor;
+
+GRANT EXECUTE ON FUNCTION
+	@extschema@.jwt_add_issuer(text, text[], text[], text[], text, interval, interval, interval, text, text[], text, interval),
 	@extschema@.jwt_add_key(text, text, text, text, timestamptz, timestamptz),
-	@extschema@.jwt_add_secret(text, bytea, text, text)
-	TO @extowner@ WITH GRANT OPTION;
+	@extschema@.jwt_add_secret(text, bytea, text, text),
+	@extschema@.jwt_jwks(text),
+	@extschema@.jwt_jwks_members(text, text),
+	@extschema@.jwt_import_jwks(text, text, interval),
+	@extschema@.jwt_import_counts(text, text),
+	@extschema@.jwt_refresh_jwks(text),
+	@extschema@.jwt_revoke(text, text),
+	@extschema@.jwt_logout(boolean),
+	@extschema@.jwt_revoke_id(text, text, timestamptz, text),
+	@extschema@.jwt_revoke_session(text, text, timestamptz, text),
+	@extschema@.jwt_revoke_subject(text, text, timestamptz, text),
+	@extschema@.jwt_revoke_issuer(text, timestamptz, text),
+	@extschema@.jwt_revoke_key(text, text, text),
+	@extschema@.jwt_unrevoke_id(text, text),
+	@extschema@.jwt_unrevoke_session(text, text),
+	@extschema@.jwt_unrevoke_subject(text, text),
+	@extschema@.jwt_unrevoke_issuer(text),
+	@extschema@.jwt_unrevoke_key(text),
+	@extschema@.jwt_prune_revocations(integer)
+	TO pg_database_owner WITH GRANT OPTION;
+
+SELECT @extschema@.jwt_install_end();
+
+SELECT pg_catalog.set_config('role'::text, pg_catalog.current_setting('jwt_install.role'::text), true)
+WHERE pg_catalog.current_setting('role'::text) OPERATOR(pg_catalog.<>) pg_catalog.current_setting('jwt_install.role'::text);
