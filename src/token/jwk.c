@@ -189,6 +189,20 @@ check_purpose(const Jsonb *jsonb, char **reason)
 }
 
 /*
+ * The name of a private member that an object has, or NULL.
+ */
+const char *
+jwk_private_member(const Jsonb *jsonb)
+{
+	JsonbValue	value;
+
+	for (int i = 0; i < (int) lengthof(private_members); i++)
+		if (get_member(jsonb, private_members[i], &value))
+			return private_members[i];
+	return NULL;
+}
+
+/*
  * Check the form of a JWK: its type, the members that the type requires, and
  * that nothing private and no other purpose is in it.  What is left open is
  * whether the key is strong and fits an algorithm.
@@ -204,10 +218,9 @@ jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason)
 	memset(jwk, 0, sizeof(*jwk));
 	if (!JB_ROOT_IS_OBJECT(jsonb))
 		return refuse(reason, "The JWK is not a JSON object.");
-	for (int i = 0; i < (int) lengthof(private_members); i++)
-		if (get_member(jsonb, private_members[i], &value))
-			return refuse(reason, "The JWK has the private member \"%s\"; a database that verifies needs the public key only.",
-						  private_members[i]);
+	if (jwk_private_member(jsonb) != NULL)
+		return refuse(reason, "The JWK has the private member \"%s\"; a database that verifies needs the public key only.",
+					  jwk_private_member(jsonb));
 
 	if (!read_optional_string(jsonb, "kty", &kty, &kty_len, reason))
 		return false;

@@ -15,7 +15,7 @@
 
 #include "commands/trigger.h"
 #include "token/jws.h"
-#include "trust/trust.h"
+#include "trust/catalog.h"
 
 /*
  * The rendezvous variable by which a preloaded jwt_jwks can be asked to look at
