@@ -29,6 +29,11 @@
 #define JWT_MODULE_MAGIC(library) PG_MODULE_MAGIC
 #endif
 
+/* 18: a word before the declaration, as in C11, and no longer a macro after it */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* 17: an extension's wait events have names of its own */
 #if PG_VERSION_NUM >= 170000
 #define JWT_WAIT_EVENT(name) \

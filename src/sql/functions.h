@@ -10,12 +10,13 @@
 
 #include "postgres.h"
 
+#include "compat.h"
 #include "fmgr.h"
 #include "token/failure.h"
 #include "token/jws.h"
 
-extern void raise_failure(const Failure *failure) pg_attribute_noreturn();
-extern void raise_bad_key(const char *reason) pg_attribute_noreturn();
+pg_noreturn extern void raise_failure(const Failure *failure);
+pg_noreturn extern void raise_bad_key(const char *reason);
 extern JwsString text_argument(FunctionCallInfo fcinfo, int n);
 
 #endif							/* JWT_FUNCTIONS_H */

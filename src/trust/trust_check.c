@@ -33,7 +33,7 @@ typedef struct Row
 	bool	   *nulls;
 } Row;
 
-static void refuse_row(const Row *row, AttrNumber column, const char *detail) pg_attribute_noreturn();
+pg_noreturn static void refuse_row(const Row *row, AttrNumber column, const char *detail);
 
 /*
  * Refuse the row for what is in a column; detail is a full sentence.
