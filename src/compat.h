@@ -29,8 +29,10 @@
 #define JWT_MODULE_MAGIC(library) PG_MODULE_MAGIC
 #endif
 
-/* 18 has no pg_attribute_noreturn() any more; what gcc and clang call it stays */
-#define JWT_NORETURN __attribute__((noreturn))
+/* 18: a word before the declaration, as in C11, and no longer a macro after it */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
 
 /* 17: an extension's wait events have names of its own */
 #if PG_VERSION_NUM >= 170000

@@ -15,8 +15,8 @@
 #include "token/jws.h"
 #include "trust/rows.h"
 
-extern void raise_failure(const Failure *failure) JWT_NORETURN;
-extern void raise_bad_key(const char *reason) JWT_NORETURN;
+pg_noreturn extern void raise_failure(const Failure *failure);
+pg_noreturn extern void raise_bad_key(const char *reason);
 extern JwsString text_argument(FunctionCallInfo fcinfo, int n);
 extern JwsString required_argument(FunctionCallInfo fcinfo, int n, const char *name);
 extern TrustIssuer *require_issuer(const JwsString *name);

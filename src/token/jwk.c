@@ -85,11 +85,19 @@ void
 openssl_done(void)
 {
 	bool		lacked_memory = false;
-	unsigned long code;
 
-	while ((code = ERR_get_error()) != 0)
+	/*
+	 * A code of 0 need not be the end of the queue: 3.6 leaves such entries,
+	 * with others behind them.
+	 */
+	for (int i = 0; i < ERR_NUM_ERRORS; i++)
+	{
+		unsigned long code = ERR_get_error();
+
 		lacked_memory = lacked_memory ||
 			ERR_GET_REASON(code) == (ERR_SYSTEM_ERROR(code) ? ENOMEM : ERR_R_MALLOC_FAILURE);
+	}
+	ERR_clear_error();
 	if (lacked_memory)
 		raise_out_of_memory();
 }

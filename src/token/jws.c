@@ -393,7 +393,7 @@ jws_verifier_algorithm(const JwsVerifier *verifier)
 /*
  * Something has failed that nothing in a token can make fail.
  */
-pg_attribute_noreturn() static void
+pg_noreturn static void
 fail_to_compute(void)
 {
 	jws_doubts++;

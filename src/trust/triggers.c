@@ -53,7 +53,7 @@ typedef struct Row
 	bool	   *nulls;
 } Row;
 
-static void refuse_row(const Row *row, AttrNumber column, int sqlstate, const char *detail) JWT_NORETURN;
+pg_noreturn static void refuse_row(const Row *row, AttrNumber column, int sqlstate, const char *detail);
 
 /*
  * Is a text value this string?
