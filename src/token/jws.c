@@ -22,6 +22,7 @@
 #include "token/base64url.h"
 #include "token/json.h"
 #include "token/jws.h"
+#include "token/openssl_errors.h"
 #include "utils/memutils.h"
 
 #define DIGEST_MAX_SIZE	64
@@ -90,7 +91,7 @@ jws_init(void)
 			digests[i].md = EVP_MD_fetch(NULL, digests[i].name, NULL);
 	if (hmac == NULL)
 		hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-	openssl_done();
+	openssl_check_memory();
 }
 
 /*
@@ -323,6 +324,7 @@ prepare(JwsVerifier *verifier, const Jwk *jwk)
 	const Algorithm *algorithm = verifier->algorithm;
 
 	jws_init();
+	free_contexts(verifier);	/* of an attempt before this */
 	for (int i = 0; i < (int) lengthof(digests); i++)
 		if (algorithm->digest != NULL && strcmp(digests[i].name, algorithm->digest) == 0)
 			verifier->digest = digests[i].md;
@@ -349,7 +351,6 @@ jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
 					MemoryContext context, char **reason)
 {
 	JwsVerifier *verifier = MemoryContextAllocZero(context, sizeof(JwsVerifier));
-	bool		good;
 
 	verifier->algorithm = algorithm;
 	verifier->free_callback.func = free_verifier;
@@ -358,21 +359,7 @@ jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
 
 	if (!jwk_make_key(jwk, algorithm, &verifier->pkey, reason))
 		return NULL;
-	good = prepare(verifier, jwk);
-	if (!good)
-	{
-		/*
-		 * what fails for lack of memory, and does not say so, may not fail
-		 * again
-		 */
-		openssl_done();
-		free_contexts(verifier);
-		good = prepare(verifier, jwk);
-	}
-	if (!good)
-		openssl_failed();
-	openssl_done();
-	if (!good)
+	if (!openssl_retry(prepare(verifier, jwk)))
 	{
 		*reason = psprintf("The algorithm %s is not available in the OpenSSL that is loaded (%s).",
 						   algorithm->name, OpenSSL_version(OPENSSL_VERSION_STRING));
@@ -397,7 +384,7 @@ pg_attribute_noreturn() static void
 fail_to_compute(void)
 {
 	jws_doubts++;
-	openssl_done();
+	openssl_check_memory();
 	ereport(ERROR,
 			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 			 errmsg("OpenSSL could not compute what a signature is compared with")));
@@ -479,6 +466,7 @@ look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
 {
 	int			result;
 	unsigned long first_error;
+	bool		silent;
 
 	if (verifier->mac_ctx != NULL)
 	{
@@ -493,10 +481,11 @@ look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
 		result = EVP_DigestVerify(verifier->md_ctx, signature, verifier->signature_size, input, input_len);
 
 	first_error = ERR_peek_error();
-	if (first_error != 0)
+	silent = result == 1 ? first_error == 0 : !openssl_has_errors();
+	if (!silent)
 	{
 		jws_doubts++;			/* should an error be raised */
-		openssl_done();
+		openssl_check_memory();
 		jws_doubts--;
 	}
 
@@ -510,7 +499,7 @@ look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
 	else if (verifier->pkey_ctx != NULL)
 		*clear = ERR_GET_LIB(first_error) == ERR_LIB_RSA;
 	else
-		*clear = result == 0 && first_error == 0 && OpenSSL_version_num() >= 0x30200000L;
+		*clear = result == 0 && silent && OpenSSL_version_num() >= 0x30200000L;
 	return result == 1;
 }
 
@@ -541,7 +530,7 @@ jws_signature_is_good(JwsVerifier *verifier, const uint8 *input, int input_len,
 	if (!clear)
 	{
 		jws_doubts++;			/* should an error be raised */
-		openssl_failed();
+		openssl_require_memory();
 		jws_doubts--;
 	}
 	return false;
