@@ -63,8 +63,12 @@ static struct
 };
 static EVP_MAC *hmac = NULL;
 
+/* Does EVP_MAC_init() without a key begin a new message?  See hmac_is_good(). */
+static bool hmac_restarts;
+
 uint64		jws_doubts;
 
+static bool hmac_can_restart(void);
 static bool get_string(const Jws *jws, const char *name, JwsString *string, Failure *failure);
 
 /*
@@ -90,7 +94,10 @@ jws_init(void)
 		if (digests[i].md == NULL)
 			digests[i].md = EVP_MD_fetch(NULL, digests[i].name, NULL);
 	if (hmac == NULL)
+	{
 		hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+		hmac_restarts = hmac != NULL && hmac_can_restart();
+	}
 	openssl_check_memory();
 }
 
@@ -280,19 +287,59 @@ free_verifier(void *arg)
 	EVP_PKEY_free(verifier->pkey);
 }
 
+/*
+ * Give a new HMAC context its secret.
+ */
 static bool
-prepare_hmac(JwsVerifier *verifier, const Jwk *jwk)
+set_secret(EVP_MAC_CTX *ctx, const char *digest, const uint8 *secret, int len)
 {
 	OSSL_PARAM	params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
-										 unconstify(char *, verifier->algorithm->digest), 0),
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, unconstify(char *, digest), 0),
 		OSSL_PARAM_construct_end()
 	};
 
+	return EVP_MAC_init(ctx, secret, len, params) == 1;
+}
+
+/*
+ * Compute a MAC by a context that has its secret.
+ */
+static bool
+compute_hmac(EVP_MAC_CTX *ctx, bool restart, const uint8 *input, int input_len,
+			 uint8 *mac, size_t *mac_len)
+{
+	return (!restart || EVP_MAC_init(ctx, NULL, 0, NULL) == 1) &&
+		EVP_MAC_update(ctx, input, input_len) == 1 &&
+		EVP_MAC_final(ctx, mac, mac_len, DIGEST_MAX_SIZE) == 1;
+}
+
+/*
+ * Does a context that is restarted compute the same MAC again?  If there was no
+ * memory to find out, the answer is the safe one.
+ */
+static bool
+hmac_can_restart(void)
+{
+	static const uint8 secret[32] = {1};
+	EVP_MAC_CTX *ctx = EVP_MAC_CTX_new(hmac);
+	uint8		mac[2][DIGEST_MAX_SIZE];
+	size_t		mac_len[2];
+	bool		good = ctx != NULL && set_secret(ctx, "SHA2-256", secret, sizeof(secret));
+
+	for (int i = 0; i < 2 && good; i++)
+		good = compute_hmac(ctx, true, secret, sizeof(secret), mac[i], &mac_len[i]);
+	EVP_MAC_CTX_free(ctx);
+	return good && mac_len[0] == mac_len[1] && memcmp(mac[0], mac[1], mac_len[0]) == 0;
+}
+
+static bool
+prepare_hmac(JwsVerifier *verifier, const Jwk *jwk)
+{
 	verifier->signature_size = verifier->algorithm->digest_size;
 	verifier->mac_ctx = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
 	return verifier->mac_ctx != NULL &&
-		EVP_MAC_init(verifier->mac_ctx, jwk->part[0].data, jwk->part[0].len, params) == 1;
+		set_secret(verifier->mac_ctx, verifier->algorithm->digest,
+				   jwk->part[0].data, jwk->part[0].len);
 }
 
 static bool
@@ -390,16 +437,28 @@ fail_to_compute(void)
 			 errmsg("OpenSSL could not compute what a signature is compared with")));
 }
 
+/*
+ * EVP_MAC_init() with a null key keeps the secret and begins a new message.  In
+ * OpenSSL 3.0.0 to 3.0.2, and in a FIPS provider of these versions under a later
+ * OpenSSL, it does nothing.  There each message takes a copy of the context.
+ */
 static bool
 hmac_is_good(JwsVerifier *verifier, const uint8 *input, int input_len, const uint8 *signature)
 {
 	uint8		mac[DIGEST_MAX_SIZE];
 	size_t		mac_len;
+	bool		computed;
 
-	/* a null key keeps the secret, and begins a new message */
-	if (EVP_MAC_init(verifier->mac_ctx, NULL, 0, NULL) != 1 ||
-		EVP_MAC_update(verifier->mac_ctx, input, input_len) != 1 ||
-		EVP_MAC_final(verifier->mac_ctx, mac, &mac_len, sizeof(mac)) != 1)
+	if (hmac_restarts)
+		computed = compute_hmac(verifier->mac_ctx, true, input, input_len, mac, &mac_len);
+	else
+	{
+		EVP_MAC_CTX *copy = EVP_MAC_CTX_dup(verifier->mac_ctx);
+
+		computed = copy != NULL && compute_hmac(copy, false, input, input_len, mac, &mac_len);
+		EVP_MAC_CTX_free(copy);
+	}
+	if (!computed)
 		fail_to_compute();
 	return mac_len == (size_t) verifier->signature_size &&
 		CRYPTO_memcmp(mac, signature, mac_len) == 0;
