@@ -55,6 +55,13 @@
 	((lex) = makeJsonLexContextCstringLen(unconstify(char *, text), len, PG_UTF8, false))
 #endif
 
+/* 18: an index scan can be instrumented */
+#if PG_VERSION_NUM >= 180000
+#define index_begin_scan(rel, index, snapshot, n) index_beginscan(rel, index, snapshot, NULL, n, 0)
+#else
+#define index_begin_scan(rel, index, snapshot, n) index_beginscan(rel, index, snapshot, n, 0)
+#endif
+
 /* 16: rights are apart from range table entries; 18: pruned relations are, too */
 #if PG_VERSION_NUM >= 180000
 #define exec_init_range_table(estate, entries, permissions) \

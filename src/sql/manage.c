@@ -311,7 +311,7 @@ jwt_sql_jwks(PG_FUNCTION_ARGS)
 
 	if (issuer == NULL)
 		PG_RETURN_NULL();
-	(void) revocation_generation();
+	catalog_accept_changes();
 	scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, InvalidAttrNumber, NULL);
 	while (rows_next(&scan))
 	{
