@@ -115,7 +115,8 @@ unlike(slurp_file($node->logfile), qr/division by zero|was terminated by signal/
 is($session->($verdicts), $right, 'and another goes on');
 
 # A session waits for a slow endpoint, and is cancelled or ended.
-my @keys = map { my $i = $_; sprintf('{"kty":"OKP","crv":"Ed25519","kid":"n%d","x":"%s"}', $i, JwtTest::base64url(Digest::SHA::sha256($i))) } 1 .. 1000;
+sql('CREATE EXTENSION jwt_test');
+my @keys = split(/\n/, sql(q{SELECT format('{"kty":"OKP","crv":"Ed25519","kid":"n%s","x":"%s"}', i, jwt_test_ed25519(i::text)) FROM generate_series(1, 1000) i}));
 append_to_file("$dir/many", '{"keys":[' . join(',', @keys) . ']}');
 append_to_file("$dir/few", '{"keys":[' . join(',', @keys[ 0 .. 4 ]) . ']}');
 my $uri = "https://localhost:$port{good}";
@@ -214,7 +215,7 @@ SKIP:
 		tokens => 'SELECT count(jwt_verify(token)) FROM tokens',
 		keys => q{SELECT count(verdict(b64(convert_to('{"alg":"HS256","kid":"m' || i || '"}', 'UTF8')) || '.e30.' || repeat('A', 43))) FROM generate_series(1, 8000) i},
 		set => q{SELECT count(*) FROM jwt_import_jwks('https://set.example', (SELECT jsonb_build_object('keys', jsonb_agg(jsonb_build_object('kty', 'OKP', 'crv', 'Ed25519',
-			'kid', 'b' || i, 'x', b64(sha256(i::text::bytea)), 'x5c', repeat('x', 3000)))) FROM generate_series(1, 20000) i))});
+			'kid', 'b' || i, 'x', jwt_test_ed25519(i::text), 'x5c', repeat('x', 3000)))) FROM generate_series(1, 20000) i))});
 	for my $what (sort keys %flood)
 	{
 		my $limited = open_session($node->connstr('postgres'));
