@@ -320,6 +320,7 @@ jwt_sql_jwks(PG_FUNCTION_ARGS)
 
 		rows_read_key(&scan, row);
 		rows_judge_key(row, issuer);
+		rows_try_key(row);
 		if (row->algorithm == NULL || row->algorithm->family == FAMILY_HMAC || row->unusable != NULL ||
 			row->not_after <= now || revocation_of_key(require_thumbprint(&row->jwk), &revoked_at))
 			continue;

@@ -125,6 +125,7 @@ jwt_sql_key_status_rows(PG_FUNCTION_ARGS)
 		rows_read_key(&scan, &key);
 		rows_judge_key(&key, key.issuer == NULL ? NULL :
 					   rows_find_issuer(key.issuer, (int) strlen(key.issuer)));
+		rows_try_key(&key);
 		if (key.jwk_read && (thumbprint = jwk_thumbprint(&key.jwk)) != NULL)
 			revoked = revocation_of_key(thumbprint, &revoked_at);
 		open = now >= key.not_before && now < key.not_after;
@@ -221,12 +222,48 @@ read_issuers(void)
 }
 
 /*
+ * Count a key of an issuer, or note why it can verify nothing.  The note is
+ * allocated in the memory context of the status.
+ */
+static void
+count_key(Status *status, KeyRow *key, MemoryContext context)
+{
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+	char	   *thumbprint;
+	TimestampTz revoked_at;
+
+	rows_judge_key(key, status->issuer);
+	if (key->unusable != NULL && status->issuer->unusable != NULL)
+		return;					/* the issuer says so */
+	rows_try_key(key);
+	if (key->unusable != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		add_problem(status, psprintf("%s verifies nothing. %s", show_kid(key), key->unusable));
+		MemoryContextSwitchTo(old);
+		return;
+	}
+	thumbprint = jwk_thumbprint(&key->jwk);
+	if (thumbprint == NULL || revocation_of_key(thumbprint, &revoked_at))
+		return;
+	if (now < key->not_before)
+		status->standby++;
+	else if (now < key->not_after)
+	{
+		status->usable++;
+		status->keys_end = Max(status->keys_end, key->not_after);
+	}
+}
+
+/*
  * Count the keys of each issuer, and note those that can verify nothing.
  */
 static void
 read_keys(List *statuses, Status *database)
 {
-	TimestampTz now = GetCurrentStatementStartTimestamp();
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext each = AllocSetContextCreate(context, "jwt key status", ALLOCSET_DEFAULT_SIZES);
 	RowScan		scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, InvalidAttrNumber, NULL, InvalidAttrNumber, NULL);
 	int			orphans = 0;
 
@@ -234,36 +271,19 @@ read_keys(List *statuses, Status *database)
 	{
 		KeyRow		key;
 		Status	   *status;
-		char	   *thumbprint;
-		TimestampTz revoked_at;
 
+		MemoryContextSwitchTo(each);
 		rows_read_key(&scan, &key);
 		status = find_status(statuses, key.issuer);
 		if (status == NULL)
-		{
 			orphans++;
-			continue;
-		}
-		rows_judge_key(&key, status->issuer);
-		if (key.unusable != NULL && status->issuer->unusable != NULL)
-			continue;			/* the issuer says so */
-		if (key.unusable != NULL)
-		{
-			add_problem(status, psprintf("%s verifies nothing. %s", show_kid(&key), key.unusable));
-			continue;
-		}
-		thumbprint = jwk_thumbprint(&key.jwk);
-		if (thumbprint == NULL || revocation_of_key(thumbprint, &revoked_at))
-			continue;
-		if (now < key.not_before)
-			status->standby++;
-		else if (now < key.not_after)
-		{
-			status->usable++;
-			status->keys_end = Max(status->keys_end, key.not_after);
-		}
+		else
+			count_key(status, &key, context);
+		MemoryContextSwitchTo(context);
+		MemoryContextReset(each);
 	}
 	rows_end(&scan);
+	MemoryContextDelete(each);
 	if (orphans > 0)
 		add_problem(database, psprintf("%d row%s of jwt_key %s of issuers that have no row in jwt_issuer.",
 									   orphans, orphans == 1 ? "" : "s", orphans == 1 ? "is" : "are"));

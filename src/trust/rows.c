@@ -386,7 +386,8 @@ rows_read_key(const RowScan *scan, KeyRow *key)
 
 /*
  * Find out if a key can verify, its window and revocations apart, and if not why.
- * issuer is that of its name, or NULL when there is none.
+ * issuer is that of its name, or NULL when there is none.  What takes OpenSSL to
+ * find out is left to rows_try_key().
  */
 void
 rows_judge_key(KeyRow *key, const TrustIssuer *issuer)
@@ -401,6 +402,9 @@ rows_judge_key(KeyRow *key, const TrustIssuer *issuer)
 	else if (key->jwk_read &&
 			 jwk_fits(&key->jwk, key->alg, (int) strlen(key->alg), &key->algorithm, &key->unusable))
 	{
+		if (key->algorithm->family == FAMILY_HMAC &&
+			!jwk_check_key(&key->jwk, key->algorithm, &key->unusable))
+			return;
 		if (issuer == NULL)
 			key->unusable = pstrdup("Its issuer has no row in jwt_issuer.");
 		else if (issuer->unusable != NULL)
@@ -413,6 +417,18 @@ rows_judge_key(KeyRow *key, const TrustIssuer *issuer)
 									 rows_show_algorithms(issuer));
 		}
 	}
+}
+
+/*
+ * Find out the rest, after rows_judge_key(): is the point on its curve, and has
+ * this OpenSSL the algorithm?  For whoever does not make a verifier of the key
+ * anyway.  What is allocated for that goes with the current memory context.
+ */
+void
+rows_try_key(KeyRow *key)
+{
+	if (key->unusable == NULL)
+		(void) jws_verifier_create(&key->jwk, key->algorithm, CurrentMemoryContext, &key->unusable);
 }
 
 /*
