@@ -152,7 +152,8 @@ check_jwk(Row *row)
 
 	/* the JWK's own alg says something only while it differs from the pin */
 	normal = jwk_normal_form(&jwk, false);
-	if (jwk.alg == NULL || row->nulls[Anum_key_alg - 1] || jwk.only != NULL ||
+	if (jwk.alg == NULL || row->nulls[Anum_key_alg - 1] ||
+		(jwk.only != NULL && algorithm_is(jwk.only, jwk.alg, jwk.alg_len)) ||
 		text_is(row->values[Anum_key_alg - 1], jwk.alg, jwk.alg_len))
 		set_column(row, Anum_key_jwk, JsonbPGetDatum(normal));
 }
