@@ -53,10 +53,13 @@ JwsString
 required_argument(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (PG_ARGISNULL(n))
+	{
+		hide_context();
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", name),
 				 errhidestmt(true)));
+	}
 	return text_argument(fcinfo, n);
 }
 
@@ -69,10 +72,13 @@ require_issuer(const JwsString *name)
 	TrustIssuer *issuer = name->len > TRUST_MAX_NAME ? NULL : rows_find_issuer(name->data, name->len);
 
 	if (issuer == NULL)
+	{
+		hide_context();
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("issuer \"%s\" does not exist", quote_untrusted(name->data, name->len)),
 				 errhidestmt(true)));
+	}
 	return issuer;
 }
 
@@ -100,10 +106,13 @@ require_thumbprint(const Jwk *jwk)
 	char	   *thumbprint = jwk_thumbprint(jwk);
 
 	if (thumbprint == NULL)
+	{
+		hide_context();
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 				 errmsg("OpenSSL could not compute a SHA-256 digest"),
 				 errhidestmt(true)));
+	}
 	return thumbprint;
 }
 
@@ -379,11 +388,14 @@ jwt_sql_jwks_members(PG_FUNCTION_ARGS)
 	utf8 = pg_server_to_any(document, (int) strlen(document), PG_UTF8);
 	issuer = require_issuer(&name);
 	if (!key_set_read(utf8, (int) strlen(utf8), issuer, &members, &n, &reason))
+	{
+		hide_context();
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("JWK Set is not acceptable"),
 				 errdetail_internal("%s", reason),
 				 errhidestmt(true)));
+	}
 
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < n; i++)
