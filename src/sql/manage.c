@@ -172,6 +172,30 @@ jwt_sql_add_issuer(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Refuse a second key of an issuer under one kid.  Rows can be like that, but a
+ * person who adds one most likely means another kid.
+ */
+static void
+require_new_kid(const char *issuer, const char *kid)
+{
+	JwsString	name = {issuer, (int) strlen(issuer)};
+	JwsString	value = {kid, (int) strlen(kid)};
+	RowScan		scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, Anum_key_kid, &value);
+	bool		found = rows_next(&scan);
+
+	rows_end(&scan);
+	if (found)
+	{
+		hide_context();
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("issuer \"%s\" already has a key \"%s\"", quote_untrusted(name.data, name.len),
+						quote_untrusted(value.data, value.len)),
+				 errhidestmt(true)));
+	}
+}
+
+/*
  * Judge a JWK as a key of an issuer and insert it.  Strings with null data are not
  * given.  Returns its id.
  */
@@ -184,6 +208,7 @@ add_key(const JwsString *issuer_name, const Jsonb *jsonb, const JwsString *alg, 
 	bool		nulls[Natts_key];
 	NewKey		key;
 	char	   *reason;
+	char	   *new_kid = NULL;
 
 	if (!new_key_read(jsonb, alg->data ? pnstrdup(alg->data, alg->len) : NULL, issuer, &key, &reason) ||
 		!new_key_check(&key, &reason))
@@ -191,14 +216,19 @@ add_key(const JwsString *issuer_name, const Jsonb *jsonb, const JwsString *alg, 
 	if (not_before >= not_after)
 		raise_bad_key("The end of its window is not later than the beginning.");
 
+	if (kid->data != NULL)
+		new_kid = pnstrdup(kid->data, kid->len);
+	else if (key.jwk.kid != NULL)
+		new_kid = pnstrdup(key.jwk.kid, key.jwk.kid_len);
+	if (new_kid != NULL)
+		require_new_kid(issuer->policy.issuer, new_kid);
+
 	memset(nulls, true, sizeof(nulls));
 #define SET(column, datum) (values[Anum_key_##column - 1] = (datum), nulls[Anum_key_##column - 1] = false)
 	SET(id, write_new_id());
 	SET(issuer, CStringGetTextDatum(issuer->policy.issuer));
-	if (kid->data != NULL)
-		SET(kid, PointerGetDatum(cstring_to_text_with_len(kid->data, kid->len)));
-	else if (key.jwk.kid != NULL)
-		SET(kid, PointerGetDatum(cstring_to_text_with_len(key.jwk.kid, key.jwk.kid_len)));
+	if (new_kid != NULL)
+		SET(kid, CStringGetTextDatum(new_kid));
 	SET(alg, CStringGetTextDatum(key.alg));
 	SET(source, CStringGetTextDatum("manual"));
 	if (not_before != DT_NOBEGIN)
