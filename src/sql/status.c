@@ -319,7 +319,9 @@ read_sources(List *statuses, Status *database)
 		if (why != NULL)
 			add_problem(status, psprintf("Its row in jwt_jwks_source is not as it should be. %s", why));
 		status->has_source = true;
-		status->source = uri != NULL ? uri : pstrdup("discovery");
+		/* there may be a password in it */
+		status->source = uri == NULL ? pstrdup("discovery") :
+			rows_uri_has_user(uri) ? pstrdup("a URL with a user name") : uri;
 	}
 	rows_end(&scan);
 	if (orphans > 0)

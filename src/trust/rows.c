@@ -432,16 +432,46 @@ rows_try_key(KeyRow *key)
 }
 
 /*
+ * The part of a URL that names the host, and whoever logs in there; *len is 0 when
+ * it is no HTTP URL.
+ */
+static const char *
+authority(const char *uri, int *len)
+{
+	const char *start = strncmp(uri, "https://", 8) == 0 ? uri + 8 :
+	strncmp(uri, "http://", 7) == 0 ? uri + 7 : "";
+
+	*len = (int) strcspn(start, "/?#");
+	return start;
+}
+
+/*
+ * Does a URL name somebody who logs in, perhaps with a password?
+ */
+bool
+rows_uri_has_user(const char *uri)
+{
+	int			len;
+	const char *host = authority(uri, &len);
+
+	return memchr(host, '@', len) != NULL;
+}
+
+/*
  * Why a source cannot be fetched, or is fetched on other terms than it says; NULL
  * when all is well.  A null uri stands for discovery.
  */
 char *
 rows_judge_source(const char *uri, const Interval *refresh_interval, const Interval *grace)
 {
+	int			len = 0;
+
 	if (uri != NULL && strlen(uri) > MAX_URI)
 		return psprintf("The \"uri\" is longer than %d bytes.", MAX_URI);
-	if (uri != NULL && strncmp(uri, "https://", 8) != 0 && strncmp(uri, "http://", 7) != 0)
+	if (uri != NULL && (authority(uri, &len), len == 0))
 		return pstrdup("The \"uri\" is not an HTTP URL.");
+	if (uri != NULL && rows_uri_has_user(uri))
+		return pstrdup("The \"uri\" has a user name, with which nothing is fetched.");
 	for (const char *p = uri; p != NULL && *p; p++)
 		if ((unsigned char) *p <= ' ' || *p == 0x7f || *p == '#')
 			return pstrdup("The \"uri\" has a space, a control character or a fragment.");

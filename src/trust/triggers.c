@@ -297,7 +297,11 @@ trigger_warn(TriggerData *trigger)
 
 		error_context_stack = NULL;
 		ereport(WARNING,
-				(errmsg_plural("%d row of \"%s\" was stored and verifies nothing",
+				(catalog_is_table(RelationGetRelid(rel), TRUST_SOURCE) ?
+				 errmsg_plural("%d row of \"%s\" was stored and is not as it should be",
+							   "%d rows of \"%s\" were stored and are not as they should be", n, n,
+							   RelationGetRelationName(rel)) :
+				 errmsg_plural("%d row of \"%s\" was stored and verifies nothing",
 							   "%d rows of \"%s\" were stored and verify nothing", n, n,
 							   RelationGetRelationName(rel)),
 				 errdetail_internal("%s%s", n == 1 ? "" : "The first: ", first),
