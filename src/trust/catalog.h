@@ -131,7 +131,6 @@ extern Relation catalog_open(TrustTable table, LOCKMODE lockmode);
 extern Oid	catalog_index(TrustIndex index);
 extern const char *catalog_table_name(TrustTable table);
 extern int	catalog_table_columns(TrustTable table);
-extern const char *catalog_index_name(TrustIndex index);
 extern const char *catalog_index_columns(TrustIndex index);
 extern TrustTable catalog_index_table(TrustIndex index);
 extern bool catalog_trigger_is_reliable(Relation rel, int i, const char **name);
