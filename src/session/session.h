@@ -20,13 +20,13 @@
  */
 typedef struct SessionMoment
 {
-	uint64		token;			/* counts assignments of jwt.token */
+	uint64		token;			/* counts assignments of jwt.token and jwt.issuer */
 	uint64		changes;		/* see session_changes() */
 	uint64		completions;	/* see session_completions() */
 	TimestampTz now;			/* see verify_now() */
 } SessionMoment;
 
-/* How often jwt.token was assigned, counting rollbacks. */
+/* How often jwt.token or jwt.issuer was assigned, counting rollbacks. */
 extern uint64 session_assignments;
 
 /*
