@@ -11,7 +11,7 @@ OBJS = src/module.o \
 DATA = jwt--1.0.sql
 
 # init makes what the others use; the rest follows the way of a token.
-REGRESS = init verify order claims issuer key privileges jwks session revocation cache attacks
+REGRESS = init verify order claims limits issuer key privileges secrets jwks session revocation status cache attacks
 REGRESS_OPTS = --inputdir=.
 
 PG_CONFIG ?= pg_config

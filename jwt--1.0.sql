@@ -623,7 +623,8 @@ BEGIN ATOMIC
 				WHEN m.reason IS NOT NULL AND NOT (m.alg IS NULL AND k.jwk = m.jwk) IS TRUE THEN m.reason
 				WHEN k.source <> 'jwks'::text THEN 'A key that was added by hand has this kid.'::text
 			END AS reason,
-			(k.alg = coalesce(m.alg, k.alg) AND k.jwk = m.jwk AND k.retired_at IS NULL) IS TRUE AS same
+			(k.alg = coalesce(m.alg, k.alg) AND k.jwk = m.jwk AND k.retired_at IS NULL) IS TRUE AS same,
+			k.jwk = m.jwk AS same_key
 		FROM member m
 		LEFT JOIN known k ON k.n = m.n
 		-- of several that share a kid: one that was added by hand, then the same key
@@ -665,7 +666,8 @@ BEGIN ATOMIC
 		WHERE k.issuer = jwt_import_jwks.issuer
 			AND k.source = 'jwks'::text
 			AND k.retired_at IS NULL
-			AND k.id NOT IN (SELECT m.id FROM matched m WHERE m.id IS NOT NULL AND m.reason IS NULL)
+			-- a key that has been revoked is in the set all the same
+			AND k.id NOT IN (SELECT m.id FROM matched m WHERE m.id IS NOT NULL AND (m.reason IS NULL OR m.same_key))
 			-- a set of which nothing can be used takes nothing away
 			AND EXISTS (SELECT FROM matched m WHERE m.reason IS NULL)
 		RETURNING k.kid, k.alg, k.not_after

@@ -89,20 +89,43 @@ SELECT count(jwt_claim('sub')) FROM (SELECT set_config('jwt.token', token_for('a
 
 -- When a trigger no longer fires in every session, as after a restore with
 -- triggers disabled, nothing is remembered: what is written unseen is seen.
+ALTER TABLE jwt_key ENABLE TRIGGER jwt_key_check;
 ALTER TABLE jwt_key ENABLE TRIGGER jwt_key_changed;
 SELECT jwt_verify(token_for('alice')) ->> 'sub' AS sub FROM generate_series(1, 2);
 SET session_replication_role = replica;
-UPDATE jwt_key SET revoked_at = now() WHERE issuer = 'https://cache.example';
+UPDATE jwt_key SET not_after = '2020-01-01' WHERE issuer = 'https://cache.example';
 RESET session_replication_role;
 SELECT jwt_try_verify(token_for('alice')) IS NULL AS refused;
-UPDATE jwt_key SET revoked_at = NULL WHERE issuer = 'https://cache.example';
+UPDATE jwt_key SET not_after = NULL WHERE issuer = 'https://cache.example';
 SELECT jwt_verify(token_for('alice')) ->> 'sub' AS sub FROM generate_series(1, 2);
 SELECT entries FROM jwt_cache();
+ALTER TABLE jwt_key ENABLE ALWAYS TRIGGER jwt_key_check;
 ALTER TABLE jwt_key ENABLE ALWAYS TRIGGER jwt_key_changed;
 SELECT jwt_verify(token_for('alice')) ->> 'sub' AS sub FROM generate_series(1, 2);
 SELECT entries FROM jwt_cache();
+-- The same for what has been revoked.
+ALTER TABLE jwt_denylist ENABLE TRIGGER jwt_denylist_check;
+ALTER TABLE jwt_denylist DISABLE TRIGGER jwt_denylist_changed;
+SELECT jwt_verify(token_for('frank')) ->> 'sub' AS sub FROM generate_series(1, 2);
+SET session_replication_role = replica;
+INSERT INTO jwt_denylist (issuer, kind, value) VALUES ('https://cache.example', 'sub', 'frank');
+SELECT jwt_try_verify(token_for('frank')) IS NULL AS refused;
+DELETE FROM jwt_denylist WHERE value = 'frank';
+RESET session_replication_role;
+SELECT jwt_verify(token_for('frank')) ->> 'sub' AS sub;
+-- Nor does it help to have them off for the moment of writing.
+ALTER TABLE jwt_denylist ENABLE ALWAYS TRIGGER jwt_denylist_check;
+ALTER TABLE jwt_denylist ENABLE ALWAYS TRIGGER jwt_denylist_changed;
+SELECT jwt_verify(token_for('frank')) ->> 'sub' AS sub FROM generate_series(1, 2);
+BEGIN;
+ALTER TABLE jwt_denylist DISABLE TRIGGER ALL;
+INSERT INTO jwt_denylist (issuer, kind, value) VALUES ('https://cache.example', 'sub', 'frank');
+ALTER TABLE jwt_denylist ENABLE ALWAYS TRIGGER jwt_denylist_check, ENABLE ALWAYS TRIGGER jwt_denylist_changed;
+COMMIT;
+SELECT jwt_try_verify(token_for('frank')) IS NULL AS refused;
+SELECT ok, problems FROM jwt_status WHERE issuer IS NULL;
 
 RESET jwt.token;
 DROP FUNCTION token_for, fail_after;
-DELETE FROM jwt_revocation;
+DELETE FROM jwt_denylist;
 DELETE FROM jwt_issuer WHERE issuer = 'https://cache.example';

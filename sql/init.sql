@@ -174,13 +174,13 @@ CREATE FUNCTION b64url(data bytea) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN translate(encode(data, 'base64'), E'+/=\n', '-_');
 CREATE FUNCTION secret() RETURNS bytea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN sha256('a secret of the regression tests');
-CREATE FUNCTION sign(claims bytea, header bytea DEFAULT '{"alg":"HS256","kid":"h1"}') RETURNS text
+CREATE FUNCTION sign(claims bytea, header bytea DEFAULT '{"alg":"HS256","kid":"h1"}', key bytea DEFAULT secret()) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN b64url(header) || '.' || b64url(claims) || '.' ||
-	b64url(hmac(convert_to(b64url(header) || '.' || b64url(claims), 'UTF8'), secret(), 'sha256'));
-CREATE FUNCTION sign(claims text, header text DEFAULT '{"alg":"HS256","kid":"h1"}') RETURNS text
+	b64url(hmac(convert_to(b64url(header) || '.' || b64url(claims), 'UTF8'), key, 'sha256'));
+CREATE FUNCTION sign(claims text, header text DEFAULT '{"alg":"HS256","kid":"h1"}', key bytea DEFAULT secret()) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN sign(convert_to(claims, 'UTF8'), convert_to(header, 'UTF8'));
+RETURN sign(convert_to(claims, 'UTF8'), convert_to(header, 'UTF8'), key);
 -- What a call is refused with, in one line.
 CREATE FUNCTION refusal(statement text) RETURNS text
 LANGUAGE plpgsql AS $$

@@ -4,8 +4,23 @@
 INSERT INTO jwt_issuer (issuer, audience, algorithms)
 VALUES ('https://key.example', '{api}', '{RS256,ES256,ES384,EdDSA,HS256}'),
 	   ('https://two.example', '{api}', '{RS256,PS256}');
-CREATE FUNCTION try_key(jwk jsonb, alg text DEFAULT NULL, issuer text DEFAULT 'https://key.example') RETURNS text LANGUAGE sql
-RETURN refusal(format('INSERT INTO jwt_key (issuer, alg, jwk) VALUES (%L, %L, %L)', issuer, alg, jwk));
+-- How a key is taken in: by jwt_add_key, which raises an error when it cannot be
+-- used; and as a row of jwt_key, which is stored and verifies nothing. "inert" is a
+-- row of which jwt_key_status says the same that jwt_add_key has said.
+CREATE FUNCTION try_key(jwk jsonb, alg text DEFAULT NULL, issuer text DEFAULT 'https://key.example', OUT added text, OUT as_row text)
+LANGUAGE plpgsql SET client_min_messages = error AS $$
+DECLARE
+	key_id uuid;
+BEGIN
+	added := refusal(format('SELECT jwt_add_key(%L, %L, %L)', issuer, jwk, alg));
+	INSERT INTO jwt_key (issuer, alg, jwk) VALUES (issuer, alg, jwk) RETURNING id INTO key_id;
+	SELECT CASE s.state WHEN 'unusable' THEN concat_ws(': ', 'inert', CASE WHEN right(added, length(s.unusable)) <> s.unusable THEN s.unusable END) ELSE s.state END
+	INTO as_row FROM jwt_key_status s WHERE s.id = key_id;
+	DELETE FROM jwt_key k WHERE k.issuer = try_key.issuer;
+EXCEPTION WHEN not_null_violation OR check_violation THEN
+	GET STACKED DIAGNOSTICS as_row = PG_EXCEPTION_DETAIL;
+	as_row := SQLSTATE || ' ' || as_row;
+END $$;
 
 -- jwt_jwk makes a JWK of what people have, and refuses private keys by name.
 SELECT name, regexp_replace(jwt_jwk(value)::text, '(?<="[nxy]": "....)[^"]+', '...', 'g') AS jwk FROM fixture
@@ -41,7 +56,6 @@ SELECT kid, alg, CASE WHEN alg LIKE 'HS%' THEN '"hidden"' ELSE regexp_replace(jw
 FROM jwt_key WHERE issuer = 'https://key.example' ORDER BY kid;
 -- What is stored is normal form: another spelling of it is the same.
 SELECT count(DISTINCT jwk) FROM jwt_key WHERE issuer = 'https://key.example' AND alg = 'RS256';
-SELECT refusal($$SELECT jwt_add_key('https://key.example', fixture('pem', 'ec spki'), kid => 'from the curve')$$);
 ROLLBACK;
 SELECT refusal($$SELECT jwt_add_key('https://two.example', fixture('key', 'RS256'))$$);
 SELECT refusal($$SELECT jwt_add_key('https://nobody.example', fixture('key', 'ES256'))$$);
@@ -50,24 +64,35 @@ SELECT refusal($$SELECT jwt_add_key('https://key.example', NULL)$$);
 SELECT refusal($$SELECT jwt_add_key('https://key.example', fixture('pem', 'rsa 1024'), 'RS256')$$);
 
 -- Form: each member there, of its type, in its one spelling.
-SELECT jwk, try_key(jwk::jsonb, 'ES256') FROM (VALUES
+SELECT jwk, t.* FROM (VALUES
 	('[]'), ('"x"'), ('{}'), ('{"kty":1}'), ('{"kty":"ec"}'), ('{"kty":"EC"}'), ('{"kty":"EC","crv":"P-256","x":"AA"}'),
 	('{"kty":"EC","crv":"P-192","x":"AA","y":"AA"}'), ('{"kty":"EC","crv":1,"x":"AA","y":"AA"}'),
 	('{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}'), ('{"kty":"EC","crv":"P-256","x":"AA==","y":"AA"}'), ('{"kty":"EC","crv":"P-256","x":1,"y":"AA"}'),
 	('{"kty":"OKP","crv":"X25519","x":"AA"}'), ('{"kty":"OKP","crv":"P-256","x":"AA"}'), ('{"kty":"AKP","alg":"ES256","pub":"AA"}'), ('{"kty":"AKP","pub":"AA"}')
-	) t (jwk);
-SELECT changes, try_key(fixture('key', 'ES256')::jsonb || changes::jsonb, 'ES256') FROM (VALUES
+	) v (jwk), try_key(jwk::jsonb, 'ES256') t;
+SELECT changes, t.* FROM (VALUES
 	('{"d":"AA"}'), ('{"use":"enc"}'), ('{"use":1}'), ('{"key_ops":["sign"]}'), ('{"key_ops":"verify"}'), ('{"key_ops":["verify",1]}'), ('{"key_ops":[]}'),
 	('{"alg":"ES384"}'), ('{"alg":"RS256"}'), ('{"alg":8384}'), ('{"kid":1}'), ('{"crv":"secp256k1"}'), ('{"x":"AAAA"}')
-	) t (changes);
+	) v (changes), try_key(fixture('key', 'ES256')::jsonb || changes::jsonb, 'ES256') t;
 -- A point that is not on the curve.
-SELECT try_key(fixture('key', 'ES256')::jsonb || jsonb_build_object('y', b64url(sha256('x'))), 'ES256');
+SELECT * FROM try_key(fixture('key', 'ES256')::jsonb || jsonb_build_object('y', b64url(sha256('x'))), 'ES256');
+-- More than any key has.
+SELECT left(added, 60) AS added, as_row FROM try_key(fixture('key', 'ES256')::jsonb || jsonb_build_object('x5c', repeat('x', 65536)), 'ES256');
 
 -- The key fits its algorithm, and the algorithm its issuer.
-SELECT name, alg, try_key(fixture('key', name)::jsonb, alg) FROM (VALUES
+SELECT name, alg, t.* FROM (VALUES
 	('ES256', 'none'), ('ES256', ''), ('ES256', 'es256'), ('ES256', 'ES384'), ('ES256', 'HS256'), ('RS256', 'ES256'), ('RS256', 'HS256'),
 	('Ed25519', 'Ed448'), ('Ed448', 'Ed25519'), ('ES256', 'EdDSA'), ('RS256', 'RS512'), ('ES256K', 'ES256K')
-	) t (name, alg);
+	) v (name, alg), try_key(fixture('key', name)::jsonb, alg) t;
+-- The algorithm comes from the curve, or from the issuer where that leaves one
+-- choice; a row has it from the curve at most.
+SELECT name, t.* FROM (VALUES ('ES256'), ('RS256')) v (name), try_key(fixture('key', name)::jsonb) t;
+SELECT * FROM try_key(fixture('key', 'RS256')::jsonb, issuer => 'https://two.example');
+SELECT * FROM try_key(fixture('key', 'ES256')::jsonb, issuer => 'https://nobody.example');
+SELECT * FROM try_key(fixture('key', 'ES256')::jsonb, issuer => NULL);
+SELECT left(added, 40) AS added, as_row FROM try_key(fixture('key', 'ES256')::jsonb, issuer => repeat('x', 1025));
+SELECT * FROM try_key(NULL);
+SELECT * FROM try_key(fixture('key', 'ES256')::jsonb || jsonb_build_object('kid', repeat('k', 1025)));
 
 -- A coordinate that lost its leading zeros, or gained one, is the same integer.
 SELECT jwt_thumbprint(k || jsonb_build_object('x', b64url('\x00' || decode(translate(k ->> 'x', '-_', '+/') || '=', 'base64')))) = jwt_thumbprint(k) AS same
@@ -91,13 +116,14 @@ SELECT what, refusal(format('SELECT jwt_jwk(%L)', jwk)) FROM (VALUES
 	) t (what, crv, hex), LATERAL (SELECT jsonb_build_object('kty', 'OKP', 'crv', crv, 'x', b64url(decode(hex, 'hex')))) k (jwk);
 
 -- RSA: 2048 to 8192 bits, odd, with an odd exponent of at least 3.
-SELECT changes, try_key(fixture('key', 'RS256')::jsonb || changes::jsonb, 'RS256') FROM (VALUES
+SELECT changes, t.* FROM (VALUES
 	('{"e":""}'), ('{"e":"AA"}'), ('{"e":"AQ"}'), ('{"e":"Ag"}'), ('{"e":"AQAA"}'), ('{"e":"AQAAAAAAAAAB"}'), ('{"n":""}'), ('{"n":"AA"}')
-	) t (changes);
-SELECT try_key(jsonb_build_object('kty', 'RSA', 'e', 'AQAB', 'n', b64url(decode(repeat('ff', bits / 8 - 1) || last, 'hex'))), 'RS256')
-FROM (VALUES (2040, 'ff'), (2048, 'fe'), (8200, 'ff')) t (bits, last);
--- A modulus that is a prime number, or a multiple of 3, is none.
-SELECT try_key(jsonb_build_object('kty', 'RSA', 'e', 'AQAB', 'n', b64url(decode(repeat('ff', 256), 'hex'))), 'RS256');
+	) v (changes), try_key(fixture('key', 'RS256')::jsonb || changes::jsonb, 'RS256') t;
+SELECT t.* FROM (VALUES (2040, 'ff'), (2048, 'fe'), (8200, 'ff')) v (bits, last),
+	try_key(jsonb_build_object('kty', 'RSA', 'e', 'AQAB', 'n', b64url(decode(repeat('ff', bits / 8 - 1) || last, 'hex'))), 'RS256') t;
+-- A modulus that is a prime number, or a multiple of 3, is none. To find that out
+-- takes milliseconds, so only functions do.
+SELECT * FROM try_key(jsonb_build_object('kty', 'RSA', 'e', 'AQAB', 'n', b64url(decode(repeat('ff', 256), 'hex'))), 'RS256');
 -- A leading zero byte, which some issuers publish, is not kept.
 BEGIN;
 INSERT INTO jwt_key (issuer, alg, jwk)
@@ -107,7 +133,7 @@ SELECT jwk = fixture('key', 'RS256')::jsonb AS same FROM jwt_key WHERE issuer = 
 ROLLBACK;
 
 -- HMAC: a secret as long as the hash at least, and that is one.
-SELECT what, refusal(format('SELECT jwt_add_secret(%L, %L, %L)', 'https://key.example', secret, 'HS256')) FROM (VALUES
+SELECT what, a.added = t.added AS the_same, t.* FROM (VALUES
 	('empty', ''::bytea),
 	('31 bytes', substr(secret(), 1, 31)),
 	('all zero', decode(repeat('00', 32), 'hex')),
@@ -118,27 +144,45 @@ SELECT what, refusal(format('SELECT jwt_add_secret(%L, %L, %L)', 'https://key.ex
 	('an SSH key', 'ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQ'),
 	('DER', (SELECT decode(translate(regexp_replace(fixture('pem', 'ec spki'), '-----[A-Z ]+-----', '', 'g'), E'\n', ''), 'base64'))),
 	('too long', decode(repeat('42', 4097), 'hex'))
-	) t (what, secret);
-SELECT try_key(jsonb_build_object('kty', 'oct', 'k', b64url(secret())), 'HS512', 'https://key.example');
-SELECT refusal($$SELECT jwt_add_secret('https://key.example', NULL, 'HS256')$$);
--- A refused row shows nothing of the key, whatever is wrong with it.
-SELECT refusal(format('INSERT INTO jwt_key (issuer, alg, jwk, source) VALUES (%L, %L, %L, %L)',
-	'https://key.example', 'HS256', jsonb_build_object('kty', 'oct', 'k', b64url(secret())), v)) FROM (VALUES ('other'), (NULL)) t (v);
-SELECT refusal(format('INSERT INTO jwt_key (issuer, alg, jwk) VALUES (%L, %L, %L)',
-	v, 'HS256', jsonb_build_object('kty', 'oct', 'k', b64url(secret())))) FROM (VALUES ('https://nobody.example'), (NULL)) t (v);
+	) v (what, secret), refusal(format('SELECT jwt_add_secret(%L, %L, %L)', 'https://key.example', secret, 'HS256')) a (added),
+	try_key(jsonb_build_object('kty', 'oct', 'k', b64url(secret)), 'HS256') t;
+SELECT * FROM try_key(jsonb_build_object('kty', 'oct', 'k', b64url(secret())), 'HS512');
+SELECT refusal($$SELECT jwt_add_secret('https://key.example', NULL, 'HS256')$$), refusal($$SELECT jwt_add_secret('https://key.example', '', NULL)$$);
 
--- Windows.
+-- Where the row came from matters to imports only.
+BEGIN;
+INSERT INTO jwt_key (issuer, kid, alg, jwk, source) VALUES ('https://key.example', 'k', 'ES256', fixture('key', 'ES256')::jsonb, 'elsewhere');
+SELECT kid, source, state FROM jwt_key_status WHERE issuer = 'https://key.example';
+ROLLBACK;
+
+-- A window that never opens is a mistake.
 SELECT refusal(format('SELECT jwt_add_key(%L, %L, not_before => %L, not_after => %L)',
 	'https://key.example', fixture('key', 'ES256'), '2026-01-02', '2026-01-02'));
 SELECT refusal(format('SELECT jwt_add_key(%L, %L, kid => %L)', 'https://key.example', fixture('key', 'ES256'), repeat('k', 1025)));
--- Also under session_replication_role = replica.
+
+-- A kid may stand for several keys, each of which is tried; the function adds no
+-- second one.
+BEGIN;
+SELECT jwt_add_key('https://key.example', fixture('key', 'Ed25519'), kid => 'shared') IS NOT NULL AS added;
+SELECT refusal($$SELECT jwt_add_key('https://key.example', fixture('key', 'ES256'), kid => 'shared')$$);
+INSERT INTO jwt_key (issuer, kid, jwk) VALUES ('https://key.example', 'shared', fixture('key', 'ES256')::jsonb);
+SELECT kid, alg, state FROM jwt_key_status WHERE issuer = 'https://key.example' ORDER BY alg;
+ROLLBACK;
+
+-- A row is refused under session_replication_role = replica, too. Of what is stored
+-- there nobody is warned.
 SET session_replication_role = replica;
-SELECT try_key('{"kty":"EC"}', 'ES256');
+SELECT refusal($$INSERT INTO jwt_key (issuer, jwk) VALUES ('https://key.example', '{"kty":"EC","d":"AA"}')$$);
+INSERT INTO jwt_key (issuer, jwk) VALUES ('https://key.example', '{"kty":"EC"}');
 RESET session_replication_role;
+INSERT INTO jwt_key (issuer, jwk) VALUES ('https://key.example', '{"kty":"EC"}'), ('https://key.example', '{}');
+SELECT unusable, count(*) FROM jwt_key_status WHERE issuer = 'https://key.example' GROUP BY 1 ORDER BY 1;
+DELETE FROM jwt_key WHERE issuer = 'https://key.example';
 
 -- RFC 7638, its own example; and RFC 8037's.
 SELECT jwt_thumbprint('{"kty":"RSA","e":"AQAB","alg":"RS256","kid":"2011-04-29","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"}');
 SELECT jwt_thumbprint('{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}');
 SELECT refusal($$SELECT jwt_thumbprint('{"kty":"RSA","d":"AA"}')$$);
 SELECT refusal($$SELECT jwt_thumbprint('{"kty":"EC","crv":"\"}","x":"","y":""}')$$);
+DROP FUNCTION try_key;
 DELETE FROM jwt_issuer WHERE issuer IN ('https://key.example', 'https://two.example');

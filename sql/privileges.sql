@@ -11,10 +11,10 @@ SELECT jwt_verify(fixture('token', 'RS256'), at => half_past()) ->> 'sub' AS sub
 SELECT statement, refusal(statement) FROM (VALUES
 	('SELECT jwk FROM jwt_key'), ('SELECT issuer FROM jwt_issuer'),
 	($$INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('x', '{*}', '{RS256}')$$),
-	('UPDATE jwt_key SET revoked_at = NULL'), ('DELETE FROM jwt_key'), ('TRUNCATE jwt_key'), ('LOCK TABLE jwt_key'),
-	($$SELECT jwt_add_key('https://idp.example', '{}')$$),
+	('UPDATE jwt_key SET kid = NULL'), ('DELETE FROM jwt_key'), ('TRUNCATE jwt_key'), ('LOCK TABLE jwt_key'), ('DELETE FROM jwt_denylist'),
+	($$SELECT jwt_add_issuer('x', '{*}', '{RS256}')$$), ($$SELECT jwt_add_key('https://idp.example', '{}')$$),
 	($$SELECT jwt_add_secret('https://idp.example', '', 'HS256')$$),
-	('SELECT jwt_trust_changed()'), ('SELECT jwt_key_check()'),
+	('SELECT jwt_trust_changed()'), ('SELECT jwt_key_check()'), ('SELECT jwt_issuers_truncated()'), ('SELECT jwt_install_strip()'),
 	($$SET jwt.max_token_size = '1MB'$$), ($$SET jwt.key_cache_size = '1GB'$$), ($$SET jwt.anything = 'x'$$)
 	) t (statement);
 
@@ -31,6 +31,29 @@ SET search_path = '';
 SELECT public.jwt_verify(public.fixture('token', 'RS256'), at => public.half_past()) ->> 'sub' AS sub;
 RESET search_path;
 DROP TABLE pg_temp.jwt_key, pg_temp.jwt_issuer;
+
+-- What a token is refused for tells PUBLIC neither which issuers there are nor how
+-- many keys; whoever may read jwt_key is told.
+RESET ROLE;
+UPDATE jwt_key SET not_after = '2020-01-01' WHERE kid = 'ES384';
+UPDATE jwt_key SET jwk = '{"kty":"EC"}' WHERE kid = 'ES512';
+CREATE TABLE refused AS SELECT * FROM (VALUES
+	('an unknown kid', sign('{}', '{"alg":"HS256","kid":"nobody"}'), NULL),
+	('and an issuer', sign('{}', '{"alg":"HS256","kid":"nobody"}'), 'https://idp.example'),
+	('an unknown issuer', sign('{}', '{"alg":"HS256","kid":"h1"}'), 'https://nobody.example'),
+	('no kid', sign('{}', '{"alg":"HS512"}'), NULL),
+	('another algorithm', sign('{}', '{"alg":"HS512","kid":"h1"}'), NULL),
+	('an old key', fixture('token', 'ES384'), NULL),
+	('a key of no use', fixture('token', 'ES512'), NULL),
+	('another signature', fixture('token', 'other key'), NULL)) t (what, token, issuer);
+GRANT SELECT ON refused TO regress_jwt_user;
+SELECT what, sqlstate, detail FROM refused r, jwt_inspect(token, issuer => r.issuer, at => half_past());
+SET ROLE regress_jwt_user;
+SELECT what, sqlstate, detail FROM refused r, jwt_inspect(token, issuer => r.issuer, at => half_past());
+RESET ROLE;
+UPDATE jwt_key SET not_after = NULL WHERE kid = 'ES384';
+UPDATE jwt_key SET jwk = fixture('key', 'ES512')::jsonb WHERE kid = 'ES512';
+DROP TABLE refused;
 
 -- In a function that somebody else owns, in a read-only transaction, in a
 -- parallel worker.
@@ -76,48 +99,113 @@ SELECT set_config('app.token', fixture('token', 'other key'), false) IS NOT NULL
 SELECT * FROM note;
 RESET ROLE;
 
--- The functions say of themselves what the planner may assume.
-SELECT p.oid::regprocedure AS function, provolatile, proparallel, proisstrict, proleakproof
-FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
-	JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'jwt'
-ORDER BY p.oid::regprocedure::text COLLATE "C";
+-- Who may do what. The objects are the bootstrap superuser's. The rights to manage
+-- trust are those of the role pg_database_owner, of which the owner of the database
+-- is the member, and can be passed on (*). Nobody has TRIGGER or REFERENCES.
+CREATE VIEW member AS SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::regclass
+WHERE e.extname = 'jwt' AND d.deptype = 'e';
+CREATE FUNCTION rights(acl aclitem[], owner oid) RETURNS text LANGUAGE sql
+RETURN (SELECT string_agg(format('%s: %s', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, rights), '; ' ORDER BY grantee)
+	FROM (SELECT grantee, string_agg(privilege_type || CASE WHEN is_grantable THEN '*' ELSE '' END, ' ' ORDER BY privilege_type) FROM aclexplode(acl)
+		WHERE grantee <> owner GROUP BY grantee) a (grantee, rights));
+SELECT c.relname, rights(c.relacl, c.relowner) FROM pg_class c JOIN member m ON m.classid = 'pg_class'::regclass AND m.objid = c.oid ORDER BY c.relkind, c.relname;
+-- The functions say of themselves what the planner may assume. With C behind them
+-- they write what the caller could not; in SQL they have the caller's rights.
+SELECT p.oid::regprocedure AS function, lanname, provolatile, proparallel, proisstrict, rights(p.proacl, p.proowner)
+FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang JOIN member m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid ORDER BY p.proname COLLATE "C";
+-- Nothing acts with the rights of its owner: there is no SECURITY DEFINER function, no
+-- foreign key, no rule, no trigger in SQL, and no event trigger.
+SELECT 'SECURITY DEFINER' AS what, count(*) FROM pg_proc p JOIN member m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid WHERE prosecdef OR proleakproof OR proconfig IS NOT NULL
+UNION ALL SELECT 'constraints', count(*) FROM pg_constraint c JOIN member m ON m.objid = c.conrelid WHERE contype <> 'p'
+UNION ALL SELECT 'rules', count(*) FROM pg_rewrite r JOIN member m ON m.objid = r.ev_class WHERE rulename <> '_RETURN'
+UNION ALL SELECT 'triggers', count(*) FROM pg_trigger t JOIN member m ON m.objid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_language l ON l.oid = p.prolang WHERE lanname <> 'c'
+UNION ALL SELECT 'event triggers', count(*) FROM pg_event_trigger
+UNION ALL SELECT 'owners', count(*) FROM (SELECT proowner FROM pg_proc p JOIN member m ON m.objid = p.oid UNION ALL SELECT relowner FROM pg_class c JOIN member m ON m.objid = c.oid
+	UNION ALL SELECT typowner FROM pg_type t JOIN member m ON m.objid = t.oid) o (owner) WHERE owner <> 10;
+-- The triggers fire in every session (A), but for those that warn, and those that
+-- take an issuer's keys along, as a replica gets each table's rows by themselves (O).
+SELECT tgrelid::regclass AS table, tgname, tgenabled, CASE WHEN tgtype::int & 1 = 1 THEN 'row' ELSE 'statement' END AS each, CASE WHEN tgtype::int & 2 = 2 THEN 'before' ELSE 'after' END AS when
+FROM pg_trigger t JOIN member m ON m.objid = t.tgrelid ORDER BY tgname;
 -- Each object of the extension has a comment.
-SELECT pg_describe_object(classid, objid, 0) FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'jwt'
-WHERE deptype = 'e' AND classid IN ('pg_proc'::regclass, 'pg_class'::regclass) AND obj_description(objid, classid::regclass::name) IS NULL;
+SELECT pg_describe_object(classid, objid, 0) FROM member
+WHERE classid IN ('pg_proc'::regclass, 'pg_class'::regclass) AND obj_description(objid, classid::regclass::name) IS NULL;
 -- What the triggers do, they do on their own tables only.
 CREATE TABLE other (issuer text);
 CREATE TRIGGER t BEFORE INSERT ON other FOR EACH ROW EXECUTE FUNCTION jwt_issuer_check();
 INSERT INTO other VALUES ('x');
+CREATE TRIGGER u AFTER DELETE ON other FOR EACH ROW EXECUTE FUNCTION jwt_issuer_cascade();
+ALTER TABLE other DISABLE TRIGGER t;
+INSERT INTO other VALUES ('x');
+DELETE FROM other;
 SELECT jwt_trust_changed();
+SELECT jwt_install_end();
 DROP TABLE other;
 
--- A database owner who is no superuser installs the extension into a schema of
--- choice, and manages trust there.
+-- The owner of a database need not be a superuser to install the extension, into
+-- any schema, and to manage trust there.
 CREATE ROLE regress_jwt_owner;
+CREATE ROLE regress_jwt_guest;
 CREATE DATABASE regress_jwt_owned OWNER regress_jwt_owner TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';
+GRANT CREATE ON DATABASE regress_jwt_owned TO regress_jwt_guest;
 \c regress_jwt_owned
+-- Whoever may only create in it may not.
+SET SESSION AUTHORIZATION regress_jwt_guest;
+CREATE SCHEMA mine;
+CREATE EXTENSION jwt SCHEMA mine;
+-- What default privileges give and take does not matter.
 SET SESSION AUTHORIZATION regress_jwt_owner;
 CREATE SCHEMA auth;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM PUBLIC;
+RESET SESSION AUTHORIZATION;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM PUBLIC;
+SET SESSION AUTHORIZATION regress_jwt_owner;
+BEGIN;
 CREATE EXTENSION jwt SCHEMA auth;
-INSERT INTO auth.jwt_issuer (issuer, audience, algorithms) VALUES ('https://rfc.example', '{*}', '{EdDSA}');
+SELECT current_user;
+COMMIT;
+SELECT relname, string_agg(DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, ' ') AS grantees
+FROM pg_class c, aclexplode(relacl) WHERE relnamespace = 'auth'::regnamespace AND relkind IN ('r', 'v') AND grantee <> relowner GROUP BY 1 ORDER BY 1;
+SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS grantee, count(*) AS functions
+FROM pg_proc, aclexplode(proacl) WHERE pronamespace = 'auth'::regnamespace AND grantee <> proowner GROUP BY 1 ORDER BY 1;
+SELECT nspacl FROM pg_namespace WHERE nspname = 'auth';
+SELECT ok, problems, grants FROM auth.jwt_status;
+-- The tables are not the owner's to alter, nor to plant anything in.
+\set VERBOSITY sqlstate
+ALTER TABLE auth.jwt_key DISABLE TRIGGER ALL;
+CREATE TRIGGER t AFTER INSERT ON auth.jwt_key EXECUTE FUNCTION suppress_redundant_updates_trigger();
+CREATE RULE r AS ON INSERT TO auth.jwt_key DO NOTHING;
+CREATE TABLE auth.t (issuer text REFERENCES auth.jwt_issuer);
+CREATE OR REPLACE FUNCTION auth.jwt_subject() RETURNS text LANGUAGE sql AS $$ SELECT 'admin' $$;
+DROP TABLE auth.jwt_key;
+\set VERBOSITY default
+SELECT auth.jwt_add_issuer('https://rfc.example', '{*}', '{EdDSA}');
 SELECT auth.jwt_add_key('https://rfc.example', '{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}') IS NOT NULL AS added;
 UPDATE auth.jwt_key SET kid = 'k1';
 SELECT kid, alg FROM auth.jwt_key;
+-- And passes on what others need: to a function that adds keys, EXECUTE.
 GRANT USAGE ON SCHEMA auth TO regress_jwt_user;
-GRANT INSERT, SELECT ON auth.jwt_key TO regress_jwt_user;
 GRANT EXECUTE ON FUNCTION auth.jwt_add_key TO regress_jwt_user;
+SELECT ok, problems, grants FROM auth.jwt_status WHERE issuer IS NULL;
 SET SESSION AUTHORIZATION regress_jwt_user;
 -- The example of RFC 8037, whose payload is no JSON.
 SELECT sqlstate, detail FROM auth.jwt_inspect('eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg');
--- Who was granted it may add keys.
 SELECT auth.jwt_add_key('https://rfc.example', '{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}', kid => 'k2') IS NOT NULL AS added;
+SELECT kid FROM auth.jwt_key;
 DELETE FROM auth.jwt_key;
+-- The rights go with the database.
 RESET SESSION AUTHORIZATION;
 SELECT count(*) FROM auth.jwt_key;
+ALTER DATABASE regress_jwt_owned OWNER TO regress_jwt_guest;
 SET SESSION AUTHORIZATION regress_jwt_owner;
+SELECT count(*) FROM auth.jwt_key;
+SET SESSION AUTHORIZATION regress_jwt_guest;
 TRUNCATE auth.jwt_key;
-DROP EXTENSION jwt;
+SELECT count(*) FROM auth.jwt_key;
 RESET SESSION AUTHORIZATION;
 \c :regression_database
 DROP DATABASE regress_jwt_owned;
-DROP ROLE regress_jwt_owner;
+DROP ROLE regress_jwt_owner, regress_jwt_guest;
+DROP VIEW member;
+DROP FUNCTION rights;

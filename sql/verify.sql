@@ -3,9 +3,8 @@
 --
 SET timezone = 'UTC';
 -- Whom we trust, for which audience, with which algorithms.
-INSERT INTO jwt_issuer (issuer, audience, algorithms)
-VALUES ('https://idp.example', '{api}',
-		'{RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,ES256K,EdDSA}');
+SELECT jwt_add_issuer('https://idp.example', '{api}',
+	'{RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,ES256K,EdDSA}');
 SELECT * FROM jwt_issuer \gx
 
 -- Its public keys, as JWK or PEM.  An RSA key could be for six algorithms, so
@@ -15,8 +14,9 @@ SELECT name, jwt_add_key('https://idp.example', value, kid => name) IS NOT NULL 
 FROM fixture WHERE kind = 'key' AND name <> 'RS256' ORDER BY name COLLATE "C";
 SELECT name, jwt_add_key('https://idp.example', fixture('pem', 'rsa certificate'), name, name) IS NOT NULL AS added
 FROM unnest('{RS384,RS512,PS256,PS384,PS512}'::text[]) name;
-SELECT kid, alg, jwk ->> 'kty' AS kty, jwk ->> 'crv' AS crv, source, revoked_at
-FROM jwt_key ORDER BY kid;
+SELECT kid, alg, jwk ->> 'kty' AS kty, jwk ->> 'crv' AS crv, source FROM jwt_key ORDER BY kid;
+-- All is well: twelve keys verify, and none of them ends.
+SELECT ok, problems, usable_keys, keys_end FROM jwt_status WHERE issuer = 'https://idp.example';
 
 -- The claims of a token that verifies.
 SELECT jwt_verify(fixture('token', 'RS256'), at => half_past());

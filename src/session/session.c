@@ -13,6 +13,10 @@
  * is refused from configuration files and from ALTER ROLE and ALTER DATABASE,
  * which every role can read, and no message shows it.
  *
+ * The setting jwt.issuer holds the issuer that the caller of jwt_authenticate()
+ * has named, so that whoever asks later, in a parallel worker too, tries the same
+ * keys.  It only narrows, so it needs no protection either.
+ *
  *-------------------------------------------------------------------------
  */
 #include "compat.h"
@@ -28,10 +32,17 @@
 /* jwt.token; PostgreSQL owns the string */
 static char *token_setting;
 
+/* jwt.issuer; empty for any */
+static char *issuer_setting;
+
+/* Has jwt.issuer ever named one in this session? */
+static bool issuer_was_named = false;
+
 uint64		session_events = 1;
 
 static bool check_token(char **value, void **extra, GucSource source);
 static void assign_token(const char *value, void *extra);
+static void assign_issuer(const char *value, void *extra);
 
 /*
  * A token is judged anew in each transaction, as a procedure can have several in
@@ -46,7 +57,7 @@ transaction_ended(XactEvent event, void *arg)
 }
 
 /*
- * Define the setting.
+ * Define the settings.
  */
 void
 session_init(void)
@@ -60,6 +71,14 @@ session_init(void)
 							   PGC_USERSET,
 							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
 							   check_token, assign_token, NULL);
+	DefineCustomStringVariable("jwt.issuer",
+							   "Sets the issuer that the current JSON Web Token must be of; empty for any.",
+							   NULL,
+							   &issuer_setting,
+							   "",
+							   PGC_USERSET,
+							   GUC_NOT_IN_SAMPLE,
+							   NULL, assign_issuer, NULL);
 }
 
 /*
@@ -91,6 +110,15 @@ assign_token(const char *value, void *extra)
 	session_events++;
 }
 
+static void
+assign_issuer(const char *value, void *extra)
+{
+	(void) extra;
+	session_events++;
+	if (value != NULL && value[0] != '\0')
+		issuer_was_named = true;
+}
+
 /*
  * The claims of the current token, or NULL without one; false with the failure
  * when there is one that does not verify.  The claims belong to the cache of
@@ -110,6 +138,11 @@ session_claims(const Jsonb **claims, uint64 *stamp, Failure *failure)
 		return true;
 	request.token.data = token_setting;
 	request.token.len = (int) strlen(token_setting);
+	if (issuer_setting != NULL && issuer_setting[0] != '\0')
+	{
+		request.issuer.data = issuer_setting;
+		request.issuer.len = (int) strlen(issuer_setting);
+	}
 	if (!verify_claims(&request, &verified, failure))
 		return false;
 	*claims = verified.claims;
@@ -124,6 +157,17 @@ set_setting(const char *name, const char *value, bool is_local)
 {
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
 							 is_local ? GUC_ACTION_LOCAL : GUC_ACTION_SET, true, 0, false);
+}
+
+/*
+ * Have the current token be of this issuer, or with null data of any.  The issuer
+ * of tokens that carry no iss has the empty name, which cannot be held: it is any.
+ */
+static void
+narrow(const JwsString *issuer, bool is_local)
+{
+	if (issuer->len > 0 || issuer_was_named)
+		set_setting("jwt.issuer", issuer->len > 0 ? pnstrdup(issuer->data, issuer->len) : "", is_local);
 }
 
 /*
@@ -182,6 +226,7 @@ session_authenticate(const JwsString *token, bool is_local, const JwsString *iss
 		return false;
 	if (verified.switches_role && !switch_role(verified.claims, is_local, failure))
 		return false;
+	narrow(issuer, is_local);
 	set_setting("jwt.token", pnstrdup(token->data, token->len), is_local);
 	*claims = verified.claims;
 	return true;
@@ -193,6 +238,9 @@ session_authenticate(const JwsString *token, bool is_local, const JwsString *iss
 void
 session_forget(bool is_local)
 {
+	static const JwsString any = {NULL, 0};
+
+	narrow(&any, is_local);
 	set_setting("jwt.token", "", is_local);
 }
 

@@ -14,8 +14,8 @@
 #include "session/verify.h"
 
 /*
- * A sum of counters that only grow: of changes of trust, of assignments of jwt.token,
- * counting rollbacks, and of transactions that have ended.  What was true of the
+ * A sum of counters that only grow: of changes of trust, of assignments of jwt.token and
+ * jwt.issuer, counting rollbacks, and of transactions that have ended.  What was true of the
  * current token is true while it is the same, within one statement.
  */
 extern uint64 session_events;

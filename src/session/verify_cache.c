@@ -359,7 +359,7 @@ verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey
 
 	if (cache.context == NULL)
 		start_cache();
-	if (generation != cache.generation || !make_room(size))
+	if (generation != cache.generation || !catalog_is_reliable() || !make_room(size))
 		return;
 
 	entry = MemoryContextAllocExtended(cache.context, size, MCXT_ALLOC_NO_OOM);

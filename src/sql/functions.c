@@ -44,11 +44,23 @@ raise_failure(const Failure *failure)
 }
 
 /*
+ * Call before reporting an error about a key.  The context of a function that is
+ * called by another is the statement, which may have the key in it; errhidestmt()
+ * does the same for the statement itself.
+ */
+void
+hide_context(void)
+{
+	error_context_stack = NULL;
+}
+
+/*
  * An argument or a key that is not acceptable, as opposed to a token.
  */
 void
 raise_bad_key(const char *reason)
 {
+	hide_context();
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("key is not acceptable"),

@@ -53,10 +53,13 @@ JwsString
 required_argument(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (PG_ARGISNULL(n))
+	{
+		hide_context();
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", name),
 				 errhidestmt(true)));
+	}
 	return text_argument(fcinfo, n);
 }
 
@@ -69,10 +72,13 @@ require_issuer(const JwsString *name)
 	TrustIssuer *issuer = name->len > TRUST_MAX_NAME ? NULL : rows_find_issuer(name->data, name->len);
 
 	if (issuer == NULL)
+	{
+		hide_context();
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("issuer \"%s\" does not exist", quote_untrusted(name->data, name->len)),
 				 errhidestmt(true)));
+	}
 	return issuer;
 }
 
@@ -100,10 +106,13 @@ require_thumbprint(const Jwk *jwk)
 	char	   *thumbprint = jwk_thumbprint(jwk);
 
 	if (thumbprint == NULL)
+	{
+		hide_context();
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 				 errmsg("OpenSSL could not compute a SHA-256 digest"),
 				 errhidestmt(true)));
+	}
 	return thumbprint;
 }
 
@@ -163,27 +172,27 @@ jwt_sql_add_issuer(PG_FUNCTION_ARGS)
 }
 
 /*
- * Rows may share a kid, as a restore or a replica can bring them; a function does
- * not add to them.
+ * Refuse a second key of an issuer under one kid.  Rows can be like that, but a
+ * person who adds one most likely means another kid.
  */
 static void
-require_new_kid(const TrustIssuer *issuer, const char *kid, int len)
+require_new_kid(const char *issuer, const char *kid)
 {
-	JwsString	name = {issuer->policy.issuer, (int) strlen(issuer->policy.issuer)};
-	JwsString	value = {kid, len};
-	RowScan		scan;
-	bool		found;
+	JwsString	name = {issuer, (int) strlen(issuer)};
+	JwsString	value = {kid, (int) strlen(kid)};
+	RowScan		scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, Anum_key_kid, &value);
+	bool		found = rows_next(&scan);
 
-	if (len > TRUST_MAX_NAME)
-		raise_bad_key(psprintf("The kid is longer than %d bytes.", TRUST_MAX_NAME));
-	scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, Anum_key_kid, &value);
-	found = rows_next(&scan);
 	rows_end(&scan);
 	if (found)
+	{
+		hide_context();
 		ereport(ERROR,
-				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg("issuer \"%s\" already has a key \"%s\"", name.data, quote_untrusted(kid, len)),
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("issuer \"%s\" already has a key \"%s\"", quote_untrusted(name.data, name.len),
+						quote_untrusted(value.data, value.len)),
 				 errhidestmt(true)));
+	}
 }
 
 /*
@@ -199,6 +208,7 @@ add_key(const JwsString *issuer_name, const Jsonb *jsonb, const JwsString *alg, 
 	bool		nulls[Natts_key];
 	NewKey		key;
 	char	   *reason;
+	char	   *new_kid = NULL;
 
 	if (!new_key_read(jsonb, alg->data ? pnstrdup(alg->data, alg->len) : NULL, issuer, &key, &reason) ||
 		!new_key_check(&key, &reason))
@@ -206,18 +216,19 @@ add_key(const JwsString *issuer_name, const Jsonb *jsonb, const JwsString *alg, 
 	if (not_before >= not_after)
 		raise_bad_key("The end of its window is not later than the beginning.");
 
+	if (kid->data != NULL)
+		new_kid = pnstrdup(kid->data, kid->len);
+	else if (key.jwk.kid != NULL)
+		new_kid = pnstrdup(key.jwk.kid, key.jwk.kid_len);
+	if (new_kid != NULL)
+		require_new_kid(issuer->policy.issuer, new_kid);
+
 	memset(nulls, true, sizeof(nulls));
 #define SET(column, datum) (values[Anum_key_##column - 1] = (datum), nulls[Anum_key_##column - 1] = false)
 	SET(id, write_new_id());
 	SET(issuer, CStringGetTextDatum(issuer->policy.issuer));
-	if (kid->data != NULL || key.jwk.kid != NULL)
-	{
-		const char *name = kid->data ? kid->data : key.jwk.kid;
-		int			len = kid->data ? kid->len : key.jwk.kid_len;
-
-		require_new_kid(issuer, name, len);
-		SET(kid, PointerGetDatum(cstring_to_text_with_len(name, len)));
-	}
+	if (new_kid != NULL)
+		SET(kid, CStringGetTextDatum(new_kid));
 	SET(alg, CStringGetTextDatum(key.alg));
 	SET(source, CStringGetTextDatum("manual"));
 	if (not_before != DT_NOBEGIN)
@@ -348,6 +359,7 @@ jwt_sql_jwks(PG_FUNCTION_ARGS)
 
 		rows_read_key(&scan, row);
 		rows_judge_key(row, issuer);
+		rows_try_key(row);
 		if (row->algorithm == NULL || row->algorithm->family == FAMILY_HMAC || row->unusable != NULL ||
 			row->not_after <= now || revocation_of_key(require_thumbprint(&row->jwk), &revoked_at))
 			continue;
@@ -406,11 +418,14 @@ jwt_sql_jwks_members(PG_FUNCTION_ARGS)
 	utf8 = pg_server_to_any(document, (int) strlen(document), PG_UTF8);
 	issuer = require_issuer(&name);
 	if (!key_set_read(utf8, (int) strlen(utf8), issuer, &members, &n, &reason))
+	{
+		hide_context();
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("JWK Set is not acceptable"),
 				 errdetail_internal("%s", reason),
 				 errhidestmt(true)));
+	}
 
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < n; i++)

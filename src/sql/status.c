@@ -17,6 +17,7 @@
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
@@ -125,6 +126,7 @@ jwt_sql_key_status_rows(PG_FUNCTION_ARGS)
 		rows_read_key(&scan, &key);
 		rows_judge_key(&key, key.issuer == NULL ? NULL :
 					   rows_find_issuer(key.issuer, (int) strlen(key.issuer)));
+		rows_try_key(&key);
 		if (key.jwk_read && (thumbprint = jwk_thumbprint(&key.jwk)) != NULL)
 			revoked = revocation_of_key(thumbprint, &revoked_at);
 		open = now >= key.not_before && now < key.not_after;
@@ -221,12 +223,48 @@ read_issuers(void)
 }
 
 /*
+ * Count a key of an issuer, or note why it can verify nothing.  The note is
+ * allocated in the memory context of the status.
+ */
+static void
+count_key(Status *status, KeyRow *key, MemoryContext context)
+{
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+	char	   *thumbprint;
+	TimestampTz revoked_at;
+
+	rows_judge_key(key, status->issuer);
+	if (key->unusable != NULL && status->issuer->unusable != NULL)
+		return;					/* the issuer says so */
+	rows_try_key(key);
+	if (key->unusable != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		add_problem(status, psprintf("%s verifies nothing. %s", show_kid(key), key->unusable));
+		MemoryContextSwitchTo(old);
+		return;
+	}
+	thumbprint = jwk_thumbprint(&key->jwk);
+	if (thumbprint == NULL || revocation_of_key(thumbprint, &revoked_at))
+		return;
+	if (now < key->not_before)
+		status->standby++;
+	else if (now < key->not_after)
+	{
+		status->usable++;
+		status->keys_end = Max(status->keys_end, key->not_after);
+	}
+}
+
+/*
  * Count the keys of each issuer, and note those that can verify nothing.
  */
 static void
 read_keys(List *statuses, Status *database)
 {
-	TimestampTz now = GetCurrentStatementStartTimestamp();
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext each = AllocSetContextCreate(context, "jwt key status", ALLOCSET_DEFAULT_SIZES);
 	RowScan		scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, InvalidAttrNumber, NULL, InvalidAttrNumber, NULL);
 	int			orphans = 0;
 
@@ -234,36 +272,19 @@ read_keys(List *statuses, Status *database)
 	{
 		KeyRow		key;
 		Status	   *status;
-		char	   *thumbprint;
-		TimestampTz revoked_at;
 
+		MemoryContextSwitchTo(each);
 		rows_read_key(&scan, &key);
 		status = find_status(statuses, key.issuer);
 		if (status == NULL)
-		{
 			orphans++;
-			continue;
-		}
-		rows_judge_key(&key, status->issuer);
-		if (key.unusable != NULL && status->issuer->unusable != NULL)
-			continue;			/* the issuer says so */
-		if (key.unusable != NULL)
-		{
-			add_problem(status, psprintf("%s verifies nothing. %s", show_kid(&key), key.unusable));
-			continue;
-		}
-		thumbprint = jwk_thumbprint(&key.jwk);
-		if (thumbprint == NULL || revocation_of_key(thumbprint, &revoked_at))
-			continue;
-		if (now < key.not_before)
-			status->standby++;
-		else if (now < key.not_after)
-		{
-			status->usable++;
-			status->keys_end = Max(status->keys_end, key.not_after);
-		}
+		else
+			count_key(status, &key, context);
+		MemoryContextSwitchTo(context);
+		MemoryContextReset(each);
 	}
 	rows_end(&scan);
+	MemoryContextDelete(each);
 	if (orphans > 0)
 		add_problem(database, psprintf("%d row%s of jwt_key %s of issuers that have no row in jwt_issuer.",
 									   orphans, orphans == 1 ? "" : "s", orphans == 1 ? "is" : "are"));
@@ -299,7 +320,9 @@ read_sources(List *statuses, Status *database)
 		if (why != NULL)
 			add_problem(status, psprintf("Its row in jwt_jwks_source is not as it should be. %s", why));
 		status->has_source = true;
-		status->source = uri != NULL ? uri : pstrdup("discovery");
+		/* there may be a password in it */
+		status->source = uri == NULL ? pstrdup("discovery") :
+			rows_uri_has_user(uri) ? pstrdup("a URL with a user name") : uri;
 	}
 	rows_end(&scan);
 	if (orphans > 0)
@@ -342,8 +365,8 @@ check_tables(Status *database)
 											   name, trigger));
 		for (int index = 0; index < N_TRUST_INDEXES; index++)
 			if (catalog_index_table(index) == (TrustTable) table && !OidIsValid(catalog_index(index)))
-				add_problem(database, psprintf("An index is missing, so the table is read from end to end. As a superuser: CREATE INDEX %s ON %s (%s);",
-											   catalog_index_name(index), name, catalog_index_columns(index)));
+				add_problem(database, psprintf("An index is missing, so the table is read from end to end. As a superuser: CREATE INDEX ON %s (%s);",
+											   name, catalog_index_columns(index)));
 		table_close(rel, AccessShareLock);
 	}
 }
@@ -396,52 +419,83 @@ acl_has(const Acl *acl, const AclItem *wanted)
 }
 
 static char *
-show_grant(const AclItem *item, Oid class, Oid object)
+show_grant(const AclItem *item, const ObjectAddress *object)
 {
-	ObjectAddress address = {class, object, 0};
-
 	return psprintf("%s on %s",
 					DatumGetCString(DirectFunctionCall1(aclitemout, PointerGetDatum(item))),
-					getObjectDescription(&address, false));
+					getObjectDescription(object, false));
 }
 
 /*
- * Note how the ACL of an object differs from the script's.  What the owner of the
- * database has delegated is listed; what is a danger, or lacks, is a problem.
+ * Note how an ACL differs from the script's.  What the owner of the database has
+ * delegated is listed; what is a danger, or lacks, is a problem.  Either may be
+ * NULL.
  */
 static void
-compare_acl(Status *database, Oid class, Oid object, int cache, AttrNumber column)
+compare_acl(Status *database, const ObjectAddress *object, const Acl *now, const Acl *then)
 {
-	HeapTuple	tuple = SearchSysCache1(cache, ObjectIdGetDatum(object));
-	Acl		   *now = NULL;
-	Acl		   *then = initial_acl(class, object);
-	bool		isnull;
-	Datum		value;
-
-	if (!HeapTupleIsValid(tuple))
-		return;
-	value = SysCacheGetAttr(cache, tuple, column, &isnull);
-	if (!isnull)
-		now = DatumGetAclPCopy(value);
-	ReleaseSysCache(tuple);
-
 	for (int i = 0; now != NULL && i < ACL_NUM(now); i++)
 	{
 		const AclItem *item = &ACL_DAT(now)[i];
 
 		if (acl_has(then, item))
 			continue;
-		if (class == RelationRelationId &&
+		if (object->classId == RelationRelationId &&
 			(item->ai_grantee == ACL_ID_PUBLIC ||
 			 (ACLITEM_GET_PRIVS(*item) & ~(ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE)) != 0))
 			add_problem(database, psprintf("A right was granted that nobody should have: %s.",
-										   show_grant(item, class, object)));
-		database->grants = lappend(database->grants, show_grant(item, class, object));
+										   show_grant(item, object)));
+		database->grants = lappend(database->grants, show_grant(item, object));
 	}
 	for (int i = 0; then != NULL && i < ACL_NUM(then); i++)
 		if (!acl_has(now, &ACL_DAT(then)[i]))
 			add_problem(database, psprintf("A right that the extension gave was taken away: %s.",
-										   show_grant(&ACL_DAT(then)[i], class, object)));
+										   show_grant(&ACL_DAT(then)[i], object)));
+}
+
+/*
+ * The ACL in a column of a catalog's row, or NULL.
+ */
+static Acl *
+acl_column(int cache, HeapTuple tuple, AttrNumber column)
+{
+	bool		isnull;
+	Datum		value = SysCacheGetAttr(cache, tuple, column, &isnull);
+
+	return isnull ? NULL : DatumGetAclPCopy(value);
+}
+
+/*
+ * The same for an object, and for the columns of a table, to which the script gives
+ * no rights.
+ */
+static void
+compare_acls_of(Status *database, Oid class, Oid oid)
+{
+	ObjectAddress object = {class, oid, 0};
+	int			cache = class == RelationRelationId ? RELOID : PROCOID;
+	HeapTuple	tuple = SearchSysCache1(cache, ObjectIdGetDatum(oid));
+	Acl		   *now;
+	int			n_columns = 0;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	now = acl_column(cache, tuple, class == RelationRelationId ? Anum_pg_class_relacl : Anum_pg_proc_proacl);
+	if (class == RelationRelationId)
+		n_columns = ((Form_pg_class) GETSTRUCT(tuple))->relnatts;
+	ReleaseSysCache(tuple);
+
+	compare_acl(database, &object, now, initial_acl(class, oid));
+	for (int i = 1; i <= n_columns; i++)
+	{
+		tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(oid), Int16GetDatum(i));
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		now = acl_column(ATTNUM, tuple, Anum_pg_attribute_attacl);
+		ReleaseSysCache(tuple);
+		object.objectSubId = i;
+		compare_acl(database, &object, now, NULL);
+	}
 }
 
 /*
@@ -466,10 +520,8 @@ compare_acls(Status *database)
 
 		if (form->deptype != DEPENDENCY_EXTENSION)
 			continue;
-		if (form->classid == RelationRelationId)
-			compare_acl(database, form->classid, form->objid, RELOID, Anum_pg_class_relacl);
-		else if (form->classid == ProcedureRelationId)
-			compare_acl(database, form->classid, form->objid, PROCOID, Anum_pg_proc_proacl);
+		if (form->classid == RelationRelationId || form->classid == ProcedureRelationId)
+			compare_acls_of(database, form->classid, form->objid);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

@@ -103,27 +103,22 @@ static const TableShape table_shapes[N_TRUST_TABLES] = {
 /* What an index must be to be used. */
 typedef struct IndexShape
 {
-	const char *name;			/* in the install script */
 	TrustTable	table;
 	AttrNumber	columns[MAX_COLUMNS];
 	const char *text;			/* the columns, for a message */
 } IndexShape;
 
 static const IndexShape index_shapes[N_TRUST_INDEXES] = {
-	[INDEX_DENYLIST_VALUE] = {"jwt_denylist_value_kind_issuer_idx", TRUST_DENYLIST,
+	[INDEX_DENYLIST_VALUE] = {TRUST_DENYLIST,
 	{Anum_denylist_value, Anum_denylist_kind, Anum_denylist_issuer}, "value, kind, issuer"},
-	[INDEX_DENYLIST_ISSUER] = {"jwt_denylist_issuer_kind_idx", TRUST_DENYLIST,
-	{Anum_denylist_issuer, Anum_denylist_kind}, "issuer, kind"},
-	[INDEX_DENYLIST_EXPIRY] = {"jwt_denylist_expires_at_idx", TRUST_DENYLIST,
-	{Anum_denylist_expires_at}, "expires_at"},
-	[INDEX_ISSUER] = {"jwt_issuer_pkey", TRUST_ISSUER, {Anum_issuer_issuer}, "issuer"},
-	[INDEX_SOURCE] = {"jwt_jwks_source_pkey", TRUST_SOURCE, {Anum_source_issuer}, "issuer"},
-	[INDEX_STATE] = {"jwt_jwks_state_pkey", TRUST_STATE, {Anum_state_issuer}, "issuer"},
-	[INDEX_KEY_ISSUER_KID] = {"jwt_key_issuer_kid_idx", TRUST_KEY,
-	{Anum_key_issuer, Anum_key_kid}, "issuer, kid"},
-	[INDEX_KEY_KID] = {"jwt_key_kid_idx", TRUST_KEY, {Anum_key_kid}, "kid"},
-	[INDEX_KEY_ALG_ISSUER] = {"jwt_key_alg_issuer_idx", TRUST_KEY,
-	{Anum_key_alg, Anum_key_issuer}, "alg, issuer"},
+	[INDEX_DENYLIST_ISSUER] = {TRUST_DENYLIST, {Anum_denylist_issuer, Anum_denylist_kind}, "issuer, kind"},
+	[INDEX_DENYLIST_EXPIRY] = {TRUST_DENYLIST, {Anum_denylist_expires_at}, "expires_at"},
+	[INDEX_ISSUER] = {TRUST_ISSUER, {Anum_issuer_issuer}, "issuer"},
+	[INDEX_SOURCE] = {TRUST_SOURCE, {Anum_source_issuer}, "issuer"},
+	[INDEX_STATE] = {TRUST_STATE, {Anum_state_issuer}, "issuer"},
+	[INDEX_KEY_ISSUER_KID] = {TRUST_KEY, {Anum_key_issuer, Anum_key_kid}, "issuer, kid"},
+	[INDEX_KEY_KID] = {TRUST_KEY, {Anum_key_kid}, "kid"},
+	[INDEX_KEY_ALG_ISSUER] = {TRUST_KEY, {Anum_key_alg, Anum_key_issuer}, "alg, issuer"},
 };
 
 uint64		trust_generation = 1;
@@ -518,12 +513,6 @@ int
 catalog_table_columns(TrustTable table)
 {
 	return table_shapes[table].n_columns;
-}
-
-const char *
-catalog_index_name(TrustIndex index)
-{
-	return index_shapes[index].name;
 }
 
 const char *

@@ -133,6 +133,16 @@ extern void catalog_trust_changed(void);
 extern void catalog_denylist_changed(void);
 
 /*
+ * Does every write to the tables move the counters?  As of the last
+ * catalog_accept_changes().
+ */
+static inline bool
+catalog_is_reliable(void)
+{
+	return catalog_reliable_generation == catalog_generation;
+}
+
+/*
  * Accept what other sessions have committed.  Call it at the beginning of each
  * lookup.  Where the triggers cannot be relied on, each call is a change.
  */
@@ -140,7 +150,7 @@ static inline void
 catalog_accept_changes(void)
 {
 	AcceptInvalidationMessages();
-	if (unlikely(catalog_reliable_generation != catalog_generation))
+	if (unlikely(!catalog_is_reliable()))
 		catalog_distrust();
 }
 
@@ -149,7 +159,6 @@ extern Relation catalog_open(TrustTable table, LOCKMODE lockmode);
 extern Oid	catalog_index(TrustIndex index);
 extern const char *catalog_table_name(TrustTable table);
 extern int	catalog_table_columns(TrustTable table);
-extern const char *catalog_index_name(TrustIndex index);
 extern const char *catalog_index_columns(TrustIndex index);
 extern TrustTable catalog_index_table(TrustIndex index);
 extern bool catalog_trigger_is_reliable(Relation rel, int i, const char **name);

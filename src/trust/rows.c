@@ -386,7 +386,8 @@ rows_read_key(const RowScan *scan, KeyRow *key)
 
 /*
  * Find out if a key can verify, its window and revocations apart, and if not why.
- * issuer is that of its name, or NULL when there is none.
+ * issuer is that of its name, or NULL when there is none.  What takes OpenSSL to
+ * find out is left to rows_try_key().
  */
 void
 rows_judge_key(KeyRow *key, const TrustIssuer *issuer)
@@ -401,6 +402,9 @@ rows_judge_key(KeyRow *key, const TrustIssuer *issuer)
 	else if (key->jwk_read &&
 			 jwk_fits(&key->jwk, key->alg, (int) strlen(key->alg), &key->algorithm, &key->unusable))
 	{
+		if (key->algorithm->family == FAMILY_HMAC &&
+			!jwk_check_key(&key->jwk, key->algorithm, &key->unusable))
+			return;
 		if (issuer == NULL)
 			key->unusable = pstrdup("Its issuer has no row in jwt_issuer.");
 		else if (issuer->unusable != NULL)
@@ -416,16 +420,58 @@ rows_judge_key(KeyRow *key, const TrustIssuer *issuer)
 }
 
 /*
+ * Find out the rest, after rows_judge_key(): is the point on its curve, and has
+ * this OpenSSL the algorithm?  For whoever does not make a verifier of the key
+ * anyway.  What is allocated for that goes with the current memory context.
+ */
+void
+rows_try_key(KeyRow *key)
+{
+	if (key->unusable == NULL)
+		(void) jws_verifier_create(&key->jwk, key->algorithm, CurrentMemoryContext, &key->unusable);
+}
+
+/*
+ * The part of a URL that names the host, and whoever logs in there; *len is 0 when
+ * it is no HTTP URL.
+ */
+static const char *
+authority(const char *uri, int *len)
+{
+	const char *start = strncmp(uri, "https://", 8) == 0 ? uri + 8 :
+	strncmp(uri, "http://", 7) == 0 ? uri + 7 : "";
+
+	*len = (int) strcspn(start, "/?#");
+	return start;
+}
+
+/*
+ * Does a URL name somebody who logs in, perhaps with a password?
+ */
+bool
+rows_uri_has_user(const char *uri)
+{
+	int			len;
+	const char *host = authority(uri, &len);
+
+	return memchr(host, '@', len) != NULL;
+}
+
+/*
  * Why a source cannot be fetched, or is fetched on other terms than it says; NULL
  * when all is well.  A null uri stands for discovery.
  */
 char *
 rows_judge_source(const char *uri, const Interval *refresh_interval, const Interval *grace)
 {
+	int			len = 0;
+
 	if (uri != NULL && strlen(uri) > MAX_URI)
 		return psprintf("The \"uri\" is longer than %d bytes.", MAX_URI);
-	if (uri != NULL && strncmp(uri, "https://", 8) != 0 && strncmp(uri, "http://", 7) != 0)
+	if (uri != NULL && (authority(uri, &len), len == 0))
 		return pstrdup("The \"uri\" is not an HTTP URL.");
+	if (uri != NULL && rows_uri_has_user(uri))
+		return pstrdup("The \"uri\" has a user name, with which nothing is fetched.");
 	for (const char *p = uri; p != NULL && *p; p++)
 		if ((unsigned char) *p <= ' ' || *p == 0x7f || *p == '#')
 			return pstrdup("The \"uri\" has a space, a control character or a fragment.");

@@ -152,7 +152,8 @@ check_jwk(Row *row)
 
 	/* the JWK's own alg says something only while it differs from the pin */
 	normal = jwk_normal_form(&jwk, false);
-	if (jwk.alg == NULL || row->nulls[Anum_key_alg - 1] || jwk.only != NULL ||
+	if (jwk.alg == NULL || row->nulls[Anum_key_alg - 1] ||
+		(jwk.only != NULL && algorithm_is(jwk.only, jwk.alg, jwk.alg_len)) ||
 		text_is(row->values[Anum_key_alg - 1], jwk.alg, jwk.alg_len))
 		set_column(row, Anum_key_jwk, JsonbPGetDatum(normal));
 }
@@ -252,6 +253,7 @@ why_inert(Relation rel, TupleTableSlot *slot)
 
 		rows_read_key(&scan, &key);
 		rows_judge_key(&key, key.issuer == NULL ? NULL : rows_find_issuer(key.issuer, (int) strlen(key.issuer)));
+		rows_try_key(&key);
 		return key.unusable;
 	}
 	return NULL;
@@ -295,7 +297,11 @@ trigger_warn(TriggerData *trigger)
 
 		error_context_stack = NULL;
 		ereport(WARNING,
-				(errmsg_plural("%d row of \"%s\" was stored and verifies nothing",
+				(catalog_is_table(RelationGetRelid(rel), TRUST_SOURCE) ?
+				 errmsg_plural("%d row of \"%s\" was stored and is not as it should be",
+							   "%d rows of \"%s\" were stored and are not as they should be", n, n,
+							   RelationGetRelationName(rel)) :
+				 errmsg_plural("%d row of \"%s\" was stored and verifies nothing",
 							   "%d rows of \"%s\" were stored and verify nothing", n, n,
 							   RelationGetRelationName(rel)),
 				 errdetail_internal("%s%s", n == 1 ? "" : "The first: ", first),
