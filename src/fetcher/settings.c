@@ -117,7 +117,7 @@ settings_init(void)
 							   "Names as they are written, in double quotes where need be, separated by commas; "
 							   "* stands for all that are no templates.",
 							   &databases, "*",
-							   PGC_SIGHUP, 0,
+							   PGC_SIGHUP, GUC_LIST_INPUT,
 							   check_databases, NULL, NULL);
 	DefineCustomStringVariable("jwt_jwks.allowed_hosts",
 							   "Sets the hosts that key sets may be fetched from.",
