@@ -959,7 +959,8 @@ CREATE FUNCTION @extschema@.jwt_status_rows(
 	OUT source text,
 	OUT last_success timestamptz,
 	OUT next_attempt timestamptz,
-	OUT last_error text
+	OUT last_error text,
+	OUT grants text[]
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'jwt_sql_status_rows'
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
@@ -969,7 +970,7 @@ IS 'internal: the rows of the view jwt_status, for whoever has SELECT on it';
 
 CREATE VIEW @extschema@.jwt_status AS
 SELECT s.issuer, s.ok, s.problems, s.usable_keys, s.keys_end, s.standby_keys, s.revocations, s.source,
-	s.last_success, s.next_attempt, s.last_error
+	s.last_success, s.next_attempt, s.last_error, s.grants
 FROM @extschema@.jwt_status_rows() s;
 
 COMMENT ON VIEW @extschema@.jwt_status IS 'a row for each issuer, and one with a null issuer for the database and for rows without an issuer: is all well, and what is not';
@@ -979,6 +980,7 @@ COMMENT ON COLUMN @extschema@.jwt_status.keys_end IS 'when the last of them ends
 COMMENT ON COLUMN @extschema@.jwt_status.standby_keys IS 'keys that will verify later';
 COMMENT ON COLUMN @extschema@.jwt_status.revocations IS 'rows of jwt_denylist';
 COMMENT ON COLUMN @extschema@.jwt_status.source IS 'where its keys are fetched from';
+COMMENT ON COLUMN @extschema@.jwt_status.grants IS 'rights on the extension that were granted since it was installed; in the row of the database';
 
 --
 -- Privileges

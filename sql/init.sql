@@ -2,7 +2,6 @@
 -- init: what the other tests build on.  Written by test/fixtures/make.py.
 --
 CREATE EXTENSION jwt;
-CREATE EXTENSION pgcrypto;
 -- Public keys, and tokens that live from 2026-01-01 00:00 to 01:00 UTC.
 CREATE TABLE fixture (kind text, name text, value text, PRIMARY KEY (kind, name));
 \set ECHO none
@@ -159,7 +158,18 @@ LANGUAGE sql STABLE PARALLEL SAFE RETURN (SELECT f.value FROM fixture f WHERE f.
 -- Half past midnight, when they are valid.
 CREATE FUNCTION half_past() RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN timestamptz '2026-01-01 00:30:00+00';
--- HS256 tokens of any content, signed by pgcrypto.
+-- HS256 tokens of any content.  HMAC (RFC 2104) is not built in, its digests are.
+CREATE FUNCTION digest(data bytea, type text) RETURNS bytea
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE type WHEN 'sha256' THEN sha256(data) WHEN 'sha384' THEN sha384(data) WHEN 'sha512' THEN sha512(data) END;
+CREATE FUNCTION hmac(data bytea, key bytea, type text) RETURNS bytea
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (SELECT digest(string_agg(set_byte('\x00', 0, byte # 92), '' ORDER BY i) ||
+		digest(string_agg(set_byte('\x00', 0, byte # 54), '' ORDER BY i) || data, type), type)
+	FROM (SELECT CASE type WHEN 'sha256' THEN 64 ELSE 128 END) b (size),
+		LATERAL (SELECT CASE WHEN length(key) > size THEN digest(key, type) ELSE key END) k (short),
+		LATERAL generate_series(0, size - 1) i,
+		LATERAL (SELECT CASE WHEN i < length(short) THEN get_byte(short, i) ELSE 0 END) x (byte));
 CREATE FUNCTION b64url(data bytea) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN translate(encode(data, 'base64'), E'+/=\n', '-_');
 CREATE FUNCTION secret() RETURNS bytea

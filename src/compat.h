@@ -29,6 +29,11 @@
 #define JWT_MODULE_MAGIC(library) PG_MODULE_MAGIC
 #endif
 
+/* 18: a word before the declaration, as in C11, and no longer a macro after it */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* 17: an extension's wait events have names of its own */
 #if PG_VERSION_NUM >= 170000
 #define JWT_WAIT_EVENT(name) \
@@ -48,6 +53,23 @@
 #define JSON_LEXER(name) JsonLexContext *name
 #define json_lexer_init(lex, text, len) \
 	((lex) = makeJsonLexContextCstringLen(unconstify(char *, text), len, PG_UTF8, false))
+#endif
+
+/* 16: rights are apart from range table entries; 18: pruned relations are, too */
+#if PG_VERSION_NUM >= 180000
+#define exec_init_range_table(estate, entries, permissions) \
+	ExecInitRangeTable(estate, entries, permissions, bms_make_singleton(1))
+#elif PG_VERSION_NUM >= 160000
+#define exec_init_range_table(estate, entries, permissions) \
+	ExecInitRangeTable(estate, entries, permissions)
+#else
+#define exec_init_range_table(estate, entries, permissions) \
+	((void) (permissions), ExecInitRangeTable(estate, entries))
+#endif
+#if PG_VERSION_NUM >= 160000
+#define add_permission_info(permissions, entry)	((void) addRTEPermissionInfo(permissions, entry))
+#else
+#define add_permission_info(permissions, entry)	((void) (permissions), (void) (entry))
 #endif
 
 /*

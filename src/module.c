@@ -11,8 +11,8 @@
 #include "session/session.h"
 #include "token/jws.h"
 #include "trust/refresh.h"
-#include "trust/revocation.h"
-#include "trust/trust.h"
+#include "trust/catalog.h"
+#include "trust/key_cache.h"
 #include "utils/guc.h"
 
 /* before the macro, which does not make it visible in every version */
@@ -28,7 +28,7 @@ extern JWT_EXPORT void _PG_init(void);
  */
 static void (*const inits[]) (void) =
 {
-	jws_init, statement_init, trust_init, revocation_init, verify_init, verify_cache_init, session_init, refresh_init
+	jws_init, catalog_init, key_cache_init, verify_init, verify_cache_init, session_init, refresh_init
 };
 
 /*

@@ -38,6 +38,9 @@
 #define CONNECT_TIMEOUT_MS	5000
 #define MAX_ETAG			256
 
+/* CURLMOPT_QUICK_EXIT of libcurl 8.20, also where the headers are older. */
+#define MULTI_QUICK_EXIT	((CURLMoption) (CURLOPTTYPE_LONG + 21))
+
 #define UNREACHABLE	"The endpoint could not be reached, or did not prove to be the host that was asked for."
 
 /* A fetch that is queued or under way; malloc'd with its strings. */
@@ -100,6 +103,13 @@ fetch_pool_create(const FetchLimits *limits, void (*while_waiting) (void))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
+
+	/*
+	 * Since 8.20 libcurl joins the threads that resolve names when the handle
+	 * goes, and they cannot be interrupted.  A libcurl that does not know the
+	 * option does not join them.
+	 */
+	(void) curl_multi_setopt(pool->multi, MULTI_QUICK_EXIT, 1L);
 	callback->func = pool_reset;
 	callback->arg = pool;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);

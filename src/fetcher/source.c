@@ -83,8 +83,9 @@ static const char no_issuer[] = "The issuer has no row in jwt_issuer.";
 /* Of the row s of jwt_jwks_source: why it cannot be fetched. */
 #define SOURCE_ERROR \
 	"CASE WHEN NOT EXISTS (SELECT FROM %s.jwt_issuer i WHERE i.issuer = s.issuer) THEN $1" \
-	" WHEN octet_length(s.uri) > 2048 THEN 'The URL is longer than 2048 bytes.'" \
-	" WHEN s.uri !~* '^https?://' THEN 'The URI is not a URL of https or http.' END"
+	" WHEN octet_length(s.uri) > 2048 THEN 'The \"uri\" is longer than 2048 bytes.'" \
+	" WHEN s.uri !~ '^https?://' THEN 'The \"uri\" is not an HTTP URL.'" \
+	" WHEN s.uri ~ '[[:cntrl:] #]' THEN 'The \"uri\" has a space, a control character or a fragment.' END"
 
 /* What makes no sense in jwt_jwks_source is taken for the nearest thing that does. */
 #define REFRESH_INTERVAL \

@@ -90,10 +90,11 @@ session_claims(const Jsonb **claims, SessionMoment *moment, Failure *failure)
 	VerifiedClaims verified;
 
 	*claims = NULL;
+	(void) key_cache_generation();
 	moment->token = session_assignments;
-	moment->statement = GetCurrentStatementStartTimestamp();
-	(void) trust_generation();
 	moment->changes = session_changes();
+	moment->completions = session_completions();
+	moment->now = request.at;
 	if (token_setting == NULL || token_setting[0] == '\0')
 		return true;
 	request.token.data = token_setting;
@@ -132,8 +133,8 @@ switch_role(const Jsonb *claims, bool is_local, Failure *failure)
 	/* the token has verified, so its issuer is the key's */
 	if (getKeyJsonValueFromContainer(root, "iss", 3, &value) != NULL)
 		name = json_string(&value, &len);
-	issuer = trust_read_issuer(name, len);
-	if (issuer == NULL || issuer->role_claim == NULL)
+	issuer = rows_find_issuer(name, len);
+	if (issuer == NULL || issuer->unusable != NULL || issuer->role_claim == NULL)
 		return true;			/* changed this very moment */
 
 	if (getKeyJsonValueFromContainer(root, issuer->role_claim, (int) strlen(issuer->role_claim),
@@ -156,13 +157,14 @@ switch_role(const Jsonb *claims, bool is_local, Failure *failure)
 
 /*
  * Verify a token and make it the current one, for the transaction or for the
- * session; and take the role it names when its issuer may give one.
+ * session; and take the role it names when its issuer may give one.  issuer narrows,
+ * unless its data is NULL.
  */
 bool
-session_authenticate(const JwsString *token, bool is_local,
+session_authenticate(const JwsString *token, bool is_local, const JwsString *issuer,
 					 const Jsonb **claims, Failure *failure)
 {
-	VerifyRequest request = {.token = *token, .at = verify_now()};
+	VerifyRequest request = {.token = *token, .issuer = *issuer, .at = verify_now()};
 	VerifiedClaims verified;
 
 	if (!verify_claims(&request, &verified, failure))

@@ -12,46 +12,67 @@
 
 #include "access/xact.h"
 #include "session/verify.h"
-#include "trust/statement.h"
+#include "utils/snapmgr.h"
 
 /*
- * For which token, statement and state of trust something was true.  Equal
- * moments have equal claims.
+ * For which token, time and state of trust something was true.  Equal moments have
+ * equal claims.
  */
 typedef struct SessionMoment
 {
 	uint64		token;			/* counts assignments of jwt.token */
 	uint64		changes;		/* see session_changes() */
-	TimestampTz statement;
+	uint64		completions;	/* see session_completions() */
+	TimestampTz now;			/* see verify_now() */
 } SessionMoment;
 
 /* How often jwt.token was assigned, counting rollbacks. */
 extern uint64 session_assignments;
 
 /*
- * A sum of what only grows: it is the same when nothing has moved.
+ * A sum of counters that only grow: it is the same when nothing has moved.
  */
 static inline uint64
 session_changes(void)
 {
-	return trust_last_generation + revocation_epoch + statement_number;
+	return trust_generation + denylist_generation;
 }
 
 /*
- * Is what was true at that moment true now?  Cheap enough for every row: it does
- * not listen for changes that other sessions have made since the statement began.
+ * Differs between two snapshots of which the later sees more.
+ */
+static inline uint64
+session_completions(void)
+{
+	return ActiveSnapshotSet() ? GetActiveSnapshot()->snapXactCompletionCount : 0;
+}
+
+/* Calls of an accessor between two that accept invalidations. */
+#define SESSION_CALLS_MASK	63
+
+/*
+ * Is what was true at that moment true now?  Cheap enough for every row.  A
+ * statement begins with a snapshot that sees what has completed before it; where
+ * all statements of a transaction share one, each call accepts invalidations.
+ * Within a statement that need not be, but a function in PL/pgSQL evaluates one
+ * expression in many statements.
  */
 static inline bool
 session_moment_is_now(const SessionMoment *moment)
 {
+	static uint32 calls;
+
+	if (unlikely((++calls & SESSION_CALLS_MASK) == 0 || IsolationUsesXactSnapshot()))
+		catalog_accept_invalidations();
 	return moment->token == session_assignments &&
 		moment->changes == session_changes() &&
-		moment->statement == GetCurrentStatementStartTimestamp();
+		moment->completions == session_completions() &&
+		moment->now == verify_now();
 }
 
 extern void session_init(void);
 extern bool session_claims(const Jsonb **claims, SessionMoment *moment, Failure *failure);
-extern bool session_authenticate(const JwsString *token, bool is_local,
+extern bool session_authenticate(const JwsString *token, bool is_local, const JwsString *issuer,
 								 const Jsonb **claims, Failure *failure);
 extern void session_forget(bool is_local);
 extern text *session_claim_text(const Jsonb *claims, ArrayType *path);

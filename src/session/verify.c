@@ -11,29 +11,21 @@
  */
 #include "compat.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "session/verify.h"
 #include "token/json.h"
 #include "trust/refresh.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
-
-/* Keys that are tried for a token without a kid. */
-#define MAX_KEYS_WITHOUT_KID	8
 
 /* jwt.max_token_size, in bytes */
 static int	max_token_size;
 
-/* The keys that may have signed a token. */
-typedef struct Candidates
-{
-	int			n;
-	const TrustKey *keys[TRUST_MAX_KEYS];
-} Candidates;
-
-static bool find_candidates(const VerifyRequest *request, Verdict *verdict, Candidates *candidates);
-static bool find_signer(const VerifyRequest *request, Verdict *verdict, const Candidates *candidates);
-static void prefer_claimed_issuer(Verdict *verdict, const Candidates *candidates);
+static const KeyLookupResult *find_candidates(const VerifyRequest *request, Verdict *verdict);
+static bool find_signer(const VerifyRequest *request, Verdict *verdict, const KeyLookupResult *candidates);
+static void prefer_claimed_issuer(Verdict *verdict, const KeyLookupResult *candidates);
 
 /*
  * Define the settings of this room.
@@ -60,19 +52,6 @@ verify_max_token_size(void)
 }
 
 /*
- * The time of which tokens are judged: the statement's start, or that of the
- * transaction, which is later in a procedure that has committed.
- */
-TimestampTz
-verify_now(void)
-{
-	TimestampTz statement = GetCurrentStatementStartTimestamp();
-	TimestampTz transaction = GetCurrentTransactionStartTimestamp();
-
-	return Max(statement, transaction);
-}
-
-/*
  * The claims of a token, when it is valid.  They are to be read only, and may be
  * used until the end of the transaction and of the statement, or until the
  * current memory context is reset, whichever comes first.
@@ -86,7 +65,7 @@ verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *f
 	if (request->token.len <= max_token_size && verify_cache_find(request, verified))
 		return true;
 
-	generation = trust_generation();
+	generation = key_cache_generation();
 	if (!verify_token(request, &verdict))
 	{
 		*failure = verdict.failure;
@@ -94,18 +73,18 @@ verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *f
 	}
 	verified->claims = json_to_jsonb(&verdict.claims);
 	verified->switches_role = verdict.key->issuer->role_claim != NULL;
-	verify_cache_add(request, generation, verdict.key, &verdict.times, &verdict.not_revoked, verified);
+	verify_cache_add(request, generation, verdict.key, &verdict.times, verdict.not_revoked, verified);
 	return true;
 }
 
 /*
- * A string claim; null data when there is none, or it is not wanted.
+ * A string claim; null data when there is none.
  */
 static JwsString
-string_claim(const JsonbValue *claims, const char *name, bool wanted)
+string_claim(const JsonbValue *claims, const char *name)
 {
 	JwsString	string = {NULL, 0};
-	const JsonbPair *member = wanted ? json_member(claims, name) : NULL;
+	const JsonbPair *member = json_member(claims, name);
 
 	if (member != NULL)
 		string.data = json_string(&member->value, &string.len);
@@ -118,12 +97,15 @@ string_claim(const JsonbValue *claims, const char *name, bool wanted)
 static bool
 check_revocation(Verdict *verdict)
 {
-	const TrustIssuer *issuer = verdict->key->issuer;
-	bool		told = revocation_is_told();
+	const TrustKey *key = verdict->key;
+	const ClaimsPolicy *policy = &key->issuer->policy;
 	RevocationQuery query = {
-		.issuer = {issuer->policy.issuer, (int) strlen(issuer->policy.issuer)},
-		.jti = string_claim(&verdict->claims, "jti", issuer->has_revoked_ids || !told),
-		.sub = string_claim(&verdict->claims, "sub", issuer->has_revoked_subjects || !told),
+		.thumbprint = {key->thumbprint, (int) strlen(key->thumbprint)},
+		.issuer = {policy->issuer, (int) strlen(policy->issuer)},
+		.sub = string_claim(&verdict->claims, "sub"),
+		.sid = string_claim(&verdict->claims, policy->session_claim),
+		.jti = string_claim(&verdict->claims, "jti"),
+		.has_issued = verdict->times.has_issued,
 		.issued = verdict->times.issued
 	};
 
@@ -139,7 +121,7 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 {
 	Failure    *failure = &verdict->failure;
 	Jws		   *jws = &verdict->jws;
-	Candidates	candidates;
+	const KeyLookupResult *candidates;
 	const char *payload;
 	const char *reason;
 
@@ -151,8 +133,8 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 	if (!jws_check_header(jws, failure))
 		return false;
 
-	if (!find_candidates(request, verdict, &candidates) ||
-		!find_signer(request, verdict, &candidates))
+	candidates = find_candidates(request, verdict);
+	if (candidates == NULL || !find_signer(request, verdict, candidates))
 		return false;
 
 	payload = (const char *) jws->payload;
@@ -160,7 +142,7 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 	if (reason != NULL)
 		return fail(failure, FAILURE_MALFORMED, psprintf("The payload of the token %s.", reason));
 	verdict->claims_read = true;
-	prefer_claimed_issuer(verdict, &candidates);
+	prefer_claimed_issuer(verdict, candidates);
 
 	return claims_check(&verdict->claims, payload, jws, &verdict->key->issuer->policy,
 						&request->audience, request->at, &verdict->times, failure) &&
@@ -168,127 +150,129 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 }
 
 /*
- * Which key a message speaks of.
+ * May the user know which issuers and how many keys there are?  Whoever can read
+ * jwt_key may.
+ */
+static bool
+user_manages_trust(void)
+{
+	Relation	rel = catalog_open(TRUST_KEY, AccessShareLock);
+	bool		result = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/*
+ * Which key a message speaks of.  The token's signature is not known to be good,
+ * so only whoever manages trust is shown whose key it is.
  */
 static char *
-show_key(const TrustKey *key)
+show_key(const char *kid, const char *issuer)
 {
-	if (key->kid == NULL)
-		return psprintf("The key of the issuer \"%s\"", key->issuer->policy.issuer);
-	return psprintf("The key \"%s\" of the issuer \"%s\"",
-					quote_untrusted(key->kid, (int) strlen(key->kid)),
-					key->issuer->policy.issuer);
+	char	   *key = kid == NULL ? pstrdup("The key") :
+	psprintf("The key \"%s\"", quote_untrusted(kid, (int) strlen(kid)));
+
+	if (issuer == NULL || !user_manages_trust())
+		return key;
+	return psprintf("%s of the issuer \"%s\"", key, quote_untrusted(issuer, (int) strlen(issuer)));
 }
 
 /*
  * There is no row for the token at all.
  */
 static bool
-fail_without_key(const VerifyRequest *request, const TrustAnswer *answer, Verdict *verdict)
+fail_without_key(const VerifyRequest *request, Verdict *verdict)
 {
 	const Jws  *jws = &verdict->jws;
-	int			n = answer->n_other_keys;
-	char	   *issuer = request->issuer.data == NULL ? NULL :
-	quote_untrusted(request->issuer.data, request->issuer.len);
-	char	   *count = psprintf("%s%d key%s", n == TRUST_MAX_KEYS ? "at least " : "",
-								 n, n == 1 ? "" : "s");
+	Failure    *failure = &verdict->failure;
 	char	   *wanted = jws->kid.data != NULL ?
 	psprintf("kid \"%s\"", quote_untrusted(jws->kid.data, jws->kid.len)) :
 	psprintf("algorithm %s, and the token names no kid",
 			 quote_untrusted(jws->alg.data, jws->alg.len));
+	char	   *issuer;
+	char	   *count;
+	int			n;
 
-	if (issuer != NULL && !answer->issuer_known)
-		return fail(&verdict->failure, FAILURE_NO_KEY,
-					psprintf("There is no issuer \"%s\".", issuer));
+	if (!user_manages_trust())
+		return fail(failure, FAILURE_NO_KEY, psprintf("No key has the %s.", wanted));
+
+	issuer = request->issuer.data == NULL ? NULL : quote_untrusted(request->issuer.data, request->issuer.len);
+	if (issuer != NULL && (request->issuer.len > TRUST_MAX_NAME ||
+						   rows_find_issuer(request->issuer.data, request->issuer.len) == NULL))
+		return fail(failure, FAILURE_NO_KEY, psprintf("There is no issuer \"%s\".", issuer));
+	n = key_cache_count(&request->issuer, MAX_KEYS);
+	count = psprintf("%s%d key%s", n == MAX_KEYS ? "at least " : "", n, n == 1 ? "" : "s");
 	if (issuer != NULL)
-		return fail(&verdict->failure, FAILURE_NO_KEY,
+		return fail(failure, FAILURE_NO_KEY,
 					psprintf("The issuer \"%s\" has %s, none with the %s.", issuer, count, wanted));
-	return fail(&verdict->failure, FAILURE_NO_KEY,
-				psprintf("Of %s, none has the %s.", count, wanted));
+	return fail(failure, FAILURE_NO_KEY, psprintf("Of %s, none has the %s.", count, wanted));
 }
 
 /*
- * May this key have signed the token?  Its window is open, it is not revoked,
- * its pin equals the header's alg, and its issuer allows that.
+ * There are rows for the token, but none that can verify now.
  */
 static bool
-is_candidate(const TrustKey *key, const VerifyRequest *request, const Jws *jws, Failure *failure)
+fail_by_fault(const KeyLookupResult *result, Verdict *verdict)
 {
-	if (key->revoked)
-		return fail(failure, FAILURE_NO_KEY, psprintf("%s has been revoked.", show_key(key)));
-	if (request->at < key->not_before)
-		return fail(failure, FAILURE_NO_KEY,
-					psprintf("%s is not valid before %s.", show_key(key),
-							 timestamptz_to_str(key->not_before)));
-	if (request->at >= key->not_after)
-		return fail(failure, FAILURE_NO_KEY,
-					psprintf("%s has not been valid since %s.", show_key(key),
-							 timestamptz_to_str(key->not_after)));
-	if (key->verifier == NULL)
-		return fail(failure, FAILURE_NO_KEY,
-					psprintf("%s cannot be used. %s", show_key(key), key->unusable));
-	if (!algorithm_is(key->algorithm, jws->alg.data, jws->alg.len))
-		return fail(failure, FAILURE_ALGORITHM,
-					psprintf("The header's \"alg\" is \"%s\". %s is for %s only.",
-							 quote_untrusted(jws->alg.data, jws->alg.len),
-							 show_key(key), key->algorithm->name));
-	if (!key->algorithm_allowed)
-		return fail(failure, FAILURE_ALGORITHM,
-					psprintf("%s is for %s, which the issuer no longer allows.",
-							 show_key(key), key->algorithm->name));
-	return true;
+	const Jws  *jws = &verdict->jws;
+	Failure    *failure = &verdict->failure;
+	char	   *key = show_key(result->fault_kid, result->fault_issuer);
+
+	switch (result->fault)
+	{
+		case KEY_NOT_YET:
+			return fail(failure, FAILURE_NO_KEY,
+						psprintf("%s is not valid before %s.", key, timestamptz_to_str(result->fault_time)));
+		case KEY_NO_LONGER:
+			return fail(failure, FAILURE_NO_KEY,
+						psprintf("%s has not been valid since %s.", key, timestamptz_to_str(result->fault_time)));
+		case KEY_OF_OTHER_ALGORITHM:
+			return fail(failure, FAILURE_ALGORITHM,
+						psprintf("The header's \"alg\" is \"%s\". %s is for %s only.",
+								 quote_untrusted(jws->alg.data, jws->alg.len), key,
+								 result->fault_algorithm->name));
+		case KEY_NOT_ALLOWED:
+			return fail(failure, FAILURE_ALGORITHM,
+						psprintf("%s is for %s, which the issuer does not allow.", key,
+								 result->fault_algorithm->name));
+		default:
+			return fail(failure, FAILURE_NO_KEY,
+						!user_manages_trust() ? psprintf("%s cannot be used.", key) :
+						psprintf("%s cannot be used. %s", key, result->fault_why));
+	}
 }
 
 /*
  * Find the keys that may have signed the token, by what its header says and the
- * caller asked for.
+ * caller asked for.  NULL, with the failure, when there is none.
  */
-static bool
-find_candidates(const VerifyRequest *request, Verdict *verdict, Candidates *candidates)
+static const KeyLookupResult *
+find_candidates(const VerifyRequest *request, Verdict *verdict)
 {
 	const Jws  *jws = &verdict->jws;
-	Failure    *failure = &verdict->failure;
-	Failure		reason = {.code = FAILURE_NONE};
-	TrustQuestion question = {.issuer = request->issuer, .kid = jws->kid};
-	int			max_candidates = TRUST_MAX_KEYS;
-	const TrustAnswer *answer;
+	KeyLookup	lookup = {.issuer = request->issuer, .kid = jws->kid, .alg = jws->alg};
+	const KeyLookupResult *result = key_cache_find(&lookup, request->at);
 
-	candidates->n = 0;
-	if (jws->kid.data == NULL)
+	if (result->n_keys > 0 || result->n_revoked > 0)
+		return result;
+	if (result->too_many)
 	{
-		question.alg = jws->alg;
-		max_candidates = MAX_KEYS_WITHOUT_KID;
-	}
-	answer = trust_find_keys(&question);
-	if (answer->n_keys == 0)
-	{
-		refresh_wake(&request->issuer);
-		return fail_without_key(request, answer, verdict);
-	}
-
-	for (int i = 0; i < answer->n_keys; i++)
-	{
-		Failure		why_not;
-
-		if (is_candidate(&answer->keys[i], request, jws, &why_not))
-			candidates->keys[candidates->n++] = &answer->keys[i];
-		else if (reason.code != FAILURE_ALGORITHM)
-			reason = why_not;	/* a key for another algorithm came furthest */
-	}
-	if (candidates->n == 0)
-	{
-		/* the issuer may use again what its key set had lost */
-		if (reason.code == FAILURE_NO_KEY)
-			refresh_wake(&request->issuer);
-		*failure = reason;
-		return false;
-	}
-	if (answer->too_many || candidates->n > max_candidates)
-		return fail_hint(failure, FAILURE_NO_KEY,
-						 psprintf("There are more keys that may have signed the token than are tried, which is %d.",
-								  max_candidates),
+		(void) fail_hint(&verdict->failure, FAILURE_NO_KEY,
+						 psprintf("More keys may have signed the token than are tried, which is %d of an issuer and %d in all.",
+								  MAX_KEYS_OF_ISSUER, MAX_KEYS),
 						 request->issuer.data == NULL ? "Name the issuer." : NULL);
-	return true;
+		return NULL;
+	}
+
+	/* the issuer may have rotated, or use again what its key set had lost */
+	if (result->fault <= KEY_UNUSABLE)
+		refresh_wake(&request->issuer);
+	if (result->fault == KEY_ABSENT)
+		(void) fail_without_key(request, verdict);
+	else
+		(void) fail_by_fault(result, verdict);
+	return NULL;
 }
 
 static bool
@@ -304,35 +288,58 @@ has_signed(const TrustKey *key, const Jws *jws)
  * kind: a key verifies by its own algorithm or not at all.
  */
 static bool
-find_signer(const VerifyRequest *request, Verdict *verdict, const Candidates *candidates)
+find_signer(const VerifyRequest *request, Verdict *verdict, const KeyLookupResult *candidates)
 {
+	Failure    *failure = &verdict->failure;
+	const TrustKey *only = candidates->n_keys == 1 ? &candidates->keys[0] : NULL;
 	bool		published = false;
 
-	for (int i = 0; i < candidates->n; i++)
+	for (int i = 0; i < candidates->n_keys; i++)
 	{
-		if (has_signed(candidates->keys[i], &verdict->jws))
+		if (has_signed(&candidates->keys[i], &verdict->jws))
 		{
-			verdict->key = candidates->keys[i];
+			verdict->key = &candidates->keys[i];
 			return true;
 		}
-		published = published || candidates->keys[i]->published;
+		published = published || candidates->keys[i].published;
 	}
 
 	/* the issuer may have another key under this kid now, or without one */
-	if (published && candidates->n == 1)
+	if (published || candidates->n_keys == 0)
 	{
-		const char *name = candidates->keys[0]->issuer->policy.issuer;
-		JwsString	issuer = {name, (int) strlen(name)};
+		JwsString	issuer = request->issuer;
 
+		if (only != NULL)
+		{
+			issuer.data = only->issuer->policy.issuer;
+			issuer.len = (int) strlen(issuer.data);
+		}
 		refresh_wake(&issuer);
 	}
-	else if (published)
-		refresh_wake(&request->issuer);
-	if (candidates->n == 1)
-		return fail(&verdict->failure, FAILURE_SIGNATURE,
-					psprintf("%s has not signed this token.", show_key(candidates->keys[0])));
-	return fail(&verdict->failure, FAILURE_SIGNATURE,
-				psprintf("None of the %d keys that may have has signed this token.", candidates->n));
+
+	/* a revoked key verifies nothing, and says so of what it has signed */
+	for (int i = 0; i < candidates->n_revoked; i++)
+	{
+		const TrustKey *key = &candidates->revoked[i];
+
+		if (has_signed(key, &verdict->jws))
+			return fail(failure, FAILURE_REVOKED,
+						psprintf("%s was revoked%s.", show_key(key->kid, key->issuer->policy.issuer),
+								 key->revoked_at == DT_NOBEGIN ? "" :
+								 psprintf(" at %s", timestamptz_to_str(key->revoked_at))));
+	}
+	if (candidates->too_many)
+		return fail_hint(failure, FAILURE_NO_KEY,
+						 psprintf("More keys may have signed the token than are tried, which is %d of an issuer and %d in all.",
+								  MAX_KEYS_OF_ISSUER, MAX_KEYS),
+						 request->issuer.data == NULL ? "Name the issuer." : NULL);
+	if (only != NULL)
+		return fail(failure, FAILURE_SIGNATURE,
+					psprintf("%s has not signed this token.", show_key(only->kid, only->issuer->policy.issuer)));
+	if (candidates->n_keys == 0 || !user_manages_trust())
+		return fail(failure, FAILURE_SIGNATURE, "No key that may have has signed this token.");
+	return fail(failure, FAILURE_SIGNATURE,
+				psprintf("None of the %d keys that may have has signed this token.", candidates->n_keys));
 }
 
 /*
@@ -341,15 +348,15 @@ find_signer(const VerifyRequest *request, Verdict *verdict, const Candidates *ca
  * is in its claims.  They are known to be the signer's by now.
  */
 static void
-prefer_claimed_issuer(Verdict *verdict, const Candidates *candidates)
+prefer_claimed_issuer(Verdict *verdict, const KeyLookupResult *candidates)
 {
 	if (claims_issuer_is(&verdict->claims, verdict->key->issuer->policy.issuer))
 		return;
-	for (int i = 0; i < candidates->n; i++)
-		if (claims_issuer_is(&verdict->claims, candidates->keys[i]->issuer->policy.issuer) &&
-			has_signed(candidates->keys[i], &verdict->jws))
+	for (int i = 0; i < candidates->n_keys; i++)
+		if (claims_issuer_is(&verdict->claims, candidates->keys[i].issuer->policy.issuer) &&
+			has_signed(&candidates->keys[i], &verdict->jws))
 		{
-			verdict->key = candidates->keys[i];
+			verdict->key = &candidates->keys[i];
 			return;
 		}
 }

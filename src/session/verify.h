@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "session/verify_cache.h"
 
 /*
@@ -27,13 +28,26 @@ typedef struct Verdict
 	const TrustKey *key;		/* whose signature it is */
 	JsonbValue	claims;			/* an object */
 	ClaimsTimes times;
-	RevocationMoment not_revoked;
+	uint64		not_revoked;	/* revocation_generation() for which it is not */
 } Verdict;
 
 extern void verify_init(void);
 extern bool verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *failure);
 extern bool verify_token(const VerifyRequest *request, Verdict *verdict);
 extern int	verify_max_token_size(void);
-extern TimestampTz verify_now(void);
+
+/*
+ * The time of which tokens are judged: the statement's start, or that of the
+ * transaction, which is later in a procedure that has committed.
+ */
+static inline TimestampTz
+verify_now(void)
+{
+	TimestampTz statement = GetCurrentStatementStartTimestamp();
+	TimestampTz transaction = GetCurrentTransactionStartTimestamp();
+
+	return Max(statement, transaction);
+}
+
 
 #endif							/* JWT_VERIFY_H */

@@ -5,12 +5,12 @@
  *
  * An entry stands for a token under a caller's audience and issuer, all three
  * byte for byte.  What does not depend on the time was judged when it was made;
- * what does, the token's times and the key's window, is judged at every use, and
- * whether the token has been revoked once in every statement.  When that
- * judgement is bad the entry is not used, and the token is verified from the
+ * what does, the token's times and the key's window, is judged at every use; and
+ * whether the token has been revoked, whenever the denylist has changed.  When
+ * that judgement is bad the entry is not used, and the token is verified from the
  * beginning, which says why.
  *
- * Entries are true for one generation of the tables of trust (trust.c), and
+ * Entries are true for one trust_generation (catalog.c), and
  * are all dropped when it has moved.
  *
  * Claims are handed out as pointers, not as copies: a plan may hold one until
@@ -51,9 +51,9 @@ typedef struct VerifiedToken
 	ClaimsPolicy policy;		/* of the times only */
 	TimestampTz key_not_before;
 	TimestampTz key_not_after;
-	bool		id_may_be_revoked;
-	bool		subject_may_be_revoked;
-	RevocationMoment not_revoked;
+	JwsString	thumbprint;		/* of the key */
+	JwsString	session_claim;	/* its name */
+	uint64		not_revoked;	/* revocation_generation() for which it is not */
 	Size		size;
 	VerifiedClaims verified;
 } VerifiedToken;
@@ -206,13 +206,12 @@ free_retired(void)
  * A string claim; null data when there is none.
  */
 static JwsString
-string_claim(const Jsonb *claims, const char *name)
+string_claim(const Jsonb *claims, const char *name, int len)
 {
 	JwsString	string = {NULL, 0};
 	JsonbValue	value;
 
-	if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &claims->root),
-									 name, (int) strlen(name), &value) != NULL)
+	if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &claims->root), name, len, &value) != NULL)
 		string.data = json_string(&value, &string.len);
 	return string;
 }
@@ -223,18 +222,21 @@ string_claim(const Jsonb *claims, const char *name)
 static bool
 is_not_revoked(VerifiedToken *entry)
 {
+	const Jsonb *claims = entry->verified.claims;
 	const char *name = entry->policy.issuer;
-	RevocationQuery query = {.issuer = {name, (int) strlen(name)}, .issued = entry->times.issued};
-	bool		told = revocation_is_told();
+	RevocationQuery query = {
+		.thumbprint = entry->thumbprint,
+		.issuer = {name, (int) strlen(name)},
+		.has_issued = entry->times.has_issued,
+		.issued = entry->times.issued
+	};
 	Failure		failure;
 
-	if ((told && !(entry->id_may_be_revoked || entry->subject_may_be_revoked)) ||
-		revocation_is_now(&entry->not_revoked))
+	if (entry->not_revoked == revocation_generation())
 		return true;
-	if (entry->id_may_be_revoked || !told)
-		query.jti = string_claim(entry->verified.claims, "jti");
-	if (entry->subject_may_be_revoked || !told)
-		query.sub = string_claim(entry->verified.claims, "sub");
+	query.sub = string_claim(claims, "sub", 3);
+	query.sid = string_claim(claims, entry->session_claim.data, entry->session_claim.len);
+	query.jti = string_claim(claims, "jti", 3);
 	return revocation_check(&query, &entry->not_revoked, &failure);
 }
 
@@ -246,7 +248,7 @@ is_not_revoked(VerifiedToken *entry)
 bool
 verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 {
-	uint64		generation = trust_generation();
+	uint64		generation = key_cache_generation();
 	uint64		hash = hash_request(request);
 	VerifiedToken *entry;
 	Failure		failure;
@@ -341,14 +343,16 @@ append_string(char **to, const JwsString *string)
  */
 void
 verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey *key,
-				 const ClaimsTimes *times, const RevocationMoment *not_revoked,
-				 VerifiedClaims *verified)
+				 const ClaimsTimes *times, uint64 not_revoked, VerifiedClaims *verified)
 {
 	Size		claims_size = VARSIZE(verified->claims);
 	const ClaimsPolicy *policy = &key->issuer->policy;
 	JwsString	name = {policy->issuer, (int) strlen(policy->issuer) + 1};
+	JwsString	thumbprint = {key->thumbprint, (int) strlen(key->thumbprint)};
+	JwsString	session_claim = {policy->session_claim, (int) strlen(policy->session_claim)};
 	Size		size = MAXALIGN(sizeof(VerifiedToken)) + MAXALIGN(claims_size) +
-	request->token.len + request->audience.len + request->issuer.len + name.len;
+	request->token.len + request->audience.len + request->issuer.len + name.len +
+	thumbprint.len + session_claim.len;
 	VerifiedToken *entry;
 	VerifiedToken **bucket;
 	char	   *rest;
@@ -381,9 +385,9 @@ verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey
 	entry->policy.max_age = policy->max_age;
 	entry->key_not_before = key->not_before;
 	entry->key_not_after = key->not_after;
-	entry->id_may_be_revoked = key->issuer->has_revoked_ids;
-	entry->subject_may_be_revoked = key->issuer->has_revoked_subjects;
-	entry->not_revoked = *not_revoked;
+	entry->thumbprint = append_string(&rest, &thumbprint);
+	entry->session_claim = append_string(&rest, &session_claim);
+	entry->not_revoked = not_revoked;
 	entry->size = size;
 
 	bucket = &cache.buckets[entry->hash % N_BUCKETS];

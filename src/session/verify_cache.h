@@ -10,8 +10,8 @@
 
 #include "postgres.h"
 
+#include "trust/key_cache.h"
 #include "trust/revocation.h"
-#include "trust/trust.h"
 
 /* What to verify, and as of when. */
 typedef struct VerifyRequest
@@ -44,7 +44,7 @@ extern void verify_cache_init(void);
 extern bool verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified);
 extern void verify_cache_add(const VerifyRequest *request, uint64 generation,
 							 const TrustKey *key, const ClaimsTimes *times,
-							 const RevocationMoment *not_revoked, VerifiedClaims *verified);
+							 uint64 not_revoked, VerifiedClaims *verified);
 extern void verify_cache_statistics(CacheStatistics *statistics);
 
 #endif							/* JWT_VERIFY_CACHE_H */

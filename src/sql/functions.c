@@ -56,7 +56,8 @@ raise_bad_key(const char *reason)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("key is not acceptable"),
-			 errdetail_internal("%s", reason)));
+			 errdetail_internal("%s", reason),
+			 errhidestmt(true)));
 }
 
 /*
@@ -284,13 +285,14 @@ jwt_sql_unverified_claims(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_authenticate(token, is_local): the claims, or an error; null forgets.
+ * jwt_authenticate(token, is_local, issuer): the claims, or an error; null forgets.
  */
 Datum
 jwt_sql_authenticate(PG_FUNCTION_ARGS)
 {
 	JwsString	token = text_argument(fcinfo, 0);
 	bool		is_local = PG_ARGISNULL(1) || PG_GETARG_BOOL(1);
+	JwsString	issuer = text_argument(fcinfo, 2);
 	const Jsonb *claims;
 	Failure		failure;
 
@@ -299,7 +301,7 @@ jwt_sql_authenticate(PG_FUNCTION_ARGS)
 		session_forget(is_local);
 		PG_RETURN_NULL();
 	}
-	if (!session_authenticate(&token, is_local, &claims, &failure))
+	if (!session_authenticate(&token, is_local, &issuer, &claims, &failure))
 		raise_failure(&failure);
 	PG_RETURN_JSONB_P(claims);
 }

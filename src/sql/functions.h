@@ -8,14 +8,18 @@
 #ifndef JWT_FUNCTIONS_H
 #define JWT_FUNCTIONS_H
 
-#include "postgres.h"
+#include "compat.h"
 
 #include "fmgr.h"
 #include "token/failure.h"
 #include "token/jws.h"
+#include "trust/rows.h"
 
-extern void raise_failure(const Failure *failure) pg_attribute_noreturn();
-extern void raise_bad_key(const char *reason) pg_attribute_noreturn();
+pg_noreturn extern void raise_failure(const Failure *failure);
+pg_noreturn extern void raise_bad_key(const char *reason);
 extern JwsString text_argument(FunctionCallInfo fcinfo, int n);
+extern JwsString required_argument(FunctionCallInfo fcinfo, int n, const char *name);
+extern TrustIssuer *require_issuer(const JwsString *name);
+extern char *require_thumbprint(const Jwk *jwk);
 
 #endif							/* JWT_FUNCTIONS_H */

@@ -31,6 +31,7 @@ typedef struct ClaimsPolicy
 	int			n_required;
 	char	  **required;
 	char	   *token_type;		/* or NULL */
+	char	   *session_claim;	/* names the session; NULL: "sid" */
 	int64		leeway;
 	int64		max_lifetime;	/* or CLAIMS_NO_LIMIT */
 	int64		max_age;		/* or CLAIMS_NO_LIMIT */

@@ -17,7 +17,6 @@
 
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
 #include <openssl/x509.h>
@@ -27,6 +26,7 @@
 #include "token/failure.h"
 #include "token/json.h"
 #include "token/jwk.h"
+#include "token/openssl_errors.h"
 
 #define RSA_MIN_BITS	2048
 #define RSA_MAX_BITS	8192
@@ -66,51 +66,6 @@ static bool check_secret(const Jwk *jwk, const Algorithm *algorithm, char **reas
 
 /* Note why a key is refused; false. */
 #define refuse(reason, ...)	(*(reason) = psprintf(__VA_ARGS__), false)
-
-static void
-raise_out_of_memory(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OUT_OF_MEMORY),
-			 errmsg("out of memory"),
-			 errdetail("OpenSSL could not allocate memory.")));
-}
-
-/*
- * Empty OpenSSL's queue of errors, after something has failed and all that it
- * took has been freed.  Raises an error if memory was lacking: then the failure
- * says nothing about a key or a token.
- */
-void
-openssl_done(void)
-{
-	bool		lacked_memory = false;
-	unsigned long code;
-
-	while ((code = ERR_get_error()) != 0)
-		lacked_memory = lacked_memory ||
-			ERR_GET_REASON(code) == (ERR_SYSTEM_ERROR(code) ? ENOMEM : ERR_R_MALLOC_FAILURE);
-	if (lacked_memory)
-		raise_out_of_memory();
-}
-
-/*
- * The same after something has failed twice, and a verdict shall be given by
- * that.  Before 3.2 OpenSSL does not always say that it lacked memory: so see if
- * there is any.
- */
-void
-openssl_failed(void)
-{
-	unsigned char digest[EVP_MAX_MD_SIZE];
-
-	openssl_done();
-	if (!EVP_Q_digest(NULL, "SHA2-512", NULL, "", 0, digest, NULL))
-	{
-		ERR_clear_error();
-		raise_out_of_memory();
-	}
-}
 
 static const KeyType *
 key_type(const char *kty, int len)
@@ -189,6 +144,20 @@ check_purpose(const Jsonb *jsonb, char **reason)
 }
 
 /*
+ * The name of a private member that an object has, or NULL.
+ */
+const char *
+jwk_private_member(const Jsonb *jsonb)
+{
+	JsonbValue	value;
+
+	for (int i = 0; i < (int) lengthof(private_members); i++)
+		if (get_member(jsonb, private_members[i], &value))
+			return private_members[i];
+	return NULL;
+}
+
+/*
  * Check the form of a JWK: its type, the members that the type requires, and
  * that nothing private and no other purpose is in it.  What is left open is
  * whether the key is strong and fits an algorithm.
@@ -204,10 +173,9 @@ jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason)
 	memset(jwk, 0, sizeof(*jwk));
 	if (!JB_ROOT_IS_OBJECT(jsonb))
 		return refuse(reason, "The JWK is not a JSON object.");
-	for (int i = 0; i < (int) lengthof(private_members); i++)
-		if (get_member(jsonb, private_members[i], &value))
-			return refuse(reason, "The JWK has the private member \"%s\"; a database that verifies needs the public key only.",
-						  private_members[i]);
+	if (jwk_private_member(jsonb) != NULL)
+		return refuse(reason, "The JWK has the private member \"%s\"; a database that verifies needs the public key only.",
+					  jwk_private_member(jsonb));
 
 	if (!read_optional_string(jsonb, "kty", &kty, &kty_len, reason))
 		return false;
@@ -410,6 +378,16 @@ starts_with(const JwkBytes *bytes, const char *prefix)
 	return bytes->len >= len && memcmp(bytes->data, prefix, len) == 0;
 }
 
+static bool
+is_der_public_key(const JwkBytes *secret)
+{
+	const unsigned char *p = secret->data;
+	EVP_PKEY   *pkey = d2i_PUBKEY(NULL, &p, secret->len);
+
+	EVP_PKEY_free(pkey);
+	return pkey != NULL;
+}
+
 /*
  * Is the secret some encoding of a public key?  Whoever took one for a secret
  * has published it (key confusion).
@@ -418,7 +396,6 @@ static bool
 is_public_key(const JwkBytes *secret)
 {
 	JsonbValue	object;
-	EVP_PKEY   *pkey = NULL;
 
 	for (int i = 0; i + 11 <= secret->len; i++)
 		if (memcmp(secret->data + i, "-----BEGIN ", 11) == 0)
@@ -428,18 +405,7 @@ is_public_key(const JwkBytes *secret)
 	if (json_read_object((const char *) secret->data, secret->len, &object) == NULL &&
 		(json_member(&object, "kty") != NULL || json_member(&object, "keys") != NULL))
 		return true;
-
-	for (int i = 0; i < 2 && pkey == NULL; i++)
-	{
-		const unsigned char *p = secret->data;
-
-		pkey = d2i_PUBKEY(NULL, &p, secret->len);
-	}
-	EVP_PKEY_free(pkey);
-	if (pkey == NULL)
-		openssl_failed();
-	openssl_done();
-	return pkey != NULL;
+	return openssl_retry(is_der_public_key(secret));
 }
 
 /*
@@ -556,15 +522,11 @@ make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **rea
 		*pkey = NULL;
 	}
 	if (*pkey != NULL)
-	{
-		ERR_clear_error();
 		return true;
-	}
 
-	/* lest a failure stays in it */
+	/* the failure may have left it in any state */
 	EVP_PKEY_CTX_free(*maker);
 	*maker = NULL;
-	openssl_done();
 	if (!available)
 		return refuse(reason, "The algorithm %s is not available in the OpenSSL that is loaded (%s).",
 					  algorithm->name, OpenSSL_version(OPENSSL_VERSION_STRING));
@@ -581,11 +543,17 @@ make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **rea
 bool
 jwk_make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **reason)
 {
-	/* what fails for lack of memory, and does not say so, may not fail again */
-	if (make_key(jwk, algorithm, pkey, reason) || make_key(jwk, algorithm, pkey, reason))
-		return true;
-	openssl_failed();
-	return false;
+	return openssl_retry(make_key(jwk, algorithm, pkey, reason));
+}
+
+static bool
+passes_public_check(EVP_PKEY *pkey)
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
+	bool		good = ctx != NULL && EVP_PKEY_public_check(ctx) == 1;
+
+	EVP_PKEY_CTX_free(ctx);
+	return good;
 }
 
 /*
@@ -597,7 +565,7 @@ bool
 jwk_check_key(const Jwk *jwk, const Algorithm *algorithm, char **reason)
 {
 	EVP_PKEY   *pkey;
-	bool		good = false;
+	bool		good;
 
 	if (algorithm->family == FAMILY_HMAC)
 	{
@@ -608,18 +576,9 @@ jwk_check_key(const Jwk *jwk, const Algorithm *algorithm, char **reason)
 	}
 	if (!jwk_make_key(jwk, algorithm, &pkey, reason))
 		return false;
-	for (int i = 0; i < 2 && !good; i++)
-	{
-		EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
-
-		good = ctx != NULL && EVP_PKEY_public_check(ctx) == 1;
-		EVP_PKEY_CTX_free(ctx);
-	}
+	good = passes_public_check(pkey) || passes_public_check(pkey);
 	EVP_PKEY_free(pkey);
-	if (!good)
-		openssl_failed();
-	openssl_done();
-	if (!good)
+	if (!openssl_settle(good))
 		return refuse(reason, "OpenSSL finds that the key is not a valid public key for %s.", algorithm->name);
 	return true;
 }
@@ -711,7 +670,7 @@ jwk_thumbprint(const Jwk *jwk)
 	appendStringInfoChar(&json, '}');
 	if (!EVP_Q_digest(NULL, "SHA2-256", NULL, json.data, json.len, digest, &digest_len))
 	{
-		openssl_done();
+		openssl_check_memory();
 		return NULL;
 	}
 	text = palloc(base64url_encoded_size(sizeof(digest)) + 1);

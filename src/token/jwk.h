@@ -40,8 +40,7 @@ typedef struct Jwk
 	JwkBytes	part[2];		/* n, e; x, y; x; pub; or k */
 } Jwk;
 
-extern void openssl_done(void);
-extern void openssl_failed(void);
+extern const char *jwk_private_member(const Jsonb *jsonb);
 extern bool jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason);
 extern bool jwk_fits(const Jwk *jwk, const char *alg, int alg_len,
 					 const Algorithm **algorithm, char **reason);

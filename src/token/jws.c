@@ -22,6 +22,7 @@
 #include "token/base64url.h"
 #include "token/json.h"
 #include "token/jws.h"
+#include "token/openssl_errors.h"
 #include "utils/memutils.h"
 
 #define DIGEST_MAX_SIZE	64
@@ -62,8 +63,12 @@ static struct
 };
 static EVP_MAC *hmac = NULL;
 
+/* Does EVP_MAC_init() without a key begin a new message?  See hmac_is_good(). */
+static bool hmac_restarts;
+
 uint64		jws_doubts;
 
+static bool hmac_can_restart(void);
 static bool get_string(const Jws *jws, const char *name, JwsString *string, Failure *failure);
 
 /*
@@ -89,8 +94,11 @@ jws_init(void)
 		if (digests[i].md == NULL)
 			digests[i].md = EVP_MD_fetch(NULL, digests[i].name, NULL);
 	if (hmac == NULL)
+	{
 		hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-	openssl_done();
+		hmac_restarts = hmac != NULL && hmac_can_restart();
+	}
+	openssl_check_memory();
 }
 
 /*
@@ -279,19 +287,59 @@ free_verifier(void *arg)
 	EVP_PKEY_free(verifier->pkey);
 }
 
+/*
+ * Give a new HMAC context its secret.
+ */
 static bool
-prepare_hmac(JwsVerifier *verifier, const Jwk *jwk)
+set_secret(EVP_MAC_CTX *ctx, const char *digest, const uint8 *secret, int len)
 {
 	OSSL_PARAM	params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
-										 unconstify(char *, verifier->algorithm->digest), 0),
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, unconstify(char *, digest), 0),
 		OSSL_PARAM_construct_end()
 	};
 
+	return EVP_MAC_init(ctx, secret, len, params) == 1;
+}
+
+/*
+ * Compute a MAC by a context that has its secret.
+ */
+static bool
+compute_hmac(EVP_MAC_CTX *ctx, bool restart, const uint8 *input, int input_len,
+			 uint8 *mac, size_t *mac_len)
+{
+	return (!restart || EVP_MAC_init(ctx, NULL, 0, NULL) == 1) &&
+		EVP_MAC_update(ctx, input, input_len) == 1 &&
+		EVP_MAC_final(ctx, mac, mac_len, DIGEST_MAX_SIZE) == 1;
+}
+
+/*
+ * Does a context that is restarted compute the same MAC again?  If there was no
+ * memory to find out, the answer is the safe one.
+ */
+static bool
+hmac_can_restart(void)
+{
+	static const uint8 secret[32] = {1};
+	EVP_MAC_CTX *ctx = EVP_MAC_CTX_new(hmac);
+	uint8		mac[2][DIGEST_MAX_SIZE];
+	size_t		mac_len[2];
+	bool		good = ctx != NULL && set_secret(ctx, "SHA2-256", secret, sizeof(secret));
+
+	for (int i = 0; i < 2 && good; i++)
+		good = compute_hmac(ctx, true, secret, sizeof(secret), mac[i], &mac_len[i]);
+	EVP_MAC_CTX_free(ctx);
+	return good && mac_len[0] == mac_len[1] && memcmp(mac[0], mac[1], mac_len[0]) == 0;
+}
+
+static bool
+prepare_hmac(JwsVerifier *verifier, const Jwk *jwk)
+{
 	verifier->signature_size = verifier->algorithm->digest_size;
 	verifier->mac_ctx = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
 	return verifier->mac_ctx != NULL &&
-		EVP_MAC_init(verifier->mac_ctx, jwk->part[0].data, jwk->part[0].len, params) == 1;
+		set_secret(verifier->mac_ctx, verifier->algorithm->digest,
+				   jwk->part[0].data, jwk->part[0].len);
 }
 
 static bool
@@ -323,6 +371,7 @@ prepare(JwsVerifier *verifier, const Jwk *jwk)
 	const Algorithm *algorithm = verifier->algorithm;
 
 	jws_init();
+	free_contexts(verifier);	/* of an attempt before this */
 	for (int i = 0; i < (int) lengthof(digests); i++)
 		if (algorithm->digest != NULL && strcmp(digests[i].name, algorithm->digest) == 0)
 			verifier->digest = digests[i].md;
@@ -349,7 +398,6 @@ jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
 					MemoryContext context, char **reason)
 {
 	JwsVerifier *verifier = MemoryContextAllocZero(context, sizeof(JwsVerifier));
-	bool		good;
 
 	verifier->algorithm = algorithm;
 	verifier->free_callback.func = free_verifier;
@@ -358,21 +406,7 @@ jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
 
 	if (!jwk_make_key(jwk, algorithm, &verifier->pkey, reason))
 		return NULL;
-	good = prepare(verifier, jwk);
-	if (!good)
-	{
-		/*
-		 * what fails for lack of memory, and does not say so, may not fail
-		 * again
-		 */
-		openssl_done();
-		free_contexts(verifier);
-		good = prepare(verifier, jwk);
-	}
-	if (!good)
-		openssl_failed();
-	openssl_done();
-	if (!good)
+	if (!openssl_retry(prepare(verifier, jwk)))
 	{
 		*reason = psprintf("The algorithm %s is not available in the OpenSSL that is loaded (%s).",
 						   algorithm->name, OpenSSL_version(OPENSSL_VERSION_STRING));
@@ -393,26 +427,38 @@ jws_verifier_algorithm(const JwsVerifier *verifier)
 /*
  * Something has failed that nothing in a token can make fail.
  */
-pg_attribute_noreturn() static void
+pg_noreturn static void
 fail_to_compute(void)
 {
 	jws_doubts++;
-	openssl_done();
+	openssl_check_memory();
 	ereport(ERROR,
 			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 			 errmsg("OpenSSL could not compute what a signature is compared with")));
 }
 
+/*
+ * EVP_MAC_init() with a null key keeps the secret and begins a new message.  In
+ * OpenSSL 3.0.0 to 3.0.2, and in a FIPS provider of these versions under a later
+ * OpenSSL, it does nothing.  There each message takes a copy of the context.
+ */
 static bool
 hmac_is_good(JwsVerifier *verifier, const uint8 *input, int input_len, const uint8 *signature)
 {
 	uint8		mac[DIGEST_MAX_SIZE];
 	size_t		mac_len;
+	bool		computed;
 
-	/* a null key keeps the secret, and begins a new message */
-	if (EVP_MAC_init(verifier->mac_ctx, NULL, 0, NULL) != 1 ||
-		EVP_MAC_update(verifier->mac_ctx, input, input_len) != 1 ||
-		EVP_MAC_final(verifier->mac_ctx, mac, &mac_len, sizeof(mac)) != 1)
+	if (hmac_restarts)
+		computed = compute_hmac(verifier->mac_ctx, true, input, input_len, mac, &mac_len);
+	else
+	{
+		EVP_MAC_CTX *copy = EVP_MAC_CTX_dup(verifier->mac_ctx);
+
+		computed = copy != NULL && compute_hmac(copy, false, input, input_len, mac, &mac_len);
+		EVP_MAC_CTX_free(copy);
+	}
+	if (!computed)
 		fail_to_compute();
 	return mac_len == (size_t) verifier->signature_size &&
 		CRYPTO_memcmp(mac, signature, mac_len) == 0;
@@ -479,6 +525,7 @@ look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
 {
 	int			result;
 	unsigned long first_error;
+	bool		silent;
 
 	if (verifier->mac_ctx != NULL)
 	{
@@ -493,10 +540,11 @@ look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
 		result = EVP_DigestVerify(verifier->md_ctx, signature, verifier->signature_size, input, input_len);
 
 	first_error = ERR_peek_error();
-	if (first_error != 0)
+	silent = result == 1 ? first_error == 0 : !openssl_has_errors();
+	if (!silent)
 	{
 		jws_doubts++;			/* should an error be raised */
-		openssl_done();
+		openssl_check_memory();
 		jws_doubts--;
 	}
 
@@ -510,7 +558,7 @@ look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
 	else if (verifier->pkey_ctx != NULL)
 		*clear = ERR_GET_LIB(first_error) == ERR_LIB_RSA;
 	else
-		*clear = result == 0 && first_error == 0 && OpenSSL_version_num() >= 0x30200000L;
+		*clear = result == 0 && silent && OpenSSL_version_num() >= 0x30200000L;
 	return result == 1;
 }
 
@@ -541,7 +589,7 @@ jws_signature_is_good(JwsVerifier *verifier, const uint8 *input, int input_len,
 	if (!clear)
 	{
 		jws_doubts++;			/* should an error be raised */
-		openssl_failed();
+		openssl_require_memory();
 		jws_doubts--;
 	}
 	return false;

@@ -12,7 +12,6 @@
 
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
@@ -22,6 +21,7 @@
 #include "token/json.h"
 #include "token/jwk.h"
 #include "token/key_text.h"
+#include "token/openssl_errors.h"
 
 #define TEXT_MAX_SIZE	65536
 
@@ -236,7 +236,6 @@ jwk_from_pem(const char *text, int len, Jsonb **jsonb, char **reason)
 	OPENSSL_free(header);
 	OPENSSL_free(der);
 	BIO_free(bio);
-	openssl_done();
 
 	switch (state)
 	{
@@ -287,16 +286,7 @@ key_text_to_jwk(const char *text, int len, Jsonb **jsonb, char **reason)
 		len--;
 	}
 	if (len > 0 && *text == '-')
-	{
-		/*
-		 * what fails for lack of memory, and does not say so, may not fail
-		 * again
-		 */
-		if (jwk_from_pem(text, len, jsonb, reason) || jwk_from_pem(text, len, jsonb, reason))
-			return true;
-		openssl_failed();
-		return false;
-	}
+		return openssl_retry(jwk_from_pem(text, len, jsonb, reason));
 	if (len == 0 || *text != '{')
 		return refuse(reason, "The key is neither a JWK nor a PEM block.");
 

@@ -19,6 +19,7 @@
 #include "storage/dsm.h"
 #include "storage/lock.h"
 #include "token/failure.h"
+#include "trust/catalog.h"
 #include "trust/refresh.h"
 
 /*
@@ -30,6 +31,8 @@
 
 /* What stands for a function of ours in the lock of all databases. */
 #define ANY_FUNCTION	1
+
+StaticAssertDecl(REFRESH_MAX_ISSUER == TRUST_MAX_NAME, "an issuer's name may be longer than is asked for");
 
 static bool wake_at_commit;
 

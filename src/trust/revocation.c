@@ -1,19 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * revocation.c
- *	  Tokens that are trusted no longer: the table jwt_revocation.
+ *	  What is trusted no longer: asking the table jwt_denylist.
  *
- * Whether a token is revoked is asked of the table, by an index probe or two a
- * statement, under a new snapshot each time.  So a revocation holds for every
- * statement that starts after its commit, also in a REPEATABLE READ transaction,
- * and a stream of logouts costs nobody their caches.  Nothing is invalidated; but
- * where it is counted who revokes, and nobody has, the answer is still the same.
+ * A token is revoked by its key's thumbprint, its issuer, its subject, its
+ * session or its jti.  Each is one probe of the index (issuer, kind, value),
+ * under a snapshot taken for it.  What was found is remembered for one
+ * denylist_generation (catalog.c): as long as nobody writes to the table, a token
+ * that was not revoked is not, for one comparison.
  *
- * Who has never revoked anything does not pay for that: the row of the issuer,
- * which is cached with its keys, says whether there is anything to look for.
- * The first revocation of a kind sets it, under a lock that keeps the row
- * from being replaced by one that does not know; nothing unsets it, so there is
- * no race to lose.
+ * A kind of which an issuer has no row at all need not be probed for each token.
+ * That is remembered, too, for one generation; that there are some is remembered
+ * longer, since it costs a probe and no verdict.
+ *
+ * Without the index the table is read from end to end, with the same verdict.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,467 +22,448 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/xact.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
-#include "fmgr.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
-#include "token/failure.h"
+#include "trust/catalog.h"
 #include "trust/revocation.h"
-#include "trust/revocation_count.h"
-#include "trust/statement.h"
-#include "trust/trust_read.h"
-#include "trust/trust_tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/inval.h"
-#include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-uint64		revocation_epoch;
+/* Issuers of which a backend remembers which kinds of revocation they have. */
+#define MAX_SUMMARIES	256
 
-/* The table and its indexes. */
-static struct
+static const char *const kind_names[N_REVOCATION_KINDS] = {
+	[REVOKED_KEY] = "key",
+	[REVOKED_ISSUER] = "iss",
+	[REVOKED_SUBJECT] = "sub",
+	[REVOKED_SESSION] = "sid",
+	[REVOKED_ID] = "jti",
+};
+
+/* Which kinds of revocation an issuer has; the issuer "" has those of keys. */
+typedef struct Summary
 {
-	bool		known;
-	uint64		generation;		/* of trust, for which all of this is true */
-	Oid			table;			/* InvalidOid before version 1.2 */
-	bool		told;			/* the triggers that tell an issuer's row, and
-								 * count, always fire */
-	bool		indexes_known;
-	Oid			by_jti;			/* (jti, issuer) */
-	Oid			by_sub;			/* (sub, issuer) */
-}			found;
+	char	   *issuer;			/* NULL: the slot is free */
+	int			len;
+	uint64		generation;		/* for which a kind that is absent is */
+	bool		present[N_REVOCATION_KINDS];
+} Summary;
 
-/* Moves when the table, and its trigger, may be others. */
-static uint64 watch;
+static Summary summaries[MAX_SUMMARIES];
 
-/*
- * A look at the table: one snapshot, what is true as of it, and the issuer as
- * the indexes have it.
- */
-typedef struct Look
+/* A scan of the table, for one or several questions. */
+typedef struct RevocationScan
 {
 	Relation	rel;
+	Oid			index;			/* InvalidOid: read from end to end */
 	Snapshot	snapshot;
-	RevocationMoment moment;
-	Datum		issuer;
-} Look;
+	uint64		generation;		/* noted before the snapshot was taken */
+} RevocationScan;
+
+/* A row that revokes. */
+typedef struct Revocation
+{
+	RevocationKind kind;
+	TimestampTz issued_before;	/* DT_NOEND: whenever issued */
+	TimestampTz revoked_at;		/* DT_NOBEGIN: not known */
+} Revocation;
 
 /*
- * The relcache callback.
+ * The name of a kind in the table's column.
  */
-static void
-forget(Datum arg, Oid relid)
+const char *
+revocation_kind_name(RevocationKind kind)
 {
-	(void) arg;
-	if (!found.known || (OidIsValid(relid) && relid != found.table))
-		return;
-	found.known = false;
-	watch++;
+	return kind_names[kind];
 }
 
-/*
- * What this session has found may have been undone, or may be another's
- * transaction's now, as in a procedure that commits.
- */
-static void
-subtransaction_ended(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
-{
-	(void) id;
-	(void) parent;
-	(void) arg;
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		revocation_epoch++;
-}
-
-static void
-transaction_ended(XactEvent event, void *arg)
-{
-	(void) arg;
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		revocation_epoch++;
-}
-
-/*
- * Register the callbacks.
- */
-void
-revocation_init(void)
-{
-	CacheRegisterRelcacheCallback(forget, (Datum) 0);
-	RegisterSubXactCallback(subtransaction_ended, NULL);
-	RegisterXactCallback(transaction_ended, NULL);
-	revocation_count_init();
-}
-
-/*
- * See to it that what was found is true.
- */
-static void
-find_table(void)
-{
-	while (unlikely(!found.known || found.generation != trust_last_generation))
-	{
-		Oid			issuers;
-
-		CHECK_FOR_INTERRUPTS();
-		found.known = false;
-		found.generation = trust_last_generation;
-		found.table = trust_read_find_table("jwt_revocation");
-		found.told = false;
-		found.indexes_known = false;
-
-		/* the callback notices what happens from here on */
-		found.known = true;
-		watch++;
-		issuers = trust_read_find_table("jwt_issuer");
-		found.told = !OidIsValid(found.table) ||
-			(trust_read_knows_revocations() &&
-			 trust_read_always_fires(found.table, "jwt_revocation_added") &&
-			 trust_read_always_fires(issuers, "jwt_issuer_check"));
-	}
-}
-
-/*
- * Do the rows of issuers say whether they have revocations?  Not if somebody has
- * disabled a trigger that tells them, of a revocation or of an issuer that comes
- * later, or has it fire in ordinary sessions only, as what pg_restore
- * --disable-triggers leaves behind does.
- */
 bool
-revocation_is_told(void)
+revocation_kind_known(const char *name, int len)
 {
-	find_table();
-	return found.told;
+	for (int i = 0; i < N_REVOCATION_KINDS; i++)
+		if ((int) strlen(kind_names[i]) == len && memcmp(kind_names[i], name, len) == 0)
+			return true;
+	return false;
 }
 
 /*
- * This moment, as far as it is of the statement and of the query in it.  Of two
- * snapshots with the same xmax and as many transactions under way before it, the
- * later sees nothing more: one that ends changes the one or the other.
+ * denylist_generation, after accepting what others have committed.  Where the
+ * triggers cannot be relied on, every call is a change.
  */
-static RevocationMoment
-moment_of_query(void)
+uint64
+revocation_generation(void)
 {
-	RevocationMoment moment = {
-		.statement = GetCurrentStatementStartTimestamp(),
-		.epoch = revocation_epoch,
-		.query = IsolationUsesXactSnapshot() ? statement_number : 0,
-		.count = REVOCATION_UNCOUNTED
-	};
-
-	if (ActiveSnapshotSet())
-	{
-		Snapshot	snapshot = GetActiveSnapshot();
-
-		moment.snapshot_xmax = snapshot->xmax;
-		moment.snapshot_running = snapshot->takenDuringRecovery ? (uint32) snapshot->subxcnt : snapshot->xcnt;
-	}
-	return moment;
+	catalog_accept_invalidations();
+	if (unlikely(!catalog_denylist_is_reliable()))
+		denylist_generation++;
+	return denylist_generation;
 }
 
-/*
- * Is what was found at that moment still so?
- */
-bool
-revocation_is_now(const RevocationMoment *moment)
+static RevocationScan
+begin_scan(void)
 {
-	RevocationMoment now;
+	RevocationScan scan;
 
-	if (moment->watch == watch && found.generation == trust_last_generation &&
-		revocation_count_is(moment->count))
-		return true;
-	now = moment_of_query();
-	return moment->epoch == now.epoch && moment->statement == now.statement &&
-		moment->query == now.query &&
-		moment->snapshot_xmax == now.snapshot_xmax && moment->snapshot_running == now.snapshot_running;
-}
-
-/*
- * Keep issuers from being added (RowExclusiveLock) while a revocation of one that
- * is not there is written (ShareLock), or the other way, until the transaction
- * ends.  Unlike an advisory lock, nobody else can take it.
- */
-static void
-lock_issuer_names(Oid table, LOCKMODE mode)
-{
-	LockDatabaseObject(RelationRelationId, table, 1, mode);
-}
-
-static Datum
-text_datum(const JwsString *string)
-{
-	return PointerGetDatum(cstring_to_text_with_len(string->data, string->len));
-}
-
-/*
- * Open the table, whose OID is true for as long as nothing that we cache of the
- * extension has been dropped, and take a snapshot of now.
- */
-static Look
-begin_look(const JwsString *issuer)
-{
-	Look		look;
-
-	for (;;)
-	{
-		uint64		before;
-
-		find_table();
-		before = watch;
-		if (!OidIsValid(found.table))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_TABLE),
-					 errmsg("table \"%s\" of extension \"jwt\" does not exist", "jwt_revocation")));
-
-		/* taking the lock lets the callback in */
-		look.rel = table_open(found.table, AccessShareLock);
-		if (!found.indexes_known)
-		{
-			found.by_jti = trust_read_find_index(look.rel, Anum_jwt_revocation_jti, Anum_jwt_revocation_issuer);
-			found.by_sub = trust_read_find_index(look.rel, Anum_jwt_revocation_sub, Anum_jwt_revocation_issuer);
-			found.indexes_known = true;
-		}
-		if (found.known && before == watch)
-			break;
-		table_close(look.rel, AccessShareLock);
-		CHECK_FOR_INTERRUPTS();
-	}
-	look.moment = moment_of_query();
-	look.moment.watch = watch;
-	if (found.told)
-		look.moment.count = revocation_count_if_quiet();
-	look.snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(look.rel)));
-	look.issuer = text_datum(issuer);
-	return look;
+	scan.rel = catalog_open(TRUST_DENYLIST, AccessShareLock);
+	scan.index = catalog_index(INDEX_DENYLIST);
+	scan.generation = denylist_generation;
+	scan.snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(scan.rel)));
+	return scan;
 }
 
 static void
-end_look(Look *look)
+end_scan(RevocationScan *scan)
 {
-	UnregisterSnapshot(look->snapshot);
-	table_close(look->rel, AccessShareLock);
+	UnregisterSnapshot(scan->snapshot);
+	table_close(scan->rel, AccessShareLock);
 }
 
-/*
- * The first row of the issuer in which a column has a value, or NULL; from a scan
- * that the caller goes on with and ends.
- */
-static HeapTuple
-find_row(const Look *look, AttrNumber column, const JwsString *value, SysScanDesc *scan)
+static bool
+text_column_is(const RevocationScan *scan, HeapTuple tuple, AttrNumber column, const char *str, int len)
 {
-	Oid			index = column == Anum_jwt_revocation_sub ? found.by_sub : found.by_jti;
-	ScanKeyData keys[2];
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, column, RelationGetDescr(scan->rel), &isnull);
+	text	   *t;
 
-	ScanKeyInit(&keys[0], column, BTEqualStrategyNumber, F_TEXTEQ, text_datum(value));
-	ScanKeyInit(&keys[1], Anum_jwt_revocation_issuer, BTEqualStrategyNumber, F_TEXTEQ, look->issuer);
-	*scan = systable_beginscan(look->rel, index, OidIsValid(index), look->snapshot, 2, keys);
-	return systable_getnext(*scan);
+	if (isnull)
+		return false;
+	t = DatumGetTextPP(value);
+	return (int) VARSIZE_ANY_EXHDR(t) == len && memcmp(VARDATA_ANY(t), str, len) == 0;
 }
 
 static TimestampTz
-time_column(HeapTuple tuple, const Look *look, AttrNumber column)
+time_column(const RevocationScan *scan, HeapTuple tuple, AttrNumber column, TimestampTz null_value)
 {
 	bool		isnull;
-	Datum		value = heap_getattr(tuple, column, RelationGetDescr(look->rel), &isnull);
+	Datum		value = heap_getattr(tuple, column, RelationGetDescr(scan->rel), &isnull);
 
-	return isnull ? DT_NOEND : DatumGetTimestampTz(value);
+	return isnull ? null_value : DatumGetTimestampTz(value);
 }
 
 /*
- * Is the token one that has not been revoked?  *moment says when that was so.
- * Otherwise false, with the failure.  A name that is too long for the table is in
- * none of its rows.
+ * What a kind is asked for by: the value, in rows of this issuer.  *value has null
+ * data when the query does not ask for the kind.
  */
-bool
-revocation_check(const RevocationQuery *query, RevocationMoment *moment, Failure *failure)
+static void
+key_of_kind(const RevocationQuery *query, RevocationKind kind, JwsString *issuer, JwsString *value)
 {
-	const char *detail = NULL;
-	Look		look;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	static const JwsString every_issuer = {"", 0};
 
-	if (query->jti.data == NULL && query->sub.data == NULL)
+	*issuer = kind == REVOKED_KEY ? every_issuer : query->issuer;
+	switch (kind)
 	{
-		*moment = moment_of_query();
-		return true;
+		case REVOKED_KEY:
+			*value = query->thumbprint;
+			break;
+		case REVOKED_ISSUER:
+			*value = query->issuer;
+			break;
+		case REVOKED_SUBJECT:
+			*value = query->sub;
+			break;
+		case REVOKED_SESSION:
+			*value = query->sid;
+			break;
+		default:
+			*value = query->jti;
 	}
-	look = begin_look(&query->issuer);
-	if (query->jti.data != NULL && query->jti.len <= TRUST_MAX_NAME)
-	{
-		tuple = find_row(&look, Anum_jwt_revocation_jti, &query->jti, &scan);
-		if (HeapTupleIsValid(tuple))
-			detail = psprintf("The token \"%s\" was revoked at %s.",
-							  quote_untrusted(query->jti.data, query->jti.len),
-							  timestamptz_to_str(time_column(tuple, &look, Anum_jwt_revocation_revoked_at)));
-		systable_endscan(scan);
-	}
-	if (detail == NULL && query->sub.data != NULL && query->sub.len <= TRUST_MAX_NAME)
-	{
-		for (tuple = find_row(&look, Anum_jwt_revocation_sub, &query->sub, &scan);
-			 HeapTupleIsValid(tuple) && detail == NULL; tuple = systable_getnext(scan))
-		{
-			TimestampTz issued_before = time_column(tuple, &look, Anum_jwt_revocation_issued_before);
-
-			CHECK_FOR_INTERRUPTS();
-
-			/*
-			 * iat has seconds: one that is the same may be earlier, and is
-			 * refused
-			 */
-			if (query->issued <= issued_before)
-				detail = psprintf("The tokens of the subject \"%s\" that were issued until %s have been revoked%s.",
-								  quote_untrusted(query->sub.data, query->sub.len),
-								  timestamptz_to_str(issued_before),
-								  query->issued == DT_NOBEGIN ? ", and this one does not say when it was issued" : "");
-		}
-		systable_endscan(scan);
-	}
-	end_look(&look);
-	*moment = look.moment;
-	return detail == NULL || fail(failure, FAILURE_REVOKED, detail);
 }
 
 /*
- * Have tokens of this issuer been revoked, by jti or by subject?  Reads the whole
- * table: it is asked when an issuer is added or renamed.
+ * Begin to look for rows of an issuer and a kind, and with data in value of that
+ * value alone.
  */
-void
-revocation_exist(const JwsString *issuer, bool *ids, bool *subjects)
+static SysScanDesc
+begin_probe(const RevocationScan *scan, const JwsString *issuer, RevocationKind kind, const JwsString *value)
 {
-	Look		look = begin_look(issuer);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	ScanKeyData keys[3];
+	int			n = 2;
 
-	/* who has written one without an issuer must be seen */
-	lock_issuer_names(RelationGetRelid(look.rel), RowExclusiveLock);
-	end_look(&look);
-	look = begin_look(issuer);
-
-	ScanKeyInit(&key, Anum_jwt_revocation_issuer, BTEqualStrategyNumber, F_TEXTEQ, look.issuer);
-	scan = systable_beginscan(look.rel, InvalidOid, false, look.snapshot, 1, &key);
-	while (!(*ids && *subjects) && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (heap_attisnull(tuple, Anum_jwt_revocation_sub, RelationGetDescr(look.rel)))
-			*ids = true;
-		else
-			*subjects = true;
-	}
-	systable_endscan(scan);
-	end_look(&look);
-}
-
-/* The functions by which an issuer's row is asked and told. */
-typedef struct IssuerFunctions
-{
-	FmgrInfo	tells;
-	FmgrInfo	tell;
-}			IssuerFunctions;
-
-/*
- * Find them, once for each statement that fires the trigger.
- */
-static IssuerFunctions *
-issuer_functions(FmgrInfo *caller)
-{
-	static const Oid types[] = {TEXTOID, BOOLOID};
-	IssuerFunctions *functions = caller->fn_extra;
-	Oid			tells;
-	Oid			tell;
-
-	if (functions != NULL)
-		return functions;
-	tells = trust_find_function("jwt_issuer_tells", lengthof(types), types);
-	tell = trust_find_function("jwt_tell_issuer", lengthof(types), types);
-	if (!OidIsValid(tells) || !OidIsValid(tell))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("extension \"%s\" lacks functions of its own", "jwt")));
-	functions = MemoryContextAlloc(caller->fn_mcxt, sizeof(IssuerFunctions));
-	fmgr_info_cxt(tells, &functions->tells, caller->fn_mcxt);
-	fmgr_info_cxt(tell, &functions->tell, caller->fn_mcxt);
-	caller->fn_extra = functions;
-	return functions;
+	ScanKeyInit(&keys[0], Anum_denylist_issuer, BTEqualStrategyNumber, F_TEXTEQ,
+				PointerGetDatum(cstring_to_text_with_len(issuer->data, issuer->len)));
+	ScanKeyInit(&keys[1], Anum_denylist_kind, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(kind_names[kind]));
+	if (value->data != NULL)
+		ScanKeyInit(&keys[n++], Anum_denylist_value, BTEqualStrategyNumber, F_TEXTEQ,
+					PointerGetDatum(cstring_to_text_with_len(value->data, value->len)));
+	return systable_beginscan(scan->rel, scan->index, OidIsValid(scan->index), scan->snapshot, n, keys);
 }
 
 /*
- * Call one of them.  false when the answer is null, as jwt_issuer_tells() gives
- * where there is no such issuer.
+ * Does a row of a kind, which has the token's value, revoke the token?  By subject
+ * and by issuer only what was issued until then.  A token's iat has seconds: one
+ * that is the same may be earlier, and is refused.
  */
 static bool
-call_about_issuer(FmgrInfo *function, Datum issuer, bool by_subject, bool *answer)
+row_revokes(const RevocationScan *scan, HeapTuple tuple, RevocationKind kind,
+			const RevocationQuery *query, Revocation *revocation)
 {
-	LOCAL_FCINFO(call, 2);
-	Datum		result;
-
-	InitFunctionCallInfoData(*call, function, 2, InvalidOid, NULL, NULL);
-	call->args[0].value = issuer;
-	call->args[0].isnull = false;
-	call->args[1].value = BoolGetDatum(by_subject);
-	call->args[1].isnull = false;
-	result = FunctionCallInvoke(call);
-	*answer = DatumGetBool(result);
-	return !call->isnull;
+	revocation->kind = kind;
+	revocation->issued_before = time_column(scan, tuple, Anum_denylist_issued_before, DT_NOEND);
+	revocation->revoked_at = time_column(scan, tuple, Anum_denylist_revoked_at, DT_NOBEGIN);
+	return (kind != REVOKED_SUBJECT && kind != REVOKED_ISSUER) ||
+		!query->has_issued || query->issued <= revocation->issued_before;
 }
 
 /*
- * A row has been written (AFTER INSERT OR UPDATE, FOR EACH ROW): have the issuer
- * say that it has revocations.  caller is the trigger's function.
- *
- * Done with the rights of the table's owner, as whoever may revoke need not be
- * able to write jwt_issuer; and so by functions whose statements were parsed when
- * the extension was created, as who owns its schema can have a name mean something
- * else at any moment.  The lock lets nobody replace the issuer's row by one that
- * cannot know of ours before we have committed.
+ * Is there a row of a kind that revokes the token?
  */
-void
-revocation_added(TriggerData *trigger, FmgrInfo *caller)
+static bool
+probe(const RevocationScan *scan, RevocationKind kind, const RevocationQuery *query, Revocation *revocation)
 {
-	Relation	rel = trigger->tg_relation;
-	TupleDesc	desc = RelationGetDescr(rel);
-	HeapTuple	tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
-	trigger->tg_newtuple : trigger->tg_trigtuple;
-	bool		by_subject = !heap_attisnull(tuple, Anum_jwt_revocation_sub, desc);
-	IssuerFunctions *functions = issuer_functions(caller);
-	bool		isnull;
-	Datum		issuer = heap_getattr(tuple, Anum_jwt_revocation_issuer, desc, &isnull);
-	bool		told;
-	bool		found;
-	Oid			user;
-	int			context;
+	JwsString	issuer;
+	JwsString	value;
+	SysScanDesc rows;
+	HeapTuple	tuple;
+	bool		revoked = false;
 
-	revocation_count_this();
-	revocation_epoch++;
-
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(rel->rd_rel->relowner,
-						   context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
-	found = call_about_issuer(&functions->tells, issuer, by_subject, &told);
-	if (!found)
+	key_of_kind(query, kind, &issuer, &value);
+	if (value.data == NULL || value.len > TRUST_MAX_NAME)
+		return false;
+	rows = begin_probe(scan, &issuer, kind, &value);
+	while (!revoked && HeapTupleIsValid(tuple = systable_getnext(rows)))
 	{
-		char	   *name = TextDatumGetCString(issuer);
-
-		/* somebody may be adding it; if so, after us, or we see it now */
-		lock_issuer_names(RelationGetRelid(rel), ShareLock);
-		found = call_about_issuer(&functions->tells, issuer, by_subject, &told);
-		if (!found && trust_read_issuer(name, (int) strlen(name)) != NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not serialize access due to concurrent insert of issuer \"%s\"", name)));
+		CHECK_FOR_INTERRUPTS();
+		revoked = row_revokes(scan, tuple, kind, query, revocation);
 	}
-	/* replication may bring it before its issuer, whose row then finds it */
-	if (!found && SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA)
-		ereport(ERROR,
-				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-				 errmsg("issuer \"%s\" does not exist", TextDatumGetCString(issuer)),
-				 errtablecol(rel, Anum_jwt_revocation_issuer)));
-	if (found && !told)
-		(void) call_about_issuer(&functions->tell, issuer, by_subject, &told);
-	SetUserIdAndSecContext(user, context);
+	systable_endscan(rows);
+	return revoked;
+}
+
+/*
+ * Has the issuer any row of a kind?
+ */
+static bool
+probe_presence(const RevocationScan *scan, const JwsString *issuer, RevocationKind kind)
+{
+	static const JwsString any_value = {NULL, 0};
+	SysScanDesc rows = begin_probe(scan, issuer, kind, &any_value);
+	bool		present = HeapTupleIsValid(systable_getnext(rows));
+
+	systable_endscan(rows);
+	return present;
+}
+
+/*
+ * What is remembered of an issuer; the slot may have been another's.
+ */
+static Summary *
+find_summary(const JwsString *issuer)
+{
+	uint32		hash = hash_bytes((const unsigned char *) issuer->data, issuer->len);
+	Summary    *summary = &summaries[hash % MAX_SUMMARIES];
+
+	if (summary->issuer == NULL || summary->len != issuer->len ||
+		memcmp(summary->issuer, issuer->data, issuer->len) != 0)
+	{
+		char	   *name = MemoryContextAlloc(TopMemoryContext, issuer->len + 1);
+
+		memcpy(name, issuer->data, issuer->len);
+		if (summary->issuer != NULL)
+			pfree(summary->issuer);
+		memset(summary, 0, sizeof(*summary));
+		summary->issuer = name;
+		summary->len = issuer->len;
+	}
+	return summary;
+}
+
+/*
+ * Which kinds does an issuer have, at least?  A kind that is said to be absent has
+ * no row that the scan's snapshot sees.
+ */
+static const Summary *
+current_summary(const RevocationScan *scan, const JwsString *issuer)
+{
+	Summary    *summary = find_summary(issuer);
+
+	if (summary->generation == scan->generation)
+		return summary;
+	summary->generation = 0;
+	for (int kind = 0; kind < N_REVOCATION_KINDS; kind++)
+		if (!summary->present[kind] && (kind != REVOKED_KEY || issuer->len == 0))
+			summary->present[kind] = probe_presence(scan, issuer, kind);
+	summary->generation = scan->generation;
+	return summary;
+}
+
+/*
+ * Look for a row that revokes the token, kind by kind.
+ */
+static bool
+look_up(const RevocationScan *scan, const RevocationQuery *query, Revocation *revocation)
+{
+	static const JwsString every_issuer = {"", 0};
+	bool		present[N_REVOCATION_KINDS];
+
+	/*
+	 * the issuer's first: its slot may be the one of the keys, which is then
+	 * read again
+	 */
+	memcpy(present, current_summary(scan, &query->issuer)->present, sizeof(present));
+	present[REVOKED_KEY] = current_summary(scan, &every_issuer)->present[REVOKED_KEY];
+	for (int kind = 0; kind < N_REVOCATION_KINDS; kind++)
+		if (present[kind] && probe(scan, kind, query, revocation))
+			return true;
+	return false;
+}
+
+/*
+ * The same, where there is no index: one pass over the table.
+ */
+static bool
+read_all(const RevocationScan *scan, const RevocationQuery *query, Revocation *revocation)
+{
+	SysScanDesc rows = systable_beginscan(scan->rel, InvalidOid, false, scan->snapshot, 0, NULL);
+	HeapTuple	tuple;
+	bool		revoked = false;
+
+	while (!revoked && HeapTupleIsValid(tuple = systable_getnext(rows)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (int kind = 0; kind < N_REVOCATION_KINDS && !revoked; kind++)
+		{
+			JwsString	issuer;
+			JwsString	value;
+
+			key_of_kind(query, kind, &issuer, &value);
+			revoked = value.data != NULL &&
+				text_column_is(scan, tuple, Anum_denylist_value, value.data, value.len) &&
+				text_column_is(scan, tuple, Anum_denylist_kind, kind_names[kind], (int) strlen(kind_names[kind])) &&
+				text_column_is(scan, tuple, Anum_denylist_issuer, issuer.data, issuer.len) &&
+				row_revokes(scan, tuple, kind, query, revocation);
+		}
+	}
+	systable_endscan(rows);
+	return revoked;
+}
+
+/*
+ * What a revocation says of the token, for a message.
+ */
+static char *
+show_revocation(const Revocation *revocation, const RevocationQuery *query)
+{
+	char	   *when = revocation->revoked_at == DT_NOBEGIN ? pstrdup("") :
+	psprintf(" at %s", timestamptz_to_str(revocation->revoked_at));
+	const char *undated = query->has_issued ? "" : ", and this one does not say when it was issued";
+	char	   *until = revocation->issued_before == DT_NOEND ? pstrdup("") :
+	psprintf(" that were issued until %s", timestamptz_to_str(revocation->issued_before));
+
+	switch (revocation->kind)
+	{
+		case REVOKED_KEY:
+			return psprintf("The key that signed the token was revoked%s.", when);
+		case REVOKED_ISSUER:
+			return psprintf("The tokens of the issuer \"%s\"%s have been revoked%s.",
+							quote_untrusted(query->issuer.data, query->issuer.len), until, undated);
+		case REVOKED_SUBJECT:
+			return psprintf("The tokens of the subject \"%s\"%s have been revoked%s.",
+							quote_untrusted(query->sub.data, query->sub.len), until, undated);
+		case REVOKED_SESSION:
+			return psprintf("The session \"%s\" was ended%s.",
+							quote_untrusted(query->sid.data, query->sid.len), when);
+		default:
+			return psprintf("The token \"%s\" was revoked%s.",
+							quote_untrusted(query->jti.data, query->jti.len), when);
+	}
+}
+
+/*
+ * Is the token one that has not been revoked?  *generation is that for which the
+ * answer holds, as revocation_generation() gives it.  Otherwise false, with the
+ * failure.
+ */
+bool
+revocation_check(const RevocationQuery *query, uint64 *generation, Failure *failure)
+{
+	RevocationScan scan;
+	Revocation	revocation;
+	bool		revoked;
+
+	(void) revocation_generation();
+	scan = begin_scan();
+	revoked = OidIsValid(scan.index) ? look_up(&scan, query, &revocation) : read_all(&scan, query, &revocation);
+	end_scan(&scan);
+	*generation = scan.generation;
+	return !revoked || fail(failure, FAILURE_REVOKED, show_revocation(&revocation, query));
+}
+
+/*
+ * Has the key with this thumbprint been revoked?
+ */
+bool
+revocation_of_key(const char *thumbprint, TimestampTz *revoked_at)
+{
+	RevocationQuery query = {.thumbprint = {thumbprint, (int) strlen(thumbprint)}};
+	RevocationScan scan = begin_scan();
+	Revocation	revocation;
+	bool		revoked = OidIsValid(scan.index) ?
+	probe(&scan, REVOKED_KEY, &query, &revocation) : read_all(&scan, &query, &revocation);
+
+	end_scan(&scan);
+	if (revoked)
+		*revoked_at = revocation.revoked_at;
+	return revoked;
+}
+
+/*
+ * May there be revocations of keys?
+ */
+bool
+revocation_has_keys(void)
+{
+	static const JwsString every_issuer = {"", 0};
+	RevocationScan scan = begin_scan();
+	bool		present = !OidIsValid(scan.index) ||
+	current_summary(&scan, &every_issuer)->present[REVOKED_KEY];
+
+	end_scan(&scan);
+	return present;
+}
+
+static int64
+count_rows(const char *issuer, RevocationKind kind)
+{
+	static const JwsString any_value = {NULL, 0};
+	JwsString	name = {issuer, (int) strlen(issuer)};
+	RevocationScan scan = begin_scan();
+	SysScanDesc rows = begin_probe(&scan, &name, kind, &any_value);
+	int64		n = 0;
+
+	while (HeapTupleIsValid(systable_getnext(rows)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		n++;
+	}
+	systable_endscan(rows);
+	end_scan(&scan);
+	return n;
+}
+
+/*
+ * How many revocations of an issuer there are.
+ */
+int64
+revocation_count(const char *issuer)
+{
+	int64		n = 0;
+
+	for (int kind = 0; kind < N_REVOCATION_KINDS; kind++)
+		if (kind != REVOKED_KEY)
+			n += count_rows(issuer, kind);
+	return n;
+}
+
+/*
+ * How many revocations of keys there are, which are every issuer's.
+ */
+int64
+revocation_count_of_keys(void)
+{
+	return count_rows("", REVOKED_KEY);
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * revocation.h
- *	  Tokens that are trusted no longer.
+ *	  What is trusted no longer: asking the table jwt_denylist.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,48 +10,43 @@
 
 #include "postgres.h"
 
-#include "commands/trigger.h"
-#include "trust/trust.h"
+#include "token/claims.h"
+#include "token/failure.h"
+#include "token/jws.h"
+
+/* The kinds of revocation, in the order in which they are asked for. */
+typedef enum RevocationKind
+{
+	REVOKED_KEY,
+	REVOKED_ISSUER,
+	REVOKED_SUBJECT,
+	REVOKED_SESSION,
+	REVOKED_ID,
+	N_REVOCATION_KINDS
+} RevocationKind;
 
 /*
- * What a revocation is looked for by.  jti and sub are null data when the token
- * has none, or its issuer no revocations of the kind.
+ * What a token can be revoked by.  A string has null data when the token has no
+ * such claim, or it is not to be asked for.
  */
 typedef struct RevocationQuery
 {
-	JwsString	issuer;
-	JwsString	jti;
+	JwsString	thumbprint;		/* of the key that signed it */
+	JwsString	issuer;			/* whose key that is */
 	JwsString	sub;
-	TimestampTz issued;			/* iat, or DT_NOBEGIN */
+	JwsString	sid;
+	JwsString	jti;
+	bool		has_issued;
+	TimestampTz issued;			/* iat */
 } RevocationQuery;
 
-/*
- * When it was found that a token is not revoked.  That is asked anew in every
- * statement, unless nobody has revoked anything, and when this session has; and
- * within a statement by each query that can see what others have committed since.
- */
-typedef struct RevocationMoment
-{
-	TimestampTz statement;
-	TransactionId snapshot_xmax;	/* of the query; invalid without one */
-	uint32		snapshot_running;
-	uint64		epoch;
-	uint64		query;			/* where all queries have one snapshot */
-	uint64		count;			/* see revocation_count.h */
-	uint64		watch;			/* for which the count means something */
-} RevocationMoment;
-
-/*
- * Moves when this session has revoked something itself, or has ended or undone
- * a transaction: what it has found about revocations before is to be asked anew.
- */
-extern uint64 revocation_epoch;
-
-extern void revocation_init(void);
-extern bool revocation_is_told(void);
-extern bool revocation_is_now(const RevocationMoment *moment);
-extern bool revocation_check(const RevocationQuery *query, RevocationMoment *moment, Failure *failure);
-extern void revocation_exist(const JwsString *issuer, bool *ids, bool *subjects);
-extern void revocation_added(TriggerData *trigger, FmgrInfo *caller);
+extern const char *revocation_kind_name(RevocationKind kind);
+extern bool revocation_kind_known(const char *name, int len);
+extern uint64 revocation_generation(void);
+extern bool revocation_check(const RevocationQuery *query, uint64 *generation, Failure *failure);
+extern bool revocation_of_key(const char *thumbprint, TimestampTz *revoked_at);
+extern bool revocation_has_keys(void);
+extern int64 revocation_count(const char *issuer);
+extern int64 revocation_count_of_keys(void);
 
 #endif							/* JWT_REVOCATION_H */

@@ -11,6 +11,21 @@ AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION jwt_test_available(text)
 IS 'whether the OpenSSL that is loaded has the algorithm';
 
+CREATE FUNCTION jwt_test_check_memory(entries text[]) RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_check_memory(text[])
+IS 'puts entries into OpenSSL''s queue of errors (malloc, ENOMEM, EACCES, reason 12, nothing), and has the queue looked at';
+
+CREATE FUNCTION jwt_test_has_errors() RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_has_errors()
+IS 'whether OpenSSL''s queue of errors has any';
+
+CREATE FUNCTION jwt_test_properties(query text) RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_properties(text)
+IS 'restricts what this session can fetch from OpenSSL to what has these properties';
+
 CREATE FUNCTION jwt_test_mutate(tokens text[], seed bigint, n bigint) RETURNS text
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION jwt_test_mutate(text[], bigint, bigint)

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * jwt_test.c
- *	  Functions that only tests call: signatures below SQL, mutated tokens,
- *	  memory in use, and memory that cannot be had.
+ *	  Functions that only tests call: signatures below SQL, OpenSSL's errors,
+ *	  mutated tokens, memory in use, and memory that cannot be had.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +18,7 @@
 #include "lib/stringinfo.h"
 #include "token/base64url.h"
 #include "token/jws.h"
+#include "token/openssl_errors.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -28,6 +29,9 @@ PG_MODULE_MAGIC;
 
 JWT_SQL_FUNCTION(jwt_test_signature);
 JWT_SQL_FUNCTION(jwt_test_available);
+JWT_SQL_FUNCTION(jwt_test_check_memory);
+JWT_SQL_FUNCTION(jwt_test_has_errors);
+JWT_SQL_FUNCTION(jwt_test_properties);
 JWT_SQL_FUNCTION(jwt_test_mutate);
 JWT_SQL_FUNCTION(jwt_test_memory);
 JWT_SQL_FUNCTION(jwt_test_noop);
@@ -82,6 +86,60 @@ jwt_test_available(PG_FUNCTION_ARGS)
 	ctx = EVP_PKEY_CTX_new_from_name(NULL, algorithm->key_name, NULL);
 	EVP_PKEY_CTX_free(ctx);
 	PG_RETURN_BOOL(ctx != NULL);
+}
+
+/*
+ * jwt_test_check_memory(entries): see the SQL.
+ */
+Datum
+jwt_test_check_memory(PG_FUNCTION_ARGS)
+{
+	Datum	   *entries;
+	int			n;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &entries, NULL, &n);
+	ERR_clear_error();
+	for (int i = 0; i < n; i++)
+	{
+		char	   *entry = TextDatumGetCString(entries[i]);
+
+		/* what OpenSSL leaves when a failure interrupts its report of another */
+		if (strcmp(entry, "nothing") == 0)
+			ERR_new();
+		else if (strcmp(entry, "malloc") == 0)
+			ERR_raise(ERR_LIB_EVP, ERR_R_MALLOC_FAILURE);
+		else if (strcmp(entry, "ENOMEM") == 0)
+			ERR_raise(ERR_LIB_SYS, ENOMEM);
+		else if (strcmp(entry, "EACCES") == 0)
+			ERR_raise(ERR_LIB_SYS, EACCES);
+		else if (strcmp(entry, "reason 12") == 0)
+			ERR_raise(ERR_LIB_RSA, ENOMEM);
+		else
+			elog(ERROR, "there is no entry \"%s\"", entry);
+	}
+	openssl_check_memory();
+	PG_RETURN_VOID();
+}
+
+/*
+ * jwt_test_has_errors()
+ */
+Datum
+jwt_test_has_errors(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_BOOL(openssl_has_errors());
+}
+
+/*
+ * jwt_test_properties(query)
+ */
+Datum
+jwt_test_properties(PG_FUNCTION_ARGS)
+{
+	if (EVP_set_default_properties(NULL, text_to_cstring(PG_GETARG_TEXT_PP(0))) != 1)
+		elog(ERROR, "OpenSSL did not accept the properties");
+	PG_RETURN_VOID();
 }
 
 /* splitmix64: the same sequence everywhere for the same seed. */

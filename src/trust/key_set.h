@@ -1,34 +1,33 @@
 /*-------------------------------------------------------------------------
  *
- * jwks.h
- *	  JWK Sets: which keys of an issuer one publishes.
+ * key_set.h
+ *	  The members of a JWK Set as keys of an issuer.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef JWT_JWKS_H
-#define JWT_JWKS_H
+#ifndef JWT_KEY_SET_H
+#define JWT_KEY_SET_H
 
 #include "postgres.h"
 
-#include "trust/trust.h"
-#include "utils/jsonb.h"
+#include "trust/rows.h"
 
 /* Members of a set at most. */
-#define JWKS_MAX_MEMBERS	5000
+#define KEY_SET_MAX_MEMBERS	5000
 
 /*
  * A member of a set.  One with a reason is not usable.  If it has a jwk all the
  * same, then it has been revoked, or all that it lacks is its algorithm.
  */
-typedef struct JwksMember
+typedef struct KeySetMember
 {
 	char	   *kid;			/* or NULL */
 	char	   *alg;			/* NULL when it is not known */
 	Jsonb	   *jwk;			/* normal form, or NULL */
 	const char *reason;			/* a sentence, or NULL */
-} JwksMember;
+} KeySetMember;
 
-extern bool jwks_read(const Jsonb *set, const TrustIssuer *issuer,
-					  const TrustRevokedKeys *revoked, JwksMember **members, int *n, char **reason);
+extern bool key_set_read(const char *text, int len, const TrustIssuer *issuer,
+						 KeySetMember **members, int *n, char **reason);
 
-#endif							/* JWT_JWKS_H */
+#endif							/* JWT_KEY_SET_H */

@@ -1,0 +1,544 @@
+/*-------------------------------------------------------------------------
+ *
+ * manage.c
+ *	  The SQL functions that manage issuers, keys and key sets, and the triggers
+ *	  on their tables.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "sql/functions.h"
+#include "token/base64url.h"
+#include "token/jwk.h"
+#include "token/key_text.h"
+#include "trust/key_set.h"
+#include "trust/new_key.h"
+#include "trust/refresh.h"
+#include "trust/revocation.h"
+#include "trust/triggers.h"
+#include "trust/write.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+JWT_SQL_FUNCTION(jwt_sql_thumbprint);
+JWT_SQL_FUNCTION(jwt_sql_jwk);
+JWT_SQL_FUNCTION(jwt_sql_add_issuer);
+JWT_SQL_FUNCTION(jwt_sql_add_key);
+JWT_SQL_FUNCTION(jwt_sql_add_secret);
+JWT_SQL_FUNCTION(jwt_sql_jwks);
+JWT_SQL_FUNCTION(jwt_sql_jwks_members);
+JWT_SQL_FUNCTION(jwt_sql_refresh_jwks);
+JWT_SQL_FUNCTION(jwt_sql_issuer_check);
+JWT_SQL_FUNCTION(jwt_sql_key_check);
+JWT_SQL_FUNCTION(jwt_sql_denylist_check);
+JWT_SQL_FUNCTION(jwt_sql_jwks_source_check);
+JWT_SQL_FUNCTION(jwt_sql_trust_changed);
+JWT_SQL_FUNCTION(jwt_sql_denylist_changed);
+JWT_SQL_FUNCTION(jwt_sql_jwks_source_changed);
+JWT_SQL_FUNCTION(jwt_sql_warn_of_inert_rows);
+JWT_SQL_FUNCTION(jwt_sql_issuer_cascade);
+
+/*
+ * A text argument that must not be null.
+ */
+JwsString
+required_argument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name),
+				 errhidestmt(true)));
+	return text_argument(fcinfo, n);
+}
+
+/*
+ * The row of an issuer; an error when there is none.
+ */
+TrustIssuer *
+require_issuer(const JwsString *name)
+{
+	TrustIssuer *issuer = name->len > TRUST_MAX_NAME ? NULL : rows_find_issuer(name->data, name->len);
+
+	if (issuer == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("issuer \"%s\" does not exist", quote_untrusted(name->data, name->len)),
+				 errhidestmt(true)));
+	return issuer;
+}
+
+/*
+ * jwt_thumbprint(jwk): RFC 7638.
+ */
+Datum
+jwt_sql_thumbprint(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *jsonb = PG_GETARG_JSONB_P(0);
+	Jwk			jwk;
+	char	   *reason;
+
+	if (!jwk_read(jsonb, &jwk, &reason))
+		raise_bad_key(reason);
+	PG_RETURN_TEXT_P(cstring_to_text(require_thumbprint(&jwk)));
+}
+
+/*
+ * The thumbprint of a JWK; an error when OpenSSL cannot compute it.
+ */
+char *
+require_thumbprint(const Jwk *jwk)
+{
+	char	   *thumbprint = jwk_thumbprint(jwk);
+
+	if (thumbprint == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("OpenSSL could not compute a SHA-256 digest"),
+				 errhidestmt(true)));
+	return thumbprint;
+}
+
+/*
+ * A JWK from a JWK, a PEM public key or a PEM certificate.
+ */
+static Jsonb *
+key_argument(FunctionCallInfo fcinfo, int n)
+{
+	char	   *key = text_to_cstring(PG_GETARG_TEXT_PP(n));
+	char	   *utf8 = pg_server_to_any(key, (int) strlen(key), PG_UTF8);
+	Jsonb	   *jsonb;
+	char	   *reason;
+
+	if (!key_text_to_jwk(utf8, (int) strlen(utf8), &jsonb, &reason))
+		raise_bad_key(reason);
+	return jsonb;
+}
+
+/*
+ * jwt_jwk(key)
+ */
+Datum
+jwt_sql_jwk(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_JSONB_P(key_argument(fcinfo, 0));
+}
+
+/*
+ * jwt_add_issuer(…): its arguments are the columns of jwt_issuer.
+ */
+Datum
+jwt_sql_add_issuer(PG_FUNCTION_ARGS)
+{
+	Datum		values[Natts_issuer];
+	bool		nulls[Natts_issuer];
+	JwsString	name = required_argument(fcinfo, 0, "issuer");
+	TrustIssuer *issuer;
+
+	write_require("jwt_add_issuer()");
+	for (int i = 0; i < Natts_issuer; i++)
+	{
+		values[i] = PG_GETARG_DATUM(i);
+		nulls[i] = PG_ARGISNULL(i);
+	}
+	issuer = rows_read_issuer(values, nulls);
+	if (name.len > TRUST_MAX_NAME)
+		issuer->unusable = psprintf("The column \"issuer\" is %d bytes long; at most %d are accepted.",
+									name.len, TRUST_MAX_NAME);
+	if (issuer->unusable != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("policy of issuer \"%s\" is not acceptable", quote_untrusted(name.data, name.len)),
+				 errdetail_internal("%s", issuer->unusable)));
+	write_insert(TRUST_ISSUER, values, nulls);
+	PG_RETURN_VOID();
+}
+
+/*
+ * Judge a JWK as a key of an issuer and insert it.  Strings with null data are not
+ * given.  Returns its id.
+ */
+static Datum
+add_key(const JwsString *issuer_name, const Jsonb *jsonb, const JwsString *alg, const JwsString *kid,
+		TimestampTz not_before, TimestampTz not_after)
+{
+	TrustIssuer *issuer = require_issuer(issuer_name);
+	Datum		values[Natts_key] = {0};
+	bool		nulls[Natts_key];
+	NewKey		key;
+	char	   *reason;
+
+	if (!new_key_read(jsonb, alg->data ? pnstrdup(alg->data, alg->len) : NULL, issuer, &key, &reason) ||
+		!new_key_check(&key, &reason))
+		raise_bad_key(reason);
+	if (not_before >= not_after)
+		raise_bad_key("The end of its window is not later than the beginning.");
+
+	memset(nulls, true, sizeof(nulls));
+#define SET(column, datum) (values[Anum_key_##column - 1] = (datum), nulls[Anum_key_##column - 1] = false)
+	SET(id, write_new_id());
+	SET(issuer, CStringGetTextDatum(issuer->policy.issuer));
+	if (kid->data != NULL)
+		SET(kid, PointerGetDatum(cstring_to_text_with_len(kid->data, kid->len)));
+	else if (key.jwk.kid != NULL)
+		SET(kid, PointerGetDatum(cstring_to_text_with_len(key.jwk.kid, key.jwk.kid_len)));
+	SET(alg, CStringGetTextDatum(key.alg));
+	SET(source, CStringGetTextDatum("manual"));
+	if (not_before != DT_NOBEGIN)
+		SET(not_before, TimestampTzGetDatum(not_before));
+	if (not_after != DT_NOEND)
+		SET(not_after, TimestampTzGetDatum(not_after));
+	SET(created_at, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+	SET(jwk, JsonbPGetDatum(jwk_normal_form(&key.jwk, false)));
+	write_insert(TRUST_KEY, values, nulls);
+	return values[Anum_key_id - 1];
+#undef SET
+}
+
+/*
+ * jwt_add_key(issuer, key, alg, kid, not_before, not_after)
+ */
+Datum
+jwt_sql_add_key(PG_FUNCTION_ARGS)
+{
+	JwsString	issuer = required_argument(fcinfo, 0, "issuer");
+	JwsString	alg = text_argument(fcinfo, 2);
+	JwsString	kid = text_argument(fcinfo, 3);
+
+	(void) required_argument(fcinfo, 1, "key");
+	write_require("jwt_add_key()");
+	return add_key(&issuer, key_argument(fcinfo, 1), &alg, &kid,
+				   PG_ARGISNULL(4) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(4),
+				   PG_ARGISNULL(5) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(5));
+}
+
+/*
+ * jwt_add_secret(issuer, secret, alg, kid)
+ */
+Datum
+jwt_sql_add_secret(PG_FUNCTION_ARGS)
+{
+	JwsString	issuer = required_argument(fcinfo, 0, "issuer");
+	JwsString	alg = required_argument(fcinfo, 2, "algorithm");
+	JwsString	kid = text_argument(fcinfo, 3);
+	bytea	   *secret;
+	int			len;
+	char	   *encoded;
+	JsonbPair	pairs[2];
+	JsonbValue	jwk;
+
+	(void) required_argument(fcinfo, 1, "secret");
+	write_require("jwt_add_secret()");
+	secret = PG_GETARG_BYTEA_PP(1);
+	if (VARSIZE_ANY_EXHDR(secret) > JWK_MAX_PART_SIZE)
+		raise_bad_key(psprintf("The HMAC secret is longer than %d bytes.", JWK_MAX_PART_SIZE));
+	encoded = palloc(base64url_encoded_size((int) VARSIZE_ANY_EXHDR(secret)) + 1);
+	len = base64url_encode((const uint8 *) VARDATA_ANY(secret), (int) VARSIZE_ANY_EXHDR(secret), encoded);
+
+	/* jsonb sorts names by length */
+	memset(pairs, 0, sizeof(pairs));
+	for (int i = 0; i < 2; i++)
+		pairs[i].key.type = pairs[i].value.type = jbvString;
+	pairs[0].key.val.string.val = "k";
+	pairs[0].key.val.string.len = 1;
+	pairs[0].value.val.string.val = encoded;
+	pairs[0].value.val.string.len = len;
+	pairs[1].key.val.string.val = "kty";
+	pairs[1].key.val.string.len = 3;
+	pairs[1].value.val.string.val = "oct";
+	pairs[1].value.val.string.len = 3;
+	jwk.type = jbvObject;
+	jwk.val.object.nPairs = 2;
+	jwk.val.object.pairs = pairs;
+	return add_key(&issuer, JsonbValueToJsonb(&jwk), &alg, &kid, DT_NOBEGIN, DT_NOEND);
+}
+
+/* A public key for jwt_jwks(), and its place in the set. */
+typedef struct PublicKey
+{
+	KeyRow		row;
+	JsonbValue	jwk;
+} PublicKey;
+
+static int
+compare_public_keys(const void *a, const void *b)
+{
+	const KeyRow *x = &((const PublicKey *) a)->row;
+	const KeyRow *y = &((const PublicKey *) b)->row;
+
+	if (x->created_at != y->created_at)
+		return x->created_at < y->created_at ? -1 : 1;
+	return memcmp(&x->id, &y->id, sizeof(x->id));
+}
+
+static void
+push_string(JsonbParseState **state, const char *name, const char *value, JsonbValue **result)
+{
+	JsonbValue	v = {.type = jbvString};
+
+	v.val.string.val = unconstify(char *, name);
+	v.val.string.len = (int) strlen(name);
+	*result = pushJsonbValue(state, WJB_KEY, &v);
+	v.val.string.val = unconstify(char *, value);
+	v.val.string.len = (int) strlen(value);
+	*result = pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+/*
+ * jwt_jwks(issuer): what may be published, as a JWK Set.  Standby keys are in it,
+ * so that others learn of them before they sign.
+ */
+Datum
+jwt_sql_jwks(PG_FUNCTION_ARGS)
+{
+	JwsString	name = text_argument(fcinfo, 0);
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+	TrustIssuer *issuer = name.len > TRUST_MAX_NAME ? NULL : rows_find_issuer(name.data, name.len);
+	RowScan		scan;
+	PublicKey  *keys = palloc(sizeof(PublicKey) * 8);
+	int			n = 0;
+	JsonbParseState *state = NULL;
+	JsonbValue *result;
+	JsonbValue	v = {.type = jbvString};
+
+	if (issuer == NULL)
+		PG_RETURN_NULL();
+	(void) revocation_generation();
+	scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, InvalidAttrNumber, NULL);
+	while (rows_next(&scan))
+	{
+		KeyRow	   *row = &keys[n].row;
+		TimestampTz revoked_at;
+
+		rows_read_key(&scan, row);
+		rows_judge_key(row, issuer);
+		if (row->algorithm == NULL || row->algorithm->family == FAMILY_HMAC || row->unusable != NULL ||
+			row->not_after <= now || revocation_of_key(require_thumbprint(&row->jwk), &revoked_at))
+			continue;
+		n++;
+		if (n >= 8 && (n & (n - 1)) == 0)
+			keys = repalloc(keys, sizeof(PublicKey) * n * 2);
+	}
+	rows_end(&scan);
+	qsort(keys, n, sizeof(PublicKey), compare_public_keys);
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	v.val.string.val = "keys";
+	v.val.string.len = 4;
+	(void) pushJsonbValue(&state, WJB_KEY, &v);
+	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		Jsonb	   *jwk = jwk_normal_form(&keys[i].row.jwk, false);
+		JsonbIterator *it = JsonbIteratorInit(&jwk->root);
+		JsonbIteratorToken token;
+		JsonbValue	member;
+
+		(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		while ((token = JsonbIteratorNext(&it, &member, true)) != WJB_DONE)
+			if (token == WJB_KEY || token == WJB_VALUE)
+				(void) pushJsonbValue(&state, token, &member);
+		push_string(&state, "alg", keys[i].row.alg, &result);
+		push_string(&state, "use", "sig", &result);
+		if (keys[i].row.kid != NULL)
+			push_string(&state, "kid", keys[i].row.kid, &result);
+		(void) pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	}
+	(void) pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	result = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(result));
+}
+
+/*
+ * jwt_jwks_members(issuer, jwks): a row for each member of a JWK Set, in its
+ * order; an error when there is no such issuer or the set is of no use.
+ */
+Datum
+jwt_sql_jwks_members(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	JwsString	name = required_argument(fcinfo, 0, "issuer");
+	char	   *document;
+	char	   *utf8;
+	TrustIssuer *issuer;
+	KeySetMember *members;
+	int			n;
+	char	   *reason;
+
+	(void) required_argument(fcinfo, 1, "JWK Set");
+	document = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	utf8 = pg_server_to_any(document, (int) strlen(document), PG_UTF8);
+	issuer = require_issuer(&name);
+	if (!key_set_read(utf8, (int) strlen(utf8), issuer, &members, &n, &reason))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("JWK Set is not acceptable"),
+				 errdetail_internal("%s", reason),
+				 errhidestmt(true)));
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < n; i++)
+	{
+		const KeySetMember *member = &members[i];
+		Datum		values[5] = {Int32GetDatum(i + 1)};
+		bool		nulls[5] = {false, true, true, true, true};
+
+#define SET(column, pointer, datum) \
+		((pointer) == NULL ? (void) 0 : (void) (nulls[column] = false, values[column] = (datum)))
+		SET(1, member->kid, CStringGetTextDatum(member->kid));
+		SET(2, member->alg, CStringGetTextDatum(member->alg));
+		SET(3, member->jwk, JsonbPGetDatum(member->jwk));
+		SET(4, member->reason, CStringGetTextDatum(member->reason));
+#undef SET
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * jwt_refresh_jwks(issuer): how many keys the refresh changed.
+ */
+Datum
+jwt_sql_refresh_jwks(PG_FUNCTION_ARGS)
+{
+	JwsString	issuer = text_argument(fcinfo, 0);
+	RefreshCounts counts;
+	TupleDesc	desc;
+	Datum		values[5];
+	bool		nulls[5] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != 5)
+		elog(ERROR, "return type must be a row type");
+	refresh_now(fcinfo->flinfo->fn_oid, &issuer, &counts);
+	values[0] = Int32GetDatum(counts.added);
+	values[1] = Int32GetDatum(counts.changed);
+	values[2] = Int32GetDatum(counts.retired);
+	values[3] = Int32GetDatum(counts.unchanged);
+	values[4] = Int32GetDatum(counts.skipped);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/*
+ * What a trigger was called for; an error when it was called otherwise.
+ */
+static TriggerData *
+trigger_data(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function must be called as a trigger")));
+	return (TriggerData *) fcinfo->context;
+}
+
+/*
+ * The same for the triggers that check a row of a certain table.
+ */
+static HeapTuple
+check_row(FunctionCallInfo fcinfo, TrustTable table)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+
+	if (!TRIGGER_FIRED_BEFORE(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		!catalog_is_table(RelationGetRelid(trigger->tg_relation), table))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function must be called before a row of its own table is written")));
+	return trigger_check_row(trigger, table);
+}
+
+/*
+ * The triggers that check rows, and invalidate before one is written: a function
+ * of the same statement may read the table.
+ */
+Datum
+jwt_sql_issuer_check(PG_FUNCTION_ARGS)
+{
+	HeapTuple	tuple = check_row(fcinfo, TRUST_ISSUER);
+
+	catalog_trust_changed();
+	return PointerGetDatum(tuple);
+}
+
+Datum
+jwt_sql_key_check(PG_FUNCTION_ARGS)
+{
+	HeapTuple	tuple = check_row(fcinfo, TRUST_KEY);
+
+	catalog_trust_changed();
+	return PointerGetDatum(tuple);
+}
+
+Datum
+jwt_sql_denylist_check(PG_FUNCTION_ARGS)
+{
+	HeapTuple	tuple = check_row(fcinfo, TRUST_DENYLIST);
+
+	catalog_denylist_changed();
+	return PointerGetDatum(tuple);
+}
+
+Datum
+jwt_sql_jwks_source_check(PG_FUNCTION_ARGS)
+{
+	return PointerGetDatum(check_row(fcinfo, TRUST_SOURCE));
+}
+
+/*
+ * The triggers that invalidate after a statement.
+ */
+Datum
+jwt_sql_trust_changed(PG_FUNCTION_ARGS)
+{
+	(void) trigger_data(fcinfo);
+	catalog_trust_changed();
+	return PointerGetDatum(NULL);
+}
+
+Datum
+jwt_sql_denylist_changed(PG_FUNCTION_ARGS)
+{
+	(void) trigger_data(fcinfo);
+	catalog_denylist_changed();
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * The trigger on jwt_jwks_source: whoever fetches is woken at commit.
+ */
+Datum
+jwt_sql_jwks_source_changed(PG_FUNCTION_ARGS)
+{
+	(void) trigger_data(fcinfo);
+	refresh_wake_at_commit();
+	return PointerGetDatum(NULL);
+}
+
+Datum
+jwt_sql_warn_of_inert_rows(PG_FUNCTION_ARGS)
+{
+	trigger_warn(trigger_data(fcinfo));
+	return PointerGetDatum(NULL);
+}
+
+Datum
+jwt_sql_issuer_cascade(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+
+	if (!TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!catalog_is_table(RelationGetRelid(trigger->tg_relation), TRUST_ISSUER))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function must be called after its own table is written")));
+	trigger_cascade(trigger);
+	return PointerGetDatum(NULL);
+}

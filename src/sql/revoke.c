@@ -1,0 +1,349 @@
+/*-------------------------------------------------------------------------
+ *
+ * revoke.c
+ *	  The SQL functions that revoke: each inserts a row into jwt_denylist.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "common/int.h"
+#include "miscadmin.h"
+#include "session/session.h"
+#include "sql/functions.h"
+#include "token/claims.h"
+#include "token/json.h"
+#include "trust/rows.h"
+#include "trust/write.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+JWT_SQL_FUNCTION(jwt_sql_revoke);
+JWT_SQL_FUNCTION(jwt_sql_logout);
+JWT_SQL_FUNCTION(jwt_sql_revoke_id);
+JWT_SQL_FUNCTION(jwt_sql_revoke_session);
+JWT_SQL_FUNCTION(jwt_sql_revoke_subject);
+JWT_SQL_FUNCTION(jwt_sql_revoke_issuer);
+JWT_SQL_FUNCTION(jwt_sql_revoke_key);
+
+/* Adds an interval to a time, both finite; saturates at infinity. */
+static TimestampTz
+add_usec(TimestampTz t, int64 usec)
+{
+	int64		sum;
+
+	if (TIMESTAMP_NOT_FINITE(t) || pg_add_s64_overflow(t, usec, &sum) || !IS_VALID_TIMESTAMP(sum))
+		return DT_NOEND;
+	return sum;
+}
+
+/*
+ * When a revocation of tokens that were issued until then can go: when the last
+ * of them has expired, if the issuer bounds their lifetime.
+ */
+static TimestampTz
+expiry_of_issued(const TrustIssuer *issuer, TimestampTz issued_before)
+{
+	if (issuer->policy.max_lifetime == CLAIMS_NO_LIMIT)
+		return DT_NOEND;
+	return add_usec(add_usec(issued_before, issuer->policy.max_lifetime), issuer->policy.leeway);
+}
+
+static TimestampTz
+expiry_of_session(const TrustIssuer *issuer)
+{
+	return add_usec(GetCurrentTimestamp(), Max(issuer->session_lifetime, 0));
+}
+
+/*
+ * A value that a token can be revoked by; an error when the table cannot hold it.
+ */
+static void
+check_value(const JwsString *value)
+{
+	if (value->len > TRUST_MAX_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("value to be revoked is longer than %d bytes", TRUST_MAX_NAME)));
+}
+
+/*
+ * A time argument for issued_before; infinity revokes whatever is issued.
+ */
+static TimestampTz
+issued_argument(FunctionCallInfo fcinfo, int n)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("time must not be null")));
+	return PG_GETARG_TIMESTAMPTZ(n);
+}
+
+/*
+ * A string claim of verified claims; null data when there is none.
+ */
+static JwsString
+claim(const Jsonb *claims, const char *name)
+{
+	JwsString	string = {NULL, 0};
+	JsonbValue	value;
+
+	if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &claims->root),
+									 name, (int) strlen(name), &value) != NULL)
+		string.data = json_string(&value, &string.len);
+	return string;
+}
+
+/*
+ * A time of verified claims; infinity from the year 9999 on, which is as good as
+ * never.
+ */
+static TimestampTz
+time_claim(const Jsonb *claims, const char *name, TimestampTz absent)
+{
+	JsonbValue	value;
+	double		seconds;
+
+	if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &claims->root),
+									 name, (int) strlen(name), &value) == NULL ||
+		value.type != jbvNumeric)
+		return absent;
+	seconds = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+												 NumericGetDatum(value.val.numeric)));
+	if (seconds >= 253402300800.0)
+		return DT_NOEND;
+	return time_t_to_timestamptz(0) + (TimestampTz) (Max(seconds, 0) * USECS_PER_SEC);
+}
+
+/*
+ * Revoke the session of verified claims, or the token by its jti; which of them is
+ * tried first is the caller's choice.  Returns until when that is kept.
+ */
+static TimestampTz
+revoke_claims(const Jsonb *claims, bool session_first, const JwsString *reason)
+{
+	JwsString	name = claim(claims, "iss");
+	JwsString	jti = claim(claims, "jti");
+	JwsString	sid;
+	TrustIssuer *issuer;
+	TimestampTz expires_at;
+
+	if (name.data == NULL)
+		name.data = "";
+	issuer = require_issuer(&name);
+	sid = claim(claims, issuer->policy.session_claim ? issuer->policy.session_claim : "sid");
+	if (sid.data != NULL && (session_first || jti.data == NULL))
+	{
+		expires_at = expiry_of_session(issuer);
+		write_revocation(REVOKED_SESSION, &name, &sid, DT_NOEND, expires_at, reason);
+	}
+	else if (jti.data != NULL)
+	{
+		expires_at = add_usec(time_claim(claims, "exp", DT_NOEND), USECS_PER_SEC);
+		write_revocation(REVOKED_ID, &name, &jti, DT_NOEND, expires_at, reason);
+	}
+	else
+	{
+		Failure		failure;
+
+		(void) fail_hint(&failure, FAILURE_CLAIM,
+						 psprintf("The token has neither a \"jti\" nor a \"%s\", by which it could be revoked.",
+								  issuer->policy.session_claim ? issuer->policy.session_claim : "sid"),
+						 "Use jwt_revoke_subject() or jwt_logout(everywhere => true) for all tokens of its subject.");
+		raise_failure(&failure);
+	}
+	return expires_at;
+}
+
+/*
+ * jwt_revoke(token, reason): until when the revocation is kept.
+ */
+Datum
+jwt_sql_revoke(PG_FUNCTION_ARGS)
+{
+	VerifyRequest request = {.token = text_argument(fcinfo, 0), .at = verify_now()};
+	JwsString	reason = text_argument(fcinfo, 1);
+	VerifiedClaims verified;
+	Failure		failure;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	write_require("jwt_revoke()");
+	if (!verify_claims(&request, &verified, &failure))
+		raise_failure(&failure);
+	PG_RETURN_TIMESTAMPTZ(revoke_claims(verified.claims, false, &reason));
+}
+
+/*
+ * jwt_logout(everywhere): false when there is no current token.
+ */
+Datum
+jwt_sql_logout(PG_FUNCTION_ARGS)
+{
+	bool		everywhere = PG_GETARG_BOOL(0);
+	const Jsonb *claims;
+	SessionMoment moment;
+	Failure		failure;
+
+	write_require("jwt_logout()");
+	if (!session_claims(&claims, &moment, &failure))
+		raise_failure(&failure);
+	if (claims == NULL)
+		PG_RETURN_BOOL(false);
+	if (everywhere)
+	{
+		static const JwsString reason = {"logout everywhere", 17};
+		JwsString	name = claim(claims, "iss");
+		JwsString	sub = claim(claims, "sub");
+		TimestampTz issued_before = GetCurrentTimestamp();
+
+		if (sub.data == NULL)
+		{
+			(void) fail_hint(&failure, FAILURE_CLAIM,
+							 "The token has no \"sub\", by which it could be revoked.",
+							 "Use jwt_revoke() or jwt_logout() for this token alone.");
+			raise_failure(&failure);
+		}
+		if (name.data == NULL)
+			name.data = "";
+		/* by the clock, or by the token's own time if its issuer's is ahead */
+		issued_before = Max(issued_before, time_claim(claims, "iat", issued_before));
+		write_revocation(REVOKED_SUBJECT, &name, &sub, issued_before,
+						 expiry_of_issued(require_issuer(&name), issued_before), &reason);
+	}
+	else
+	{
+		static const JwsString reason = {"logout", 6};
+
+		(void) revoke_claims(claims, true, &reason);
+	}
+	PG_RETURN_BOOL(true);
+}
+
+/*
+ * jwt_revoke_id(issuer, jti, expires_at, reason)
+ */
+Datum
+jwt_sql_revoke_id(PG_FUNCTION_ARGS)
+{
+	JwsString	issuer = required_argument(fcinfo, 0, "issuer");
+	JwsString	jti = required_argument(fcinfo, 1, "jti");
+	TimestampTz expires_at = PG_ARGISNULL(2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(2);
+	JwsString	reason = text_argument(fcinfo, 3);
+
+	write_require("jwt_revoke_id()");
+	(void) require_issuer(&issuer);
+	check_value(&jti);
+	write_revocation(REVOKED_ID, &issuer, &jti, DT_NOEND, expires_at, &reason);
+	PG_RETURN_TIMESTAMPTZ(expires_at);
+}
+
+/*
+ * jwt_revoke_session(issuer, sid, expires_at, reason)
+ */
+Datum
+jwt_sql_revoke_session(PG_FUNCTION_ARGS)
+{
+	JwsString	name = required_argument(fcinfo, 0, "issuer");
+	JwsString	sid = required_argument(fcinfo, 1, "session");
+	JwsString	reason = text_argument(fcinfo, 3);
+	TrustIssuer *issuer;
+	TimestampTz expires_at;
+
+	write_require("jwt_revoke_session()");
+	issuer = require_issuer(&name);
+	check_value(&sid);
+	expires_at = PG_ARGISNULL(2) ? expiry_of_session(issuer) : PG_GETARG_TIMESTAMPTZ(2);
+	write_revocation(REVOKED_SESSION, &name, &sid, DT_NOEND, expires_at, &reason);
+	PG_RETURN_TIMESTAMPTZ(expires_at);
+}
+
+/*
+ * jwt_revoke_subject(issuer, sub, issued_before, reason)
+ */
+Datum
+jwt_sql_revoke_subject(PG_FUNCTION_ARGS)
+{
+	JwsString	name = required_argument(fcinfo, 0, "issuer");
+	JwsString	sub = required_argument(fcinfo, 1, "subject");
+	TimestampTz issued_before = issued_argument(fcinfo, 2);
+	JwsString	reason = text_argument(fcinfo, 3);
+
+	write_require("jwt_revoke_subject()");
+	check_value(&sub);
+	write_revocation(REVOKED_SUBJECT, &name, &sub, issued_before,
+					 expiry_of_issued(require_issuer(&name), issued_before), &reason);
+	PG_RETURN_TIMESTAMPTZ(issued_before);
+}
+
+/*
+ * jwt_revoke_issuer(issuer, issued_before, reason)
+ */
+Datum
+jwt_sql_revoke_issuer(PG_FUNCTION_ARGS)
+{
+	JwsString	name = required_argument(fcinfo, 0, "issuer");
+	TimestampTz issued_before = issued_argument(fcinfo, 1);
+	JwsString	reason = text_argument(fcinfo, 2);
+
+	write_require("jwt_revoke_issuer()");
+	write_revocation(REVOKED_ISSUER, &name, &name, issued_before,
+					 expiry_of_issued(require_issuer(&name), issued_before), &reason);
+	PG_RETURN_TIMESTAMPTZ(issued_before);
+}
+
+/*
+ * jwt_revoke_key(issuer, kid, reason): the keys themselves, under whatever kid and
+ * issuer they are or come back.
+ */
+Datum
+jwt_sql_revoke_key(PG_FUNCTION_ARGS)
+{
+	JwsString	name = required_argument(fcinfo, 0, "issuer");
+	JwsString	kid = text_argument(fcinfo, 1);
+	JwsString	reason = text_argument(fcinfo, 2);
+	List	   *thumbprints = NIL;
+	ListCell   *lc;
+	RowScan		scan;
+	bool		found = false;
+
+	write_require("jwt_revoke_key()");
+	scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, Anum_key_kid, &kid);
+	while (rows_next(&scan))
+	{
+		KeyRow		row;
+		Jwk			jwk;
+		char	   *why_not;
+
+		rows_read_key(&scan, &row);
+		if (kid.data == NULL && row.kid != NULL)
+			continue;
+		found = true;
+		/* a key that cannot even be read verifies nothing as it is */
+		if (row.jsonb != NULL && jwk_read(row.jsonb, &jwk, &why_not))
+			thumbprints = lappend(thumbprints, require_thumbprint(&jwk));
+	}
+	rows_end(&scan);
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("issuer \"%s\" has no key %s", quote_untrusted(name.data, name.len),
+						kid.data == NULL ? "without kid" :
+						psprintf("\"%s\"", quote_untrusted(kid.data, kid.len)))));
+	if (thumbprints == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key has no thumbprint, as it is none"),
+				 errhint("It verifies nothing; delete it.")));
+	foreach(lc, thumbprints)
+	{
+		JwsString	value = {lfirst(lc), (int) strlen(lfirst(lc))};
+
+		write_revocation(REVOKED_KEY, &name, &value, DT_NOEND, DT_NOEND, &reason);
+	}
+	PG_RETURN_TIMESTAMPTZ(GetCurrentTransactionStartTimestamp());
+}

@@ -1,0 +1,555 @@
+/*-------------------------------------------------------------------------
+ *
+ * status.c
+ *	  The rows of the views jwt_status and jwt_key_status: what is usable, what is
+ *	  not, and what is to be done.
+ *
+ * The functions are executable by PUBLIC, since PostgreSQL checks EXECUTE in a view
+ * for the caller.  They refuse whoever has no SELECT on their view, and show no
+ * secret.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_init_privs.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "trust/catalog.h"
+#include "trust/revocation.h"
+#include "trust/rows.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/ruleutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+JWT_SQL_FUNCTION(jwt_sql_key_status_rows);
+JWT_SQL_FUNCTION(jwt_sql_status_rows);
+
+/* Set a column of a row that begins with nulls. */
+#define SET(column, datum) (values[column] = (datum), nulls[column] = false)
+#define SET_TEXT(column, string) ((string) == NULL ? (void) 0 : (void) SET(column, CStringGetTextDatum(string)))
+#define SET_TIME(column, time, absent) ((time) == (absent) ? (void) 0 : (void) SET(column, TimestampTzGetDatum(time)))
+
+/* Problems of one row that are spelt out. */
+#define MAX_PROBLEMS	20
+
+/* A row of jwt_status in the making. */
+typedef struct Status
+{
+	char	   *name;			/* the issuer; NULL for the row of the database */
+	TrustIssuer *issuer;
+	int			usable;
+	int			standby;
+	TimestampTz keys_end;		/* DT_NOBEGIN: there is none */
+	char	   *source;
+	bool		has_source;
+	TimestampTz last_success;
+	TimestampTz next_attempt;
+	char	   *last_error;
+	List	   *problems;		/* of char * */
+	List	   *grants;			/* the same; of the row of the database */
+	int			more_problems;
+} Status;
+
+/*
+ * Refuse whoever may not select from the view.
+ */
+static void
+require_view(const char *name)
+{
+	Oid			view = catalog_view(name);
+	AclResult	result = pg_class_aclcheck(view, GetUserId(), ACL_SELECT);
+
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, OBJECT_VIEW, name);
+}
+
+static void
+add_problem(Status *status, char *problem)
+{
+	if (list_length(status->problems) < MAX_PROBLEMS)
+		status->problems = lappend(status->problems, problem);
+	else
+		status->more_problems++;
+}
+
+/*
+ * jwt_key_status_rows(): a row for each key.
+ */
+Datum
+jwt_sql_key_status_rows(PG_FUNCTION_ARGS)
+{
+	enum
+	{
+		ID, ISSUER, KID, ALG, SOURCE, STATE, VERIFIES, UNUSABLE, NOT_BEFORE, NOT_AFTER,
+		RETIRED_AT, REVOKED_AT, CREATED_AT, THUMBPRINT, N_COLUMNS
+	};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+	MemoryContext each = AllocSetContextCreate(CurrentMemoryContext, "jwt key status", ALLOCSET_DEFAULT_SIZES);
+	RowScan		scan;
+
+	require_view("jwt_key_status");
+	InitMaterializedSRF(fcinfo, 0);
+	(void) revocation_generation();
+	scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, InvalidAttrNumber, NULL, InvalidAttrNumber, NULL);
+	while (rows_next(&scan))
+	{
+		MemoryContext old = MemoryContextSwitchTo(each);
+		Datum		values[N_COLUMNS] = {0};
+		bool		nulls[N_COLUMNS];
+		KeyRow		key;
+		char	   *thumbprint = NULL;
+		TimestampTz revoked_at = DT_NOBEGIN;
+		bool		revoked = false;
+		bool		open;
+		const char *state;
+
+		rows_read_key(&scan, &key);
+		rows_judge_key(&key, key.issuer == NULL ? NULL :
+					   rows_find_issuer(key.issuer, (int) strlen(key.issuer)));
+		if (key.jwk_read && (thumbprint = jwk_thumbprint(&key.jwk)) != NULL)
+			revoked = revocation_of_key(thumbprint, &revoked_at);
+		open = now >= key.not_before && now < key.not_after;
+		if (key.unusable != NULL)
+			state = "unusable";
+		else if (revoked)
+			state = "revoked";
+		else if (now < key.not_before)
+			state = "standby";
+		else
+			state = key.not_after == DT_NOEND ? "current" : "previous";
+
+		memset(nulls, true, sizeof(nulls));
+		SET(ID, UUIDPGetDatum(&key.id));
+		SET_TEXT(ISSUER, key.issuer);
+		SET_TEXT(KID, key.kid);
+		SET_TEXT(ALG, key.alg);
+		SET_TEXT(SOURCE, key.source);
+		SET_TEXT(STATE, state);
+		SET(VERIFIES, BoolGetDatum(key.unusable == NULL && !revoked && open));
+		SET_TEXT(UNUSABLE, key.unusable);
+		SET_TIME(NOT_BEFORE, key.not_before, DT_NOBEGIN);
+		SET_TIME(NOT_AFTER, key.not_after, DT_NOEND);
+		SET_TIME(RETIRED_AT, key.retired_at, DT_NOEND);
+		if (revoked)
+			SET_TIME(REVOKED_AT, revoked_at, DT_NOBEGIN);
+		SET_TIME(CREATED_AT, key.created_at, DT_NOBEGIN);
+		/* that of a secret can be used to guess it */
+		if (key.jwk_read && strcmp(key.jwk.kty, "oct") != 0)
+			SET_TEXT(THUMBPRINT, thumbprint);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(each);
+	}
+	rows_end(&scan);
+	return (Datum) 0;
+}
+
+/*
+ * The names of columns in an error text, of a key that has no kid, too.
+ */
+static char *
+show_kid(const KeyRow *key)
+{
+	return key->kid == NULL ? pstrdup("A key without kid") :
+		psprintf("The key \"%s\"", quote_untrusted(key->kid, (int) strlen(key->kid)));
+}
+
+static Status *
+find_status(List *statuses, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, statuses)
+	{
+		Status	   *status = lfirst(lc);
+
+		if (status->name != NULL && name != NULL && strcmp(status->name, name) == 0)
+			return status;
+	}
+	return NULL;
+}
+
+static int
+compare_names(const ListCell *a, const ListCell *b)
+{
+	return strcmp(((const Status *) lfirst(a))->name, ((const Status *) lfirst(b))->name);
+}
+
+/*
+ * A status for each row of jwt_issuer, in their order.
+ */
+static List *
+read_issuers(void)
+{
+	List	   *statuses = NIL;
+	RowScan		scan = rows_begin(TRUST_ISSUER, INDEX_ISSUER, InvalidAttrNumber, NULL, InvalidAttrNumber, NULL);
+
+	while (rows_next(&scan))
+	{
+		Status	   *status = palloc0(sizeof(Status));
+
+		status->issuer = rows_current_issuer(&scan);
+		status->name = status->issuer->policy.issuer;
+		status->keys_end = DT_NOBEGIN;
+		status->next_attempt = status->last_success = DT_NOBEGIN;
+		if (status->issuer->unusable != NULL)
+			add_problem(status, psprintf("Its policy cannot be used. %s", status->issuer->unusable));
+		statuses = lappend(statuses, status);
+	}
+	rows_end(&scan);
+	list_sort(statuses, compare_names);
+	return statuses;
+}
+
+/*
+ * Count the keys of each issuer, and note those that can verify nothing.
+ */
+static void
+read_keys(List *statuses, Status *database)
+{
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+	RowScan		scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, InvalidAttrNumber, NULL, InvalidAttrNumber, NULL);
+	int			orphans = 0;
+
+	while (rows_next(&scan))
+	{
+		KeyRow		key;
+		Status	   *status;
+		char	   *thumbprint;
+		TimestampTz revoked_at;
+
+		rows_read_key(&scan, &key);
+		status = find_status(statuses, key.issuer);
+		if (status == NULL)
+		{
+			orphans++;
+			continue;
+		}
+		rows_judge_key(&key, status->issuer);
+		if (key.unusable != NULL && status->issuer->unusable != NULL)
+			continue;			/* the issuer says so */
+		if (key.unusable != NULL)
+		{
+			add_problem(status, psprintf("%s verifies nothing. %s", show_kid(&key), key.unusable));
+			continue;
+		}
+		thumbprint = jwk_thumbprint(&key.jwk);
+		if (thumbprint == NULL || revocation_of_key(thumbprint, &revoked_at))
+			continue;
+		if (now < key.not_before)
+			status->standby++;
+		else if (now < key.not_after)
+		{
+			status->usable++;
+			status->keys_end = Max(status->keys_end, key.not_after);
+		}
+	}
+	rows_end(&scan);
+	if (orphans > 0)
+		add_problem(database, psprintf("%d row%s of jwt_key %s of issuers that have no row in jwt_issuer.",
+									   orphans, orphans == 1 ? "" : "s", orphans == 1 ? "is" : "are"));
+}
+
+/*
+ * Read where the keys are fetched from, and how that went.
+ */
+static void
+read_sources(List *statuses, Status *database)
+{
+	RowScan		scan = rows_begin(TRUST_SOURCE, INDEX_SOURCE, InvalidAttrNumber, NULL, InvalidAttrNumber, NULL);
+	int			orphans = 0;
+
+	while (rows_next(&scan))
+	{
+		char	   *name = rows_text(&scan, Anum_source_issuer);
+		char	   *uri = rows_text(&scan, Anum_source_uri);
+		Status	   *status = find_status(statuses, name);
+		bool		isnull[2];
+		Datum		intervals[2];
+		char	   *why;
+
+		if (status == NULL)
+		{
+			orphans++;
+			continue;
+		}
+		intervals[0] = rows_column(&scan, Anum_source_refresh_interval, &isnull[0]);
+		intervals[1] = rows_column(&scan, Anum_source_grace, &isnull[1]);
+		why = rows_judge_source(uri, isnull[0] ? NULL : DatumGetIntervalP(intervals[0]),
+								isnull[1] ? NULL : DatumGetIntervalP(intervals[1]));
+		if (why != NULL)
+			add_problem(status, psprintf("Its row in jwt_jwks_source is not as it should be. %s", why));
+		status->has_source = true;
+		status->source = uri != NULL ? uri : pstrdup("discovery");
+	}
+	rows_end(&scan);
+	if (orphans > 0)
+		add_problem(database, psprintf("%d row%s of jwt_jwks_source %s of issuers that have no row in jwt_issuer.",
+									   orphans, orphans == 1 ? "" : "s", orphans == 1 ? "is" : "are"));
+
+	scan = rows_begin(TRUST_STATE, INDEX_STATE, InvalidAttrNumber, NULL, InvalidAttrNumber, NULL);
+	while (rows_next(&scan))
+	{
+		Status	   *status = find_status(statuses, rows_text(&scan, Anum_state_issuer));
+
+		if (status == NULL || !status->has_source)
+			continue;
+		status->last_success = rows_time(&scan, Anum_state_last_success, DT_NOBEGIN);
+		status->next_attempt = rows_time(&scan, Anum_state_next_attempt, DT_NOBEGIN);
+		status->last_error = rows_text(&scan, Anum_state_last_error);
+		if (status->last_error != NULL)
+			add_problem(status, psprintf("The last fetch of its keys failed. %s", status->last_error));
+	}
+	rows_end(&scan);
+}
+
+/*
+ * Triggers that do not fire always, and indexes that are not there, with the
+ * statement that mends each.
+ */
+static void
+check_tables(Status *database)
+{
+	for (int table = 0; table < N_TRUST_TABLES; table++)
+	{
+		Relation	rel = catalog_open(table, AccessShareLock);
+		char	   *name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+													  RelationGetRelationName(rel));
+		const char *trigger = "";
+
+		for (int i = 0; trigger != NULL; i++)
+			if (!catalog_trigger_is_reliable(rel, i, &trigger))
+				add_problem(database, psprintf("A trigger does not fire always, so nothing is cached. As a superuser: ALTER TABLE %s ENABLE ALWAYS TRIGGER %s;",
+											   name, trigger));
+		for (int index = 0; index < N_TRUST_INDEXES; index++)
+			if (catalog_index_table(index) == (TrustTable) table && !OidIsValid(catalog_index(index)))
+				add_problem(database, psprintf("An index is missing, so the table is read from end to end. As a superuser: CREATE INDEX %s ON %s (%s);",
+											   catalog_index_name(index), name, catalog_index_columns(index)));
+		table_close(rel, AccessShareLock);
+	}
+}
+
+/*
+ * The ACL that the script gave to an object, or NULL when it is not recorded.
+ */
+static Acl *
+initial_acl(Oid class, Oid object)
+{
+	Relation	rel = table_open(InitPrivsRelationId, AccessShareLock);
+	ScanKeyData keys[3];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Acl		   *acl = NULL;
+
+	ScanKeyInit(&keys[0], Anum_pg_init_privs_objoid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(object));
+	ScanKeyInit(&keys[1], Anum_pg_init_privs_classoid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(class));
+	ScanKeyInit(&keys[2], Anum_pg_init_privs_objsubid, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(0));
+	scan = systable_beginscan(rel, InitPrivsObjIndexId, true, NULL, 3, keys);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_pg_init_privs_initprivs, RelationGetDescr(rel), &isnull);
+
+		if (!isnull)
+			acl = DatumGetAclPCopy(value);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return acl;
+}
+
+/*
+ * Has an ACL an item for the same roles with all these rights?
+ */
+static bool
+acl_has(const Acl *acl, const AclItem *wanted)
+{
+	for (int i = 0; acl != NULL && i < ACL_NUM(acl); i++)
+	{
+		const AclItem *item = &ACL_DAT(acl)[i];
+
+		if (item->ai_grantee == wanted->ai_grantee && item->ai_grantor == wanted->ai_grantor &&
+			(wanted->ai_privs & ~item->ai_privs) == 0)
+			return true;
+	}
+	return false;
+}
+
+static char *
+show_grant(const AclItem *item, Oid class, Oid object)
+{
+	ObjectAddress address = {class, object, 0};
+
+	return psprintf("%s on %s",
+					DatumGetCString(DirectFunctionCall1(aclitemout, PointerGetDatum(item))),
+					getObjectDescription(&address, false));
+}
+
+/*
+ * Note how the ACL of an object differs from the script's.  What the owner of the
+ * database has delegated is listed; what is a danger, or lacks, is a problem.
+ */
+static void
+compare_acl(Status *database, Oid class, Oid object, int cache, AttrNumber column)
+{
+	HeapTuple	tuple = SearchSysCache1(cache, ObjectIdGetDatum(object));
+	Acl		   *now = NULL;
+	Acl		   *then = initial_acl(class, object);
+	bool		isnull;
+	Datum		value;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	value = SysCacheGetAttr(cache, tuple, column, &isnull);
+	if (!isnull)
+		now = DatumGetAclPCopy(value);
+	ReleaseSysCache(tuple);
+
+	for (int i = 0; now != NULL && i < ACL_NUM(now); i++)
+	{
+		const AclItem *item = &ACL_DAT(now)[i];
+
+		if (acl_has(then, item))
+			continue;
+		if (class == RelationRelationId &&
+			(item->ai_grantee == ACL_ID_PUBLIC ||
+			 (ACLITEM_GET_PRIVS(*item) & ~(ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE)) != 0))
+			add_problem(database, psprintf("A right was granted that nobody should have: %s.",
+										   show_grant(item, class, object)));
+		database->grants = lappend(database->grants, show_grant(item, class, object));
+	}
+	for (int i = 0; then != NULL && i < ACL_NUM(then); i++)
+		if (!acl_has(now, &ACL_DAT(then)[i]))
+			add_problem(database, psprintf("A right that the extension gave was taken away: %s.",
+										   show_grant(&ACL_DAT(then)[i], class, object)));
+}
+
+/*
+ * The same for all tables, views and functions of the extension.
+ */
+static void
+compare_acls(Status *database)
+{
+	Relation	rel = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(ExtensionRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(catalog_extension()));
+	scan = systable_beginscan(rel, DependReferenceIndexId, true, NULL, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (form->deptype != DEPENDENCY_EXTENSION)
+			continue;
+		if (form->classid == RelationRelationId)
+			compare_acl(database, form->classid, form->objid, RELOID, Anum_pg_class_relacl);
+		else if (form->classid == ProcedureRelationId)
+			compare_acl(database, form->classid, form->objid, PROCOID, Anum_pg_proc_proacl);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+static Datum
+text_array(List *strings)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * Max(list_length(strings), 1));
+	ListCell   *lc;
+	int			n = 0;
+
+	foreach(lc, strings)
+		elements[n++] = CStringGetTextDatum(lfirst(lc));
+	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+static void
+put_status(ReturnSetInfo *result, Status *status, bool of_database)
+{
+	enum
+	{
+		ISSUER, OK, PROBLEMS, USABLE_KEYS, KEYS_END, STANDBY_KEYS, REVOCATIONS, SOURCE,
+		LAST_SUCCESS, NEXT_ATTEMPT, LAST_ERROR, GRANTS, N_COLUMNS
+	};
+	Datum		values[N_COLUMNS] = {0};
+	bool		nulls[N_COLUMNS];
+
+	if (status->more_problems > 0)
+		status->problems = lappend(status->problems, psprintf("And %d more.", status->more_problems));
+	memset(nulls, true, sizeof(nulls));
+	SET(OK, BoolGetDatum(status->problems == NIL));
+	SET(PROBLEMS, text_array(status->problems));
+	if (of_database)
+	{
+		SET(GRANTS, text_array(status->grants));
+		SET(REVOCATIONS, Int64GetDatum(revocation_count_of_keys()));
+	}
+	else
+	{
+		SET_TEXT(ISSUER, status->name);
+		SET(USABLE_KEYS, Int32GetDatum(status->usable));
+		SET_TIME(KEYS_END, status->keys_end == DT_NOEND ? DT_NOBEGIN : status->keys_end, DT_NOBEGIN);
+		SET(STANDBY_KEYS, Int32GetDatum(status->standby));
+		SET(REVOCATIONS, Int64GetDatum(revocation_count(status->name)));
+		SET_TEXT(SOURCE, status->source);
+		SET_TIME(LAST_SUCCESS, status->last_success, DT_NOBEGIN);
+		SET_TIME(NEXT_ATTEMPT, status->next_attempt, DT_NOBEGIN);
+		SET_TEXT(LAST_ERROR, status->last_error);
+	}
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/*
+ * jwt_status_rows(): a row for each issuer, and one without for the database.
+ */
+Datum
+jwt_sql_status_rows(PG_FUNCTION_ARGS)
+{
+	Status		database = {.keys_end = DT_NOBEGIN};
+	List	   *statuses;
+	ListCell   *lc;
+
+	require_view("jwt_status");
+	InitMaterializedSRF(fcinfo, 0);
+	(void) revocation_generation();
+	check_tables(&database);
+	compare_acls(&database);
+	statuses = read_issuers();
+	read_keys(statuses, &database);
+	read_sources(statuses, &database);
+
+	put_status((ReturnSetInfo *) fcinfo->resultinfo, &database, true);
+	foreach(lc, statuses)
+	{
+		Status	   *status = lfirst(lc);
+
+		if (status->usable == 0 && status->issuer->unusable == NULL)
+			add_problem(status, pstrdup("It has no key that verifies now."));
+		put_status((ReturnSetInfo *) fcinfo->resultinfo, status, false);
+	}
+	return (Datum) 0;
+}

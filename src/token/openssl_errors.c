@@ -1,0 +1,96 @@
+/*-------------------------------------------------------------------------
+ *
+ * openssl_errors.c
+ *	  OpenSSL's errors: memory, and the queue left clean.
+ *
+ * A failure for lack of memory says nothing about a key or a token, so it must
+ * never become a verdict.  And what is left in the queue would be taken for the
+ * error of a later call, ours or somebody else's.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include <openssl/crypto.h>
+
+#include "token/openssl_errors.h"
+
+/* More than what OpenSSL allocates at a time for any key or signature. */
+#define PROBE_SIZE	65536
+
+static void
+raise_out_of_memory(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("out of memory"),
+			 errdetail("OpenSSL could not allocate memory.")));
+}
+
+/*
+ * Does this entry of the queue say that memory was lacking?
+ */
+static bool
+is_lack_of_memory(unsigned long code)
+{
+	if (ERR_SYSTEM_ERROR(code))
+		return ERR_GET_REASON(code) == ENOMEM;
+	return ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE;
+}
+
+/*
+ * Is there anything in the queue?  The first entry alone does not tell: its code
+ * is 0 when OpenSSL lacked memory while it reported an error.
+ */
+bool
+openssl_has_errors(void)
+{
+	return ERR_peek_error() != 0 || ERR_peek_last_error() != 0;
+}
+
+/*
+ * Empty the queue, and raise an error if it says that memory was lacking.  Call
+ * it when all OpenSSL objects of the call have been freed.
+ */
+void
+openssl_check_memory(void)
+{
+	bool		lacked_memory = false;
+
+	/* an entry of code 0 is not the end of the queue, so count */
+	for (int i = 0; i < ERR_NUM_ERRORS; i++)
+		lacked_memory = is_lack_of_memory(ERR_get_error()) || lacked_memory;
+	if (lacked_memory)
+		raise_out_of_memory();
+}
+
+/*
+ * The same, and find out whether there is memory now: before 3.2 OpenSSL does
+ * not always report that it lacked some.  Call it before a failure is reported
+ * as the verdict on a key or a signature.
+ */
+void
+openssl_require_memory(void)
+{
+	void	   *probe;
+
+	openssl_check_memory();
+	probe = OPENSSL_malloc(PROBE_SIZE);
+	ERR_clear_error();
+	if (probe == NULL)
+		raise_out_of_memory();
+	OPENSSL_free(probe);
+}
+
+/*
+ * See openssl_retry().
+ */
+bool
+openssl_settle(bool good)
+{
+	if (good)
+		ERR_clear_error();
+	else
+		openssl_require_memory();
+	return good;
+}

@@ -1,0 +1,599 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.c
+ *	  Finding the extension's tables, indexes and markers, and noticing changes.
+ *
+ * Tables are found through the extension's membership and read by OID, below the
+ * privilege checks, so no search_path matters and a caller needs no privilege.
+ * A table is believed only if it is a member, belongs to a superuser, and has the
+ * kind and the column types of the install script.  An index is used only if it
+ * is valid, on the expected columns in byte order, and without expression or
+ * predicate; without one the table is read from end to end.
+ *
+ * Writers invalidate.  Triggers, enabled ALWAYS, send a relcache invalidation of
+ * a marker: a composite type without columns, which nobody opens, vacuums or
+ * publishes.  There is one for issuers and keys and one for the denylist.
+ * PostgreSQL delivers it to every backend at commit, through WAL to every hot
+ * standby, to the writer itself at its next command, and again on rollback.
+ * Invalidations of the tables themselves count, too: ALTER TABLE, DISABLE
+ * TRIGGER and TRUNCATE send nothing else.
+ *
+ * The callback runs wherever PostgreSQL accepts invalidations, also where no
+ * catalog can be read.  It moves counters, and nothing else.
+ *
+ * Readers accept pending invalidations first, which nothing else may do within an
+ * open transaction, then note the counter, then take a snapshot and read.  What
+ * was read is remembered for that counter.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_opfamily.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "trust/catalog.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+/* Triggers of a table that must fire always. */
+#define MAX_TRIGGERS	2
+
+/* Columns of an index. */
+#define MAX_COLUMNS		3
+
+#define MAX_SHAPE		12
+
+/* What a table must be to be believed. */
+typedef struct TableShape
+{
+	const char *name;
+	int			n_columns;
+	Oid			types[MAX_SHAPE];
+	const char *triggers[MAX_TRIGGERS];
+} TableShape;
+
+static const TableShape table_shapes[N_TRUST_TABLES] = {
+	[TRUST_DENYLIST] = {
+		"jwt_denylist", Natts_denylist,
+		{UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TIMESTAMPTZOID},
+		{"jwt_denylist_check", "jwt_denylist_changed"}
+	},
+	[TRUST_ISSUER] = {
+		"jwt_issuer", Natts_issuer,
+		{TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID,
+		TEXTOID, TEXTARRAYOID, TEXTOID, INTERVALOID},
+		{"jwt_issuer_check", "jwt_issuer_changed"}
+	},
+	[TRUST_SOURCE] = {
+		"jwt_jwks_source", Natts_source,
+		{TEXTOID, TEXTOID, INTERVALOID, INTERVALOID},
+		{NULL}
+	},
+	[TRUST_STATE] = {
+		"jwt_jwks_state", Natts_state,
+		{TEXTOID, TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+		INT4OID, TEXTOID},
+		{NULL}
+	},
+	[TRUST_KEY] = {
+		"jwt_key", Natts_key,
+		{UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+		TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID},
+		{"jwt_key_check", "jwt_key_changed"}
+	},
+};
+
+/* What an index must be to be used. */
+typedef struct IndexShape
+{
+	const char *name;			/* in the install script */
+	TrustTable	table;
+	AttrNumber	columns[MAX_COLUMNS];
+	const char *text;			/* the columns, for a message */
+} IndexShape;
+
+static const IndexShape index_shapes[N_TRUST_INDEXES] = {
+	[INDEX_DENYLIST] = {"jwt_denylist_issuer_kind_value_idx", TRUST_DENYLIST,
+	{Anum_denylist_issuer, Anum_denylist_kind, Anum_denylist_value}, "issuer, kind, value"},
+	[INDEX_DENYLIST_EXPIRY] = {"jwt_denylist_expires_at_idx", TRUST_DENYLIST,
+	{Anum_denylist_expires_at}, "expires_at"},
+	[INDEX_ISSUER] = {"jwt_issuer_pkey", TRUST_ISSUER, {Anum_issuer_issuer}, "issuer"},
+	[INDEX_SOURCE] = {"jwt_jwks_source_pkey", TRUST_SOURCE, {Anum_source_issuer}, "issuer"},
+	[INDEX_STATE] = {"jwt_jwks_state_pkey", TRUST_STATE, {Anum_state_issuer}, "issuer"},
+	[INDEX_KEY_ISSUER_KID] = {"jwt_key_issuer_kid_idx", TRUST_KEY,
+	{Anum_key_issuer, Anum_key_kid}, "issuer, kid"},
+	[INDEX_KEY_KID] = {"jwt_key_kid_idx", TRUST_KEY, {Anum_key_kid}, "kid"},
+	[INDEX_KEY_ALG_ISSUER] = {"jwt_key_alg_issuer_idx", TRUST_KEY,
+	{Anum_key_alg, Anum_key_issuer}, "alg, issuer"},
+};
+
+uint64		trust_generation = 1;
+uint64		denylist_generation = 1;
+
+/* Moves when what is found below may be something else. */
+static uint64 catalog_generation = 1;
+
+/* A table, and what depends on its relcache entry. */
+typedef struct FoundTable
+{
+	Oid			oid;
+	uint64		generation;		/* for which the rest is true; 0: not looked */
+	bool		reliable;		/* its triggers fire always */
+	Oid			indexes[N_TRUST_INDEXES];	/* InvalidOid: there is none */
+} FoundTable;
+
+static struct
+{
+	uint64		generation;		/* for which all of this is true */
+	Oid			extension;
+	Oid			schema;
+	FoundTable	tables[N_TRUST_TABLES];
+	Oid			trust_marker;
+	Oid			denylist_marker;
+}			found;
+
+/*
+ * The relcache callback.  InvalidOid stands for every relation; and as long as
+ * the tables are not known, any may be one of them.
+ */
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	bool		any = !OidIsValid(relid) || found.generation != catalog_generation;
+
+	(void) arg;
+	if (any)
+	{
+		catalog_generation++;
+		trust_generation++;
+		denylist_generation++;
+		return;
+	}
+	if (relid == found.trust_marker)
+		trust_generation++;
+	else if (relid == found.denylist_marker)
+		denylist_generation++;
+	else
+		for (int i = 0; i < N_TRUST_TABLES; i++)
+			if (relid == found.tables[i].oid)
+			{
+				catalog_generation++;
+				if (i == TRUST_ISSUER || i == TRUST_KEY)
+					trust_generation++;
+				if (i == TRUST_DENYLIST)
+					denylist_generation++;
+			}
+}
+
+/*
+ * Register the callback.
+ */
+void
+catalog_init(void)
+{
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+}
+
+/*
+ * Let PostgreSQL deliver what other sessions have committed.
+ */
+void
+catalog_accept_invalidations(void)
+{
+	AcceptInvalidationMessages();
+}
+
+/*
+ * Find the row of the extension.
+ */
+static void
+find_extension(void)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("jwt"));
+	/* few rows: a new backend pays more for its first use of an index */
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" does not exist", "jwt")));
+	found.extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
+	found.schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/*
+ * The OID of a relation in the extension's schema that is a member of it, of this
+ * kind, and a superuser's; or InvalidOid.
+ */
+static Oid
+find_member(const char *name, char relkind)
+{
+	HeapTuple	tuple = SearchSysCache2(RELNAMENSP, CStringGetDatum(name),
+										ObjectIdGetDatum(found.schema));
+	Oid			relid = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+		/* of a composite type the type is the member */
+		Oid			class = relkind == RELKIND_COMPOSITE_TYPE ? TypeRelationId : RelationRelationId;
+		Oid			object = relkind == RELKIND_COMPOSITE_TYPE ? form->reltype : form->oid;
+
+		if (form->relkind == relkind && superuser_arg(form->relowner) &&
+			getExtensionOfObject(class, object) == found.extension)
+			relid = form->oid;
+		ReleaseSysCache(tuple);
+	}
+	return relid;
+}
+
+/*
+ * The OID of a table or a marker; an error when it is not what the script made.
+ */
+static Oid
+require_member(const char *name, char relkind)
+{
+	Oid			relid = find_member(name, relkind);
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"jwt\" has no \"%s\" that can be trusted", name),
+				 errdetail("It must be a member of the extension and belong to a superuser.")));
+	return relid;
+}
+
+/*
+ * Find the extension's OIDs anew if they may have changed.  The tables of state
+ * are of no use to a verification and are found when they are opened.
+ */
+static void
+make_current(void)
+{
+	while (unlikely(found.generation != catalog_generation))
+	{
+		uint64		before = catalog_generation;
+
+		CHECK_FOR_INTERRUPTS();
+		memset(&found, 0, sizeof(found));
+		find_extension();
+		found.tables[TRUST_DENYLIST].oid = require_member("jwt_denylist", RELKIND_RELATION);
+		found.tables[TRUST_ISSUER].oid = require_member("jwt_issuer", RELKIND_RELATION);
+		found.tables[TRUST_KEY].oid = require_member("jwt_key", RELKIND_RELATION);
+		found.trust_marker = require_member("jwt_trust_marker", RELKIND_COMPOSITE_TYPE);
+		found.denylist_marker = require_member("jwt_denylist_marker", RELKIND_COMPOSITE_TYPE);
+		found.generation = before;
+	}
+}
+
+/*
+ * Has the table the columns of the install script, and perhaps others after
+ * them?
+ */
+static void
+check_columns(Relation rel, const TableShape *shape)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	bool		good = desc->natts >= shape->n_columns;
+
+	for (int i = 0; good && i < shape->n_columns; i++)
+		good = !TupleDescAttr(desc, i)->attisdropped &&
+			TupleDescAttr(desc, i)->atttypid == shape->types[i];
+	if (!good)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" of extension \"jwt\" has other columns than its script gave it", shape->name)));
+}
+
+/*
+ * Are the columns of an index in the order in which C looks for them: text byte for
+ * byte, in a btree?
+ */
+static bool
+is_in_our_order(HeapTuple tuple, int n)
+{
+	bool		isnull;
+	oidvector  *collations = (oidvector *) DatumGetPointer(SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indcollation, &isnull));
+	oidvector  *opclasses = (oidvector *) DatumGetPointer(SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indclass, &isnull));
+
+	for (int i = 0; i < n; i++)
+		if (OidIsValid(collations->values[i]) &&
+			(collations->values[i] != C_COLLATION_OID ||
+			 get_opclass_family(opclasses->values[i]) != TEXT_BTREE_FAM_OID))
+			return false;
+	return true;
+}
+
+/*
+ * Does an index have this shape?
+ */
+static bool
+index_fits(HeapTuple tuple, const IndexShape *shape)
+{
+	Form_pg_index form = (Form_pg_index) GETSTRUCT(tuple);
+	int			n = 0;
+
+	while (n < MAX_COLUMNS && shape->columns[n] != InvalidAttrNumber)
+		n++;
+	if (!form->indisvalid || !form->indisready || !form->indislive || form->indnkeyatts != n ||
+		!heap_attisnull(tuple, Anum_pg_index_indpred, NULL) ||
+		!heap_attisnull(tuple, Anum_pg_index_indexprs, NULL))
+		return false;
+	for (int i = 0; i < n; i++)
+		if (form->indkey.values[i] != shape->columns[i])
+			return false;
+	return is_in_our_order(tuple, n);
+}
+
+/*
+ * Find the indexes of a table that is open.
+ */
+static void
+find_indexes(Relation rel, TrustTable table, FoundTable *result)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(lc)));
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		for (int i = 0; i < N_TRUST_INDEXES; i++)
+			if (index_shapes[i].table == table && index_fits(tuple, &index_shapes[i]))
+				result->indexes[i] = lfirst_oid(lc);
+		ReleaseSysCache(tuple);
+	}
+	list_free(indexes);
+}
+
+/*
+ * Does the i-th trigger that a table must have fire in whatever session?  Not if
+ * somebody has disabled it, or has it fire in ordinary sessions only, as what
+ * pg_restore --disable-triggers leaves behind does.  *name is its name; NULL
+ * after the last.
+ */
+bool
+catalog_trigger_is_reliable(Relation rel, int i, const char **name)
+{
+	const char *wanted = NULL;
+
+	for (int table = 0; table < N_TRUST_TABLES; table++)
+		if (catalog_is_table(RelationGetRelid(rel), table) && i < MAX_TRIGGERS)
+			wanted = table_shapes[table].triggers[i];
+	*name = wanted;
+	for (int t = 0; wanted != NULL && rel->trigdesc != NULL && t < rel->trigdesc->numtriggers; t++)
+	{
+		const		Trigger *trigger = &rel->trigdesc->triggers[t];
+
+		if (strcmp(trigger->tgname, wanted) == 0)
+			return trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
+	}
+	return wanted == NULL;
+}
+
+/*
+ * Open a table.  The caller closes it, or leaves that to the end of the
+ * transaction.  Raises an error when it is not what the script made.
+ */
+Relation
+catalog_open(TrustTable table, LOCKMODE lockmode)
+{
+	const TableShape *shape = &table_shapes[table];
+	FoundTable *entry = &found.tables[table];
+
+	for (;;)
+	{
+		uint64		before;
+		Relation	rel;
+
+		make_current();
+		if (!OidIsValid(entry->oid))
+			entry->oid = require_member(shape->name, RELKIND_RELATION);
+		before = catalog_generation;
+
+		/* taking the lock accepts invalidations: the table may be gone */
+		rel = try_table_open(entry->oid, lockmode);
+		if (rel != NULL && before == catalog_generation && entry->generation != before)
+		{
+			FoundTable	fresh = {.oid = entry->oid, .reliable = true};
+			const char *name = "";
+
+			check_columns(rel, shape);
+			find_indexes(rel, table, &fresh);
+			for (int i = 0; name != NULL; i++)
+				fresh.reliable = catalog_trigger_is_reliable(rel, i, &name) && fresh.reliable;
+			fresh.generation = before;
+			if (before == catalog_generation)
+				*entry = fresh;
+		}
+		if (rel != NULL && before == catalog_generation)
+			return rel;
+		if (rel != NULL)
+			table_close(rel, lockmode);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * See to it that a table's triggers are known, and say if they can be relied on.
+ */
+static bool
+is_reliable(TrustTable table)
+{
+	if (unlikely(found.generation != catalog_generation ||
+				 found.tables[table].generation != catalog_generation))
+		table_close(catalog_open(table, AccessShareLock), AccessShareLock);
+	return found.tables[table].reliable;
+}
+
+/*
+ * Does every write to jwt_issuer and jwt_key move trust_generation?
+ */
+bool
+catalog_trust_is_reliable(void)
+{
+	return is_reliable(TRUST_ISSUER) && is_reliable(TRUST_KEY);
+}
+
+/*
+ * Does every write to jwt_denylist move denylist_generation?
+ */
+bool
+catalog_denylist_is_reliable(void)
+{
+	return is_reliable(TRUST_DENYLIST);
+}
+
+/*
+ * Invalidate what every backend has cached of issuers and keys, when this
+ * transaction commits, and what this one has at its next command.
+ */
+void
+catalog_trust_changed(void)
+{
+	make_current();
+	CacheInvalidateRelcacheByRelid(found.trust_marker);
+}
+
+/*
+ * The same for the denylist.
+ */
+void
+catalog_denylist_changed(void)
+{
+	make_current();
+	CacheInvalidateRelcacheByRelid(found.denylist_marker);
+}
+
+/*
+ * Is this a table of ours, as opposed to another to which somebody has attached
+ * our trigger?
+ */
+bool
+catalog_is_table(Oid relid, TrustTable table)
+{
+	make_current();
+	if (!OidIsValid(found.tables[table].oid))
+		found.tables[table].oid = require_member(table_shapes[table].name, RELKIND_RELATION);
+	return relid == found.tables[table].oid;
+}
+
+/*
+ * An index of a table that is open; InvalidOid when there is none that can be
+ * used.
+ */
+Oid
+catalog_index(TrustIndex index)
+{
+	return found.tables[index_shapes[index].table].indexes[index];
+}
+
+/*
+ * Names, for messages.
+ */
+const char *
+catalog_table_name(TrustTable table)
+{
+	return table_shapes[table].name;
+}
+
+int
+catalog_table_columns(TrustTable table)
+{
+	return table_shapes[table].n_columns;
+}
+
+const char *
+catalog_index_name(TrustIndex index)
+{
+	return index_shapes[index].name;
+}
+
+const char *
+catalog_index_columns(TrustIndex index)
+{
+	return index_shapes[index].text;
+}
+
+TrustTable
+catalog_index_table(TrustIndex index)
+{
+	return index_shapes[index].table;
+}
+
+Oid
+catalog_extension(void)
+{
+	make_current();
+	return found.extension;
+}
+
+Oid
+catalog_schema(void)
+{
+	make_current();
+	return found.schema;
+}
+
+/*
+ * A function that came with the extension, by its exact signature; InvalidOid
+ * when it has none.  It is called by OID: an overload in its schema is somebody
+ * else's, and so may be what a name means a moment later.  So is a function that the
+ * extension's owner has added to it; a script's belongs to a superuser.
+ */
+Oid
+catalog_function(const char *name, int n, const Oid *types)
+{
+	HeapTuple	tuple;
+	Oid			function = InvalidOid;
+
+	make_current();
+	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name),
+							PointerGetDatum(buildoidvector(types, n)), ObjectIdGetDatum(found.schema));
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+
+		if (superuser_arg(form->proowner) &&
+			getExtensionOfObject(ProcedureRelationId, form->oid) == found.extension)
+			function = form->oid;
+		ReleaseSysCache(tuple);
+	}
+	return function;
+}
+
+/*
+ * A view of the extension; an error when there is none.
+ */
+Oid
+catalog_view(const char *name)
+{
+	make_current();
+	return require_member(name, RELKIND_VIEW);
+}

@@ -1,0 +1,143 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.h
+ *	  Finding the extension's tables, indexes and markers, and noticing changes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_CATALOG_H
+#define JWT_CATALOG_H
+
+#include "postgres.h"
+
+#include "utils/rel.h"
+
+/* Bytes of an issuer's name, a kid, or a revoked value at most. */
+#define TRUST_MAX_NAME	1024
+
+/* The tables, in the order of table_shapes[] in catalog.c. */
+typedef enum TrustTable
+{
+	TRUST_DENYLIST,
+	TRUST_ISSUER,
+	TRUST_SOURCE,
+	TRUST_STATE,
+	TRUST_KEY,
+	N_TRUST_TABLES
+} TrustTable;
+
+/* The indexes that C reads by, in the order of index_shapes[] in catalog.c. */
+typedef enum TrustIndex
+{
+	INDEX_DENYLIST,				/* issuer, kind, value */
+	INDEX_DENYLIST_EXPIRY,		/* expires_at */
+	INDEX_ISSUER,				/* issuer */
+	INDEX_SOURCE,				/* issuer */
+	INDEX_STATE,				/* issuer */
+	INDEX_KEY_ISSUER_KID,		/* issuer, kid */
+	INDEX_KEY_KID,				/* kid */
+	INDEX_KEY_ALG_ISSUER,		/* alg, issuer */
+	N_TRUST_INDEXES
+} TrustIndex;
+
+/* The columns, as the install script declares them. */
+enum
+{
+	Anum_denylist_id = 1,
+	Anum_denylist_issuer,
+	Anum_denylist_kind,
+	Anum_denylist_value,
+	Anum_denylist_issued_before,
+	Anum_denylist_expires_at,
+	Anum_denylist_reason,
+	Anum_denylist_revoked_by,
+	Anum_denylist_revoked_at,
+	Natts_denylist = Anum_denylist_revoked_at
+};
+
+enum
+{
+	Anum_issuer_issuer = 1,
+	Anum_issuer_audience,
+	Anum_issuer_algorithms,
+	Anum_issuer_required_claims,
+	Anum_issuer_token_type,
+	Anum_issuer_leeway,
+	Anum_issuer_max_lifetime,
+	Anum_issuer_max_age,
+	Anum_issuer_role_claim,
+	Anum_issuer_roles,
+	Anum_issuer_session_claim,
+	Anum_issuer_session_lifetime,
+	Natts_issuer = Anum_issuer_session_lifetime
+};
+
+enum
+{
+	Anum_source_issuer = 1,
+	Anum_source_uri,
+	Anum_source_refresh_interval,
+	Anum_source_grace,
+	Natts_source = Anum_source_grace
+};
+
+enum
+{
+	Anum_state_issuer = 1,
+	Anum_state_uri,
+	Anum_state_etag,
+	Anum_state_etag_state,
+	Anum_state_last_attempt,
+	Anum_state_last_success,
+	Anum_state_last_change,
+	Anum_state_next_attempt,
+	Anum_state_failures,
+	Anum_state_last_error,
+	Natts_state = Anum_state_last_error
+};
+
+enum
+{
+	Anum_key_id = 1,
+	Anum_key_issuer,
+	Anum_key_kid,
+	Anum_key_alg,
+	Anum_key_source,
+	Anum_key_not_before,
+	Anum_key_not_after,
+	Anum_key_retired_at,
+	Anum_key_retired_not_before,
+	Anum_key_retired_not_after,
+	Anum_key_created_at,
+	Anum_key_jwk,
+	Natts_key = Anum_key_jwk
+};
+
+/*
+ * Counters that move when something may have changed, as far as PostgreSQL has
+ * delivered it; catalog_accept_invalidations() lets it deliver.
+ */
+extern uint64 trust_generation; /* rows of jwt_issuer and jwt_key */
+extern uint64 denylist_generation;	/* rows of jwt_denylist */
+
+extern void catalog_init(void);
+extern void catalog_accept_invalidations(void);
+extern bool catalog_trust_is_reliable(void);
+extern bool catalog_denylist_is_reliable(void);
+extern void catalog_trust_changed(void);
+extern void catalog_denylist_changed(void);
+extern bool catalog_is_table(Oid relid, TrustTable table);
+extern Relation catalog_open(TrustTable table, LOCKMODE lockmode);
+extern Oid	catalog_index(TrustIndex index);
+extern const char *catalog_table_name(TrustTable table);
+extern int	catalog_table_columns(TrustTable table);
+extern const char *catalog_index_name(TrustIndex index);
+extern const char *catalog_index_columns(TrustIndex index);
+extern TrustTable catalog_index_table(TrustIndex index);
+extern bool catalog_trigger_is_reliable(Relation rel, int i, const char **name);
+extern Oid	catalog_extension(void);
+extern Oid	catalog_schema(void);
+extern Oid	catalog_function(const char *name, int n, const Oid *types);
+extern Oid	catalog_view(const char *name);
+
+#endif							/* JWT_CATALOG_H */

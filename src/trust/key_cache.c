@@ -1,0 +1,584 @@
+/*-------------------------------------------------------------------------
+ *
+ * key_cache.c
+ *	  The keys that may have signed a token, ready to verify.
+ *
+ * What is cached: the results of lookups ("which keys have this kid and this
+ * algorithm?"), each with its keys ready to verify and their issuers' policies, in
+ * a memory context of its own.  The result "none" is cached too, apart from the
+ * others, so that a flood of unknown kids pushes out nothing but unknown kids.
+ *
+ * A result holds for a range of time, within which no window of a key in it opens
+ * or closes; for one trust_generation (catalog.c); and, as to revoked keys, for
+ * one denylist_generation, after which they are asked for again.
+ *
+ * Only keys that can verify at the time count towards the limits, and an issuer
+ * that has more than its own limit is left out as a whole.  So a verdict does not
+ * depend on the order of the rows, and one issuer's rows do not lock out another's
+ * tokens.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "common/hashfn.h"
+#include "lib/ilist.h"
+#include "miscadmin.h"
+#include "trust/key_cache.h"
+#include "trust/revocation.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+/* What OpenSSL allocates for a key, outside of any memory context; rounded up. */
+#define OPENSSL_KEY_SIZE	(8 * 1024)
+
+/* Results without a key that are remembered. */
+#define MAX_EMPTY_RESULTS	256
+
+/* Loads of one result, when invalidations keep coming in. */
+#define MAX_LOADS	5
+
+typedef struct CacheEntry
+{
+	KeyLookup	lookup;
+	KeyLookupResult result;
+	TimestampTz valid_from;		/* the result holds from here */
+	TimestampTz valid_until;	/* and before here */
+	uint64		denylist_generation;	/* for which no key is revoked but those
+										 * that are said to be */
+	MemoryContext context;		/* owns all of the entry */
+	Size		size;
+	dlist_node	lru;
+} CacheEntry;
+
+typedef struct CacheSlot
+{
+	KeyLookup	lookup;			/* points into the entry */
+	CacheEntry *entry;
+	uint32		hash;
+	char		status;
+} CacheSlot;
+
+static uint32 hash_lookup(const KeyLookup *lookup);
+static bool same_lookup(const KeyLookup *a, const KeyLookup *b);
+
+#define SH_PREFIX		slots
+#define SH_ELEMENT_TYPE	CacheSlot
+#define SH_KEY_TYPE		KeyLookup
+#define SH_KEY			lookup
+#define SH_HASH_KEY(tb, key)	hash_lookup(&(key))
+#define SH_EQUAL(tb, a, b)		same_lookup(&(a), &(b))
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a)		((a)->hash)
+#define SH_SCOPE		static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+static struct
+{
+	MemoryContext context;		/* NULL until first used */
+	uint64		generation;		/* for which the rest is true */
+	uint64		doubts;			/* and this */
+	slots_hash *slots;
+	dlist_head	found;			/* least recently used last */
+	dlist_head	empty;
+	Size		found_size;
+	int			n_empty;
+}			cache;
+
+/* jwt.key_cache_size, in kB */
+static int	key_cache_size;
+
+/*
+ * Define the settings of this room.
+ */
+void
+key_cache_init(void)
+{
+	DefineCustomIntVariable("jwt.key_cache_size",
+							"Sets the memory that a backend uses for keys ready to verify.",
+							NULL,
+							&key_cache_size,
+							4096, 64, MAX_KILOBYTES,
+							PGC_SUSET, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+}
+
+/*
+ * trust_generation, after accepting what others have committed.  Where the
+ * triggers cannot be relied on, every call is a change.
+ */
+uint64
+key_cache_generation(void)
+{
+	catalog_accept_invalidations();
+	if (unlikely(!catalog_trust_is_reliable()))
+		trust_generation++;
+	return trust_generation;
+}
+
+static uint32
+hash_string(const JwsString *string)
+{
+	return string->data == NULL ? 0 :
+		hash_bytes((const unsigned char *) string->data, string->len);
+}
+
+static uint32
+hash_lookup(const KeyLookup *lookup)
+{
+	return hash_combine(hash_combine(hash_string(&lookup->issuer),
+									 hash_string(&lookup->kid)),
+						hash_string(&lookup->alg));
+}
+
+static bool
+same_lookup(const KeyLookup *a, const KeyLookup *b)
+{
+	return jws_string_equal(&a->kid, &b->kid) &&
+		jws_string_equal(&a->issuer, &b->issuer) &&
+		jws_string_equal(&a->alg, &b->alg);
+}
+
+/*
+ * Forget everything.
+ */
+static void
+reset_cache(void)
+{
+	if (cache.context == NULL)
+		cache.context = AllocSetContextCreate(CacheMemoryContext, "jwt keys",
+											  ALLOCSET_DEFAULT_SIZES);
+
+	/* nothing is valid until the end of this function, should it raise */
+	cache.generation = 0;
+	MemoryContextReset(cache.context);
+	cache.slots = NULL;
+	dlist_init(&cache.found);
+	dlist_init(&cache.empty);
+	cache.found_size = 0;
+	cache.n_empty = 0;
+	cache.slots = slots_create(cache.context, 64, NULL);
+	cache.generation = trust_generation;
+	cache.doubts = jws_doubts;
+}
+
+static void
+make_current(void)
+{
+	if (cache.context == NULL || cache.generation != trust_generation || cache.doubts != jws_doubts)
+		reset_cache();
+}
+
+static void
+drop(CacheEntry *entry)
+{
+	dlist_delete(&entry->lru);
+	if (!slots_delete(cache.slots, entry->lookup))
+		elog(ERROR, "key cache of jwt is corrupted");
+	if (entry->result.n_keys > 0)
+		cache.found_size -= entry->size;
+	else
+		cache.n_empty--;
+	MemoryContextDelete(entry->context);
+}
+
+/*
+ * Drop the least recently used entries of whichever list is too long, but not
+ * the one that was just used.
+ */
+static void
+evict(void)
+{
+	while (cache.found_size > (Size) key_cache_size * 1024 &&
+		   dlist_has_next(&cache.found, dlist_head_node(&cache.found)))
+		drop(dlist_tail_element(CacheEntry, lru, &cache.found));
+	while (cache.n_empty > MAX_EMPTY_RESULTS)
+		drop(dlist_tail_element(CacheEntry, lru, &cache.empty));
+}
+
+static JwsString
+copy_string(const JwsString *string)
+{
+	JwsString	copy = {NULL, 0};
+
+	if (string->data != NULL)
+	{
+		copy.data = pnstrdup(string->data, string->len);
+		copy.len = string->len;
+	}
+	return copy;
+}
+
+/* An issuer that a load has met, and how many of its keys can verify. */
+typedef struct LoadedIssuer
+{
+	char	   *name;
+	TrustIssuer *issuer;		/* NULL: there is no row */
+	int			n_keys;
+	struct LoadedIssuer *next;
+} LoadedIssuer;
+
+/* A load of one result. */
+typedef struct Load
+{
+	const KeyLookup *lookup;
+	TimestampTz at;
+	CacheEntry *entry;
+	LoadedIssuer *issuers;
+} Load;
+
+static LoadedIssuer *
+load_issuer(Load *load, char *name)
+{
+	LoadedIssuer *loaded;
+
+	if (name == NULL)
+		return NULL;
+	for (loaded = load->issuers; loaded != NULL; loaded = loaded->next)
+		if (strcmp(loaded->name, name) == 0)
+			return loaded;
+	loaded = palloc0(sizeof(LoadedIssuer));
+	loaded->name = name;
+	loaded->issuer = rows_find_issuer(name, (int) strlen(name));
+	loaded->next = load->issuers;
+	load->issuers = loaded;
+	return loaded;
+}
+
+/*
+ * A row cannot verify.  Keep the fault that says most.
+ */
+static void
+note_fault(Load *load, KeyFault fault, const KeyRow *row, TimestampTz time)
+{
+	KeyLookupResult *result = &load->entry->result;
+
+	if (fault <= result->fault)
+		return;
+	result->fault = fault;
+	result->fault_issuer = row->issuer;
+	result->fault_kid = row->kid;
+	result->fault_why = row->unusable;
+	result->fault_algorithm = row->algorithm;
+	result->fault_time = time;
+}
+
+/*
+ * Is the key's window open?  Bounds the time for which the result holds by the
+ * window's ends.
+ */
+static bool
+window_is_open(Load *load, const KeyRow *row)
+{
+	CacheEntry *entry = load->entry;
+	const TimestampTz ends[] = {row->not_before, row->not_after};
+
+	for (int i = 0; i < (int) lengthof(ends); i++)
+		if (ends[i] <= load->at)
+			entry->valid_from = Max(entry->valid_from, ends[i]);
+		else
+			entry->valid_until = Min(entry->valid_until, ends[i]);
+	if (load->at < row->not_before)
+		note_fault(load, KEY_NOT_YET, row, row->not_before);
+	else if (load->at >= row->not_after)
+		note_fault(load, KEY_NO_LONGER, row, row->not_after);
+	else
+		return true;
+	return false;
+}
+
+/*
+ * Add a key to an array that grows.
+ */
+static void
+add_key(const TrustKey *key, int *n, TrustKey **keys)
+{
+	if (*n == 0)
+		*keys = palloc(sizeof(TrustKey) * 4);
+	else if (*n >= 4 && (*n & (*n - 1)) == 0)
+		*keys = repalloc(*keys, sizeof(TrustKey) * *n * 2);
+	(*keys)[(*n)++] = *key;
+}
+
+/*
+ * Judge a row, and add its key to the result if it can verify.
+ */
+static void
+load_row(Load *load, const RowScan *scan)
+{
+	KeyLookupResult *result = &load->entry->result;
+	LoadedIssuer *issuer;
+	KeyRow		row;
+	TrustKey	key = {0};
+
+	rows_read_key(scan, &row);
+	if (!window_is_open(load, &row))
+		return;
+	issuer = load_issuer(load, row.issuer);
+	rows_judge_key(&row, issuer ? issuer->issuer : NULL);
+	if (row.algorithm != NULL && !algorithm_is(row.algorithm, load->lookup->alg.data, load->lookup->alg.len))
+	{
+		note_fault(load, KEY_OF_OTHER_ALGORITHM, &row, 0);
+		return;
+	}
+	if (row.unusable != NULL)
+	{
+		note_fault(load, row.disallowed ? KEY_NOT_ALLOWED : KEY_UNUSABLE, &row, 0);
+		return;
+	}
+
+	key.issuer = issuer->issuer;
+	key.kid = row.kid;
+	key.algorithm = row.algorithm;
+	key.published = row.source != NULL && strcmp(row.source, "jwks") == 0;
+	key.not_before = row.not_before;
+	key.not_after = row.not_after;
+	key.thumbprint = jwk_thumbprint(&row.jwk);
+	if (key.thumbprint == NULL)
+	{
+		/* what cannot be revoked does not verify */
+		result->doubtful = true;
+		return;
+	}
+	if (revocation_has_keys() && revocation_of_key(key.thumbprint, &key.revoked_at))
+	{
+		if (result->n_revoked < MAX_KEYS_OF_ISSUER &&
+			(key.verifier = jws_verifier_create(&row.jwk, row.algorithm, CurrentMemoryContext, &row.unusable)) != NULL)
+			add_key(&key, &result->n_revoked, &result->revoked);
+		return;
+	}
+
+	/* of an issuer that has too many no more are made */
+	if (issuer->n_keys > MAX_KEYS_OF_ISSUER)
+		return;
+	key.verifier = jws_verifier_create(&row.jwk, row.algorithm, CurrentMemoryContext, &row.unusable);
+	if (key.verifier == NULL)
+	{
+		result->doubtful = true;
+		note_fault(load, KEY_UNUSABLE, &row, 0);
+		return;
+	}
+	issuer->n_keys++;
+	add_key(&key, &result->n_keys, &result->keys);
+}
+
+/*
+ * Read the keys in which these columns have these values.
+ */
+static void
+load_rows(Load *load, TrustIndex index, AttrNumber first, const JwsString *first_value,
+		  AttrNumber second, const JwsString *second_value)
+{
+	RowScan		scan = rows_begin(TRUST_KEY, index, first, first_value, second, second_value);
+
+	while (rows_next(&scan))
+		load_row(load, &scan);
+	rows_end(&scan);
+}
+
+/*
+ * Read the keys for a token without a kid: those of its algorithm, under each name
+ * that the algorithm has.
+ */
+static void
+load_rows_of_algorithm(Load *load)
+{
+	const KeyLookup *lookup = load->lookup;
+	const JwsString *alg = &lookup->alg;
+	JwsString	eddsa = {ALGORITHM_EDDSA, (int) strlen(ALGORITHM_EDDSA)};
+	const Algorithm *algorithm = algorithm_by_name(alg->data, alg->len);
+
+	load_rows(load, INDEX_KEY_ALG_ISSUER, Anum_key_alg, alg, Anum_key_issuer, &lookup->issuer);
+	if (algorithm != NULL && algorithm_is(algorithm, eddsa.data, eddsa.len))
+		load_rows(load, INDEX_KEY_ALG_ISSUER, Anum_key_alg, &eddsa, Anum_key_issuer, &lookup->issuer);
+	else if (algorithm == NULL)
+		for (int i = 0; (algorithm = algorithm_at(i)) != NULL; i++)
+			if (algorithm_is(algorithm, alg->data, alg->len))
+			{
+				JwsString	name = {algorithm->name, (int) strlen(algorithm->name)};
+
+				load_rows(load, INDEX_KEY_ALG_ISSUER, Anum_key_alg, &name, Anum_key_issuer, &lookup->issuer);
+			}
+}
+
+/*
+ * Leave out the keys of issuers that have too many, and all when there are still
+ * too many.
+ */
+static void
+apply_limits(Load *load)
+{
+	KeyLookupResult *result = &load->entry->result;
+	int			n = 0;
+
+	for (int i = 0; i < result->n_keys; i++)
+	{
+		const TrustKey *key = &result->keys[i];
+
+		if (load_issuer(load, key->issuer->policy.issuer)->n_keys <= MAX_KEYS_OF_ISSUER)
+			result->keys[n++] = *key;
+		else
+			result->too_many = true;
+	}
+	if (n > MAX_KEYS)
+	{
+		result->too_many = true;
+		n = 0;
+	}
+	result->n_keys = n;
+}
+
+/*
+ * Read the result of a lookup into a new memory context, below the current one, so
+ * that an error leaves nothing behind.
+ */
+static CacheEntry *
+load_entry(const KeyLookup *lookup, TimestampTz at)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jwt key",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	CacheEntry *entry = palloc0(sizeof(CacheEntry));
+	Load		load = {.lookup = lookup, .at = at, .entry = entry};
+
+	entry->context = context;
+	entry->lookup.issuer = copy_string(&lookup->issuer);
+	entry->lookup.kid = copy_string(&lookup->kid);
+	entry->lookup.alg = copy_string(&lookup->alg);
+	entry->valid_from = DT_NOBEGIN;
+	entry->valid_until = DT_NOEND;
+	entry->denylist_generation = denylist_generation;
+
+	if (lookup->kid.data == NULL)
+		load_rows_of_algorithm(&load);
+	else
+		load_rows(&load, lookup->issuer.data ? INDEX_KEY_ISSUER_KID : INDEX_KEY_KID,
+				  Anum_key_issuer, &lookup->issuer, Anum_key_kid, &lookup->kid);
+	apply_limits(&load);
+	MemoryContextSwitchTo(old);
+	entry->size = MemoryContextMemAllocated(context, true) +
+		(Size) (entry->result.n_keys + entry->result.n_revoked) * OPENSSL_KEY_SIZE;
+	return entry;
+}
+
+/*
+ * After the denylist has changed: are the keys of an entry those that are not
+ * revoked?  What was left out for a limit is not known.
+ */
+static bool
+revocations_still_hold(CacheEntry *entry)
+{
+	const KeyLookupResult *result = &entry->result;
+	uint64		generation = revocation_generation();
+	TimestampTz revoked_at;
+
+	if (entry->denylist_generation == generation)
+		return true;
+	if (result->n_revoked > 0 || result->too_many)
+		return false;
+	if (revocation_has_keys())
+		for (int i = 0; i < result->n_keys; i++)
+			if (revocation_of_key(result->keys[i].thumbprint, &revoked_at))
+				return false;
+	entry->denylist_generation = generation;
+	return true;
+}
+
+/*
+ * The keys that may have signed a token at a time.  The result is valid until the
+ * next call.  Raises an error only for what is not the token's fault.
+ */
+const KeyLookupResult *
+key_cache_find(const KeyLookup *lookup, TimestampTz at)
+{
+	static const KeyLookupResult none = {.fault = KEY_ABSENT};
+	CacheSlot  *slot;
+	CacheEntry *entry;
+	bool		found;
+
+	/* no row has such a name, and nobody makes us remember it */
+	if (lookup->issuer.len > TRUST_MAX_NAME || lookup->kid.len > TRUST_MAX_NAME)
+		return &none;
+
+	(void) key_cache_generation();
+	make_current();
+	slot = slots_lookup(cache.slots, *lookup);
+	if (slot != NULL)
+	{
+		entry = slot->entry;
+		found = !entry->result.doubtful && at >= entry->valid_from && at < entry->valid_until &&
+			revocations_still_hold(entry);
+		/* asking for revocations accepts invalidations */
+		if (found && cache.generation == trust_generation)
+		{
+			dlist_move_head(entry->result.n_keys > 0 ? &cache.found : &cache.empty, &entry->lru);
+			return &entry->result;
+		}
+		make_current();
+		slot = slots_lookup(cache.slots, *lookup);
+		if (slot != NULL)
+			drop(slot->entry);
+	}
+
+	for (int loads = 1;; loads++)
+	{
+		uint64		before;
+		uint64		denylist_before;
+
+		make_current();
+		before = trust_generation;
+		denylist_before = revocation_generation();
+		entry = load_entry(lookup, at);
+		entry->denylist_generation = denylist_before;
+		catalog_accept_invalidations();
+		if (before == trust_generation)
+			break;
+
+		/*
+		 * What was read was true when the load began, which is after this
+		 * statement did; it only cannot be known to be true later.  When the
+		 * tables change faster than they can be read, it is used this once:
+		 * the next call finds the generation moved and drops it.
+		 */
+		if (loads == MAX_LOADS)
+			break;
+		MemoryContextDelete(entry->context);
+		CHECK_FOR_INTERRUPTS();
+	}
+
+	slot = slots_insert(cache.slots, entry->lookup, &found);
+	Assert(!found);
+	slot->entry = entry;
+	MemoryContextSetParent(entry->context, cache.context);
+	if (entry->result.n_keys > 0)
+	{
+		dlist_push_head(&cache.found, &entry->lru);
+		cache.found_size += entry->size;
+	}
+	else
+	{
+		dlist_push_head(&cache.empty, &entry->lru);
+		cache.n_empty++;
+	}
+	evict();
+	return &entry->result;
+}
+
+/*
+ * Count the keys of an issuer, or with null data all, up to a limit.
+ */
+int
+key_cache_count(const JwsString *issuer, int limit)
+{
+	RowScan		scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, issuer,
+								  InvalidAttrNumber, NULL);
+	int			n = 0;
+
+	while (n < limit && rows_next(&scan))
+		n++;
+	rows_end(&scan);
+	return n;
+}

@@ -1,0 +1,439 @@
+/*-------------------------------------------------------------------------
+ *
+ * rows.c
+ *	  Rows of jwt_issuer and jwt_key as C uses them, and why one cannot be used.
+ *
+ * Any row can be in the tables: a restore, a replica or a careless INSERT brings
+ * what it brings.  A row that makes no sense is read all the same, and has a
+ * sentence that says why it verifies nothing.
+ *
+ * Scans read the latest committed state and our own transaction's changes,
+ * whatever the isolation level, because systable_beginscan() takes a new snapshot
+ * for a table that is no catalog.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "trust/rows.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+
+/*
+ * Tables of so many blocks are read from end to end: a new backend spends more
+ * time on its first use of an index.
+ */
+#define SMALL_TABLE		8
+
+#define MAX_LEEWAY		(5 * USECS_PER_MINUTE)
+
+/* Bytes of a uri at most. */
+#define MAX_URI			2048
+
+#define MAX_INTERVAL	(30 * USECS_PER_DAY)
+
+/* Elements of an array of a policy at most: a policy is no database. */
+#define MAX_ELEMENTS	100000
+
+/*
+ * Begin to read the rows of a table in which one or two text columns have these
+ * values; a string with null data leaves its column out.  Ended by rows_end().
+ */
+RowScan
+rows_begin(TrustTable table, TrustIndex index,
+		   AttrNumber first, const JwsString *first_value,
+		   AttrNumber second, const JwsString *second_value)
+{
+	RowScan		scan = {.rel = catalog_open(table, AccessShareLock)};
+	ScanKeyData keys[2];
+	int			n = 0;
+	Oid			index_oid = catalog_index(index);
+
+	if (first_value != NULL && first_value->data != NULL)
+		ScanKeyInit(&keys[n++], first, BTEqualStrategyNumber, F_TEXTEQ,
+					PointerGetDatum(cstring_to_text_with_len(first_value->data, first_value->len)));
+	if (second_value != NULL && second_value->data != NULL)
+		ScanKeyInit(&keys[n++], second, BTEqualStrategyNumber, F_TEXTEQ,
+					PointerGetDatum(cstring_to_text_with_len(second_value->data, second_value->len)));
+	if (n == 0 || RelationGetNumberOfBlocks(scan.rel) <= SMALL_TABLE)
+		index_oid = InvalidOid;
+	scan.scan = systable_beginscan(scan.rel, index_oid, OidIsValid(index_oid), NULL, n, keys);
+	return scan;
+}
+
+/*
+ * Go to the next row; false after the last.
+ */
+bool
+rows_next(RowScan *scan)
+{
+	CHECK_FOR_INTERRUPTS();
+	scan->tuple = systable_getnext(scan->scan);
+	return HeapTupleIsValid(scan->tuple);
+}
+
+void
+rows_end(RowScan *scan)
+{
+	systable_endscan(scan->scan);
+	table_close(scan->rel, AccessShareLock);
+}
+
+/*
+ * A column of the current row.  It points into the row unless it was compressed.
+ */
+Datum
+rows_column(const RowScan *scan, AttrNumber column, bool *isnull)
+{
+	return heap_getattr(scan->tuple, column, RelationGetDescr(scan->rel), isnull);
+}
+
+/*
+ * A text column, copied; NULL for null.
+ */
+char *
+rows_text(const RowScan *scan, AttrNumber column)
+{
+	bool		isnull;
+	Datum		value = rows_column(scan, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+TimestampTz
+rows_time(const RowScan *scan, AttrNumber column, TimestampTz null_value)
+{
+	bool		isnull;
+	Datum		value = rows_column(scan, column, &isnull);
+
+	return isnull ? null_value : DatumGetTimestampTz(value);
+}
+
+/*
+ * An interval in microseconds, a month being 30 days as elsewhere.  Saturates.
+ */
+int64
+rows_interval_usec(const Interval *interval)
+{
+	double		usec = (double) interval->time +
+	((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+
+	if (usec >= (double) PG_INT64_MAX)
+		return PG_INT64_MAX;
+	if (usec <= (double) PG_INT64_MIN)
+		return PG_INT64_MIN;
+	return interval->time +
+		((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+}
+
+/*
+ * A policy makes no sense.  The first reason stays.
+ */
+static void
+refuse_policy(TrustIssuer *issuer, const char *column, const char *why)
+{
+	if (issuer->unusable == NULL)
+		issuer->unusable = psprintf("The column \"%s\" %s", column, why);
+}
+
+static int
+compare_strings(const void *a, const void *b)
+{
+	return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+/*
+ * The elements of a text array column as terminated strings: one dimension, no
+ * nulls, no empty and no equal strings, or the policy is not usable.
+ */
+static char **
+read_array(TrustIssuer *issuer, const char *column, Datum value, bool isnull, int *n)
+{
+	ArrayType  *array;
+	Datum	   *elements;
+	bool	   *nulls;
+	char	  **strings;
+	char	  **sorted;
+
+	*n = 0;
+	if (isnull)
+	{
+		refuse_policy(issuer, column, "is null.");
+		return NULL;
+	}
+	array = DatumGetArrayTypeP(value);
+	if (ARR_NDIM(array) > 1)
+	{
+		refuse_policy(issuer, column, "has more than one dimension.");
+		return NULL;
+	}
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, n);
+	if (*n > MAX_ELEMENTS)
+	{
+		refuse_policy(issuer, column, "has too many elements.");
+		*n = 0;
+		return NULL;
+	}
+	strings = palloc0(sizeof(char *) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (nulls[i])
+			refuse_policy(issuer, column, "has a null element.");
+		strings[i] = nulls[i] ? pstrdup("") : TextDatumGetCString(elements[i]);
+		if (!nulls[i] && strings[i][0] == '\0')
+			refuse_policy(issuer, column, "has an empty string.");
+	}
+	sorted = palloc(sizeof(char *) * Max(*n, 1));
+	memcpy(sorted, strings, sizeof(char *) * *n);
+	qsort(sorted, *n, sizeof(char *), compare_strings);
+	for (int i = 1; i < *n; i++)
+		if (issuer->unusable == NULL && strcmp(sorted[i - 1], sorted[i]) == 0)
+			refuse_policy(issuer, column,
+						  psprintf("has \"%s\" twice.", quote_untrusted(sorted[i], (int) strlen(sorted[i]))));
+	pfree(sorted);
+	pfree(elements);
+	return strings;
+}
+
+/*
+ * An interval column in microseconds; -1 for null.
+ */
+static int64
+read_interval(Datum value, bool isnull)
+{
+	return isnull ? -1 : rows_interval_usec(DatumGetIntervalP(value));
+}
+
+static char *
+read_text(Datum value, bool isnull)
+{
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/*
+ * Find out why a policy makes no sense, if it makes none; see design section 6:
+ * such a row is stored, and verifies nothing.
+ */
+static void
+judge_policy(TrustIssuer *issuer, const bool *nulls)
+{
+	ClaimsPolicy *policy = &issuer->policy;
+
+	for (int i = 0; i < policy->n_audience; i++)
+		if (policy->n_audience > 1 && strcmp(policy->audience[i], "*") == 0)
+			refuse_policy(issuer, "audience", "has \"*\", which stands for any audience and must be alone.");
+	if (!nulls[Anum_issuer_algorithms - 1] && issuer->n_algorithms == 0)
+		refuse_policy(issuer, "algorithms", psprintf("is empty; accepted are %s.", algorithm_names()));
+	for (int i = 0; i < issuer->n_algorithms; i++)
+	{
+		const char *name = issuer->algorithms[i];
+
+		if (issuer->unusable == NULL && !algorithm_known(name, (int) strlen(name)))
+			refuse_policy(issuer, "algorithms",
+						  psprintf("has \"%s\", which is not known; accepted are %s.",
+								   quote_untrusted(name, (int) strlen(name)), algorithm_names()));
+	}
+	if (policy->token_type != NULL && policy->token_type[0] == '\0')
+		refuse_policy(issuer, "token_type", "is empty; use null when the type does not matter.");
+	for (const char *p = policy->token_type; p != NULL && *p; p++)
+		if (*p <= ' ' || IS_HIGHBIT_SET(*p) || *p == 0x7f)
+			refuse_policy(issuer, "token_type", "is not a media type, such as \"at+jwt\".");
+	if (policy->leeway < 0 || policy->leeway > MAX_LEEWAY)
+		refuse_policy(issuer, "leeway", "must be between 0 and 5 minutes.");
+	if (!nulls[Anum_issuer_max_lifetime - 1] && policy->max_lifetime <= 0)
+		refuse_policy(issuer, "max_lifetime", "must be more than 0; use null for no limit.");
+	if (!nulls[Anum_issuer_max_age - 1] && policy->max_age <= 0)
+		refuse_policy(issuer, "max_age", "must be more than 0; use null for no limit.");
+	if (issuer->role_claim != NULL && issuer->role_claim[0] == '\0')
+		refuse_policy(issuer, "role_claim", "is empty; use null when tokens name no role.");
+	for (int i = 0; i < issuer->n_roles; i++)
+		if (strcmp(issuer->roles[i], "none") == 0 || strlen(issuer->roles[i]) >= NAMEDATALEN)
+			refuse_policy(issuer, "roles",
+						  psprintf("has \"%s\", which is not the name of a role.",
+								   quote_untrusted(issuer->roles[i], (int) strlen(issuer->roles[i]))));
+	if (policy->session_claim == NULL || policy->session_claim[0] == '\0')
+		refuse_policy(issuer, "session_claim", "is null or empty; the usual name is \"sid\".");
+	if (issuer->session_lifetime <= 0)
+		refuse_policy(issuer, "session_lifetime", "must be more than 0.");
+}
+
+/*
+ * An issuer of the columns of a row, in the current memory context.  It may be
+ * one that is not usable.
+ */
+TrustIssuer *
+rows_read_issuer(const Datum *values, const bool *nulls)
+{
+	TrustIssuer *issuer = palloc0(sizeof(TrustIssuer));
+	ClaimsPolicy *policy = &issuer->policy;
+
+#define VALUE(column) values[Anum_issuer_##column - 1], nulls[Anum_issuer_##column - 1]
+	policy->issuer = read_text(VALUE(issuer));
+	if (policy->issuer == NULL)
+	{
+		policy->issuer = pstrdup("");
+		refuse_policy(issuer, "issuer", "is null.");
+	}
+	policy->audience = read_array(issuer, "audience", VALUE(audience), &policy->n_audience);
+	policy->any_audience = policy->n_audience == 1 && strcmp(policy->audience[0], "*") == 0;
+	issuer->algorithms = read_array(issuer, "algorithms", VALUE(algorithms), &issuer->n_algorithms);
+	policy->required = read_array(issuer, "required_claims", VALUE(required_claims), &policy->n_required);
+	policy->token_type = read_text(VALUE(token_type));
+	policy->leeway = read_interval(VALUE(leeway));
+	policy->max_lifetime = nulls[Anum_issuer_max_lifetime - 1] ? CLAIMS_NO_LIMIT :
+		read_interval(VALUE(max_lifetime));
+	policy->max_age = nulls[Anum_issuer_max_age - 1] ? CLAIMS_NO_LIMIT : read_interval(VALUE(max_age));
+	issuer->role_claim = read_text(VALUE(role_claim));
+	issuer->roles = read_array(issuer, "roles", VALUE(roles), &issuer->n_roles);
+	policy->session_claim = read_text(VALUE(session_claim));
+	issuer->session_lifetime = read_interval(VALUE(session_lifetime));
+#undef VALUE
+	judge_policy(issuer, nulls);
+	return issuer;
+}
+
+/*
+ * The issuer of the current row of a scan of jwt_issuer.
+ */
+TrustIssuer *
+rows_current_issuer(const RowScan *scan)
+{
+	TupleDesc	desc = RelationGetDescr(scan->rel);
+	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
+	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
+
+	heap_deform_tuple(scan->tuple, desc, values, nulls);
+	return rows_read_issuer(values, nulls);
+}
+
+/*
+ * The row of an issuer, in the current memory context; NULL when there is none.
+ */
+TrustIssuer *
+rows_find_issuer(const char *name, int len)
+{
+	JwsString	value = {name, len};
+	RowScan		scan = rows_begin(TRUST_ISSUER, INDEX_ISSUER, Anum_issuer_issuer, &value,
+								  InvalidAttrNumber, NULL);
+	TrustIssuer *issuer = NULL;
+
+	if (rows_next(&scan))
+		issuer = rows_current_issuer(&scan);
+	rows_end(&scan);
+	return issuer;
+}
+
+/*
+ * May keys of this issuer be pinned to this algorithm?
+ */
+bool
+rows_issuer_allows(const TrustIssuer *issuer, const Algorithm *algorithm)
+{
+	for (int i = 0; i < issuer->n_algorithms; i++)
+		if (algorithm_is(algorithm, issuer->algorithms[i], (int) strlen(issuer->algorithms[i])))
+			return true;
+	return false;
+}
+
+/*
+ * The algorithms of an issuer, for a message.
+ */
+char *
+rows_show_algorithms(const TrustIssuer *issuer)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < issuer->n_algorithms; i++)
+		appendStringInfo(&buf, "%s%s", i == 0 ? "" : ", ", issuer->algorithms[i]);
+	return buf.data;
+}
+
+/*
+ * The key of the current row of a scan of jwt_key, in the current memory context,
+ * not judged yet.
+ */
+void
+rows_read_key(const RowScan *scan, KeyRow *key)
+{
+	bool		isnull;
+	Datum		value;
+
+	memset(key, 0, sizeof(*key));
+	value = rows_column(scan, Anum_key_id, &isnull);
+	if (!isnull)
+		key->id = *DatumGetUUIDP(value);
+	key->issuer = rows_text(scan, Anum_key_issuer);
+	key->kid = rows_text(scan, Anum_key_kid);
+	key->alg = rows_text(scan, Anum_key_alg);
+	key->source = rows_text(scan, Anum_key_source);
+	key->not_before = rows_time(scan, Anum_key_not_before, DT_NOBEGIN);
+	key->not_after = rows_time(scan, Anum_key_not_after, DT_NOEND);
+	key->retired_at = rows_time(scan, Anum_key_retired_at, DT_NOEND);
+	key->created_at = rows_time(scan, Anum_key_created_at, DT_NOBEGIN);
+	value = rows_column(scan, Anum_key_jwk, &isnull);
+	if (!isnull)
+		key->jsonb = DatumGetJsonbPCopy(value);
+}
+
+/*
+ * Find out if a key can verify, its window and revocations apart, and if not why.
+ * issuer is that of its name, or NULL when there is none.
+ */
+void
+rows_judge_key(KeyRow *key, const TrustIssuer *issuer)
+{
+	if (key->jsonb == NULL)
+		key->unusable = pstrdup("The row has no JWK.");
+	else if (jwk_read(key->jsonb, &key->jwk, &key->unusable))
+		key->jwk_read = true;
+
+	if (key->jwk_read && key->alg == NULL)
+		key->unusable = pstrdup("The row has no algorithm.");
+	else if (key->jwk_read &&
+			 jwk_fits(&key->jwk, key->alg, (int) strlen(key->alg), &key->algorithm, &key->unusable))
+	{
+		if (issuer == NULL)
+			key->unusable = pstrdup("Its issuer has no row in jwt_issuer.");
+		else if (issuer->unusable != NULL)
+			key->unusable = psprintf("Its issuer's policy cannot be used. %s", issuer->unusable);
+		else if (!rows_issuer_allows(issuer, key->algorithm))
+		{
+			key->disallowed = true;
+			key->unusable = psprintf("The algorithm %s is not one of the issuer \"%s\", which are %s.",
+									 key->algorithm->name, issuer->policy.issuer,
+									 rows_show_algorithms(issuer));
+		}
+	}
+}
+
+/*
+ * Why a source cannot be fetched, or is fetched on other terms than it says; NULL
+ * when all is well.  A null uri stands for discovery.
+ */
+char *
+rows_judge_source(const char *uri, const Interval *refresh_interval, const Interval *grace)
+{
+	if (uri != NULL && strlen(uri) > MAX_URI)
+		return psprintf("The \"uri\" is longer than %d bytes.", MAX_URI);
+	if (uri != NULL && strncmp(uri, "https://", 8) != 0 && strncmp(uri, "http://", 7) != 0)
+		return pstrdup("The \"uri\" is not an HTTP URL.");
+	for (const char *p = uri; p != NULL && *p; p++)
+		if ((unsigned char) *p <= ' ' || *p == 0x7f || *p == '#')
+			return pstrdup("The \"uri\" has a space, a control character or a fragment.");
+	if (refresh_interval == NULL ||
+		rows_interval_usec(refresh_interval) < USECS_PER_MINUTE ||
+		rows_interval_usec(refresh_interval) > MAX_INTERVAL)
+		return pstrdup("The \"refresh_interval\" is not between 1 minute and 30 days; the nearest of them is used.");
+	if (grace == NULL || rows_interval_usec(grace) < 0 || rows_interval_usec(grace) > MAX_INTERVAL)
+		return pstrdup("The \"grace\" is not between 0 and 30 days; the nearest of them is used.");
+	return NULL;
+}

@@ -1,0 +1,348 @@
+/*-------------------------------------------------------------------------
+ *
+ * triggers.c
+ *	  What happens when somebody writes to a table of trust.
+ *
+ * A row is refused only for what it is by itself, and by a list that does not grow
+ * after a release, so that whatever one version has stored can be copied into any
+ * later one, in any order:
+ *
+ *	- a null id, issuer or jwk, and in jwt_denylist a null kind or value;
+ *	- an issuer or a kid of more than 1,024 bytes;
+ *	- a jwk that is no object, has a private member, or more than 64 kB of text;
+ *	- a revocation of an unknown kind, which would revoke nothing, or of a value of
+ *	  more than 1,024 bytes.
+ *
+ * Everything else is stored.  What cannot be used verifies nothing; ordinary
+ * sessions are warned of that once a statement, and jwt_status says why.
+ *
+ * The checks are triggers and not constraints, because the message of a violated
+ * constraint shows the row, which may hold a secret.  For the same reason errors
+ * and warnings about a key hide their statement and their context.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/detoast.h"
+#include "access/htup_details.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "token/json.h"
+#include "trust/revocation.h"
+#include "trust/rows.h"
+#include "trust/triggers.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/tuplestore.h"
+
+/* Bytes of a jwk, as text, at most. */
+#define MAX_JWK_SIZE	65536
+
+/* The row that a trigger was called for. */
+typedef struct Row
+{
+	Relation	rel;
+	bool		secret;			/* it may hold one */
+	HeapTuple	tuple;
+	Datum	   *values;
+	bool	   *nulls;
+} Row;
+
+pg_noreturn static void refuse_row(const Row *row, AttrNumber column, int sqlstate, const char *detail);
+
+/*
+ * Is a text value this string?
+ */
+static bool
+text_is(Datum value, const char *str, int len)
+{
+	text	   *t = DatumGetTextPP(value);
+
+	return (int) VARSIZE_ANY_EXHDR(t) == len && memcmp(VARDATA_ANY(t), str, len) == 0;
+}
+
+/*
+ * Refuse the row for what is in a column; detail is a full sentence.
+ */
+static void
+refuse_row(const Row *row, AttrNumber column, int sqlstate, const char *detail)
+{
+	const char *name = NameStr(TupleDescAttr(RelationGetDescr(row->rel), column - 1)->attname);
+
+	/* the context of COPY is the row */
+	if (row->secret)
+		error_context_stack = NULL;
+	ereport(ERROR,
+			(errcode(sqlstate),
+			 errmsg("column \"%s\" of \"%s\" is not acceptable", name,
+					RelationGetRelationName(row->rel)),
+			 errdetail_internal("%s", detail),
+			 errtablecol(row->rel, column),
+			 errhidestmt(row->secret)));
+}
+
+static void
+require_not_null(const Row *row, AttrNumber column)
+{
+	if (row->nulls[column - 1])
+		refuse_row(row, column, ERRCODE_NOT_NULL_VIOLATION, "It must not be null.");
+}
+
+/*
+ * A text column has at most TRUST_MAX_NAME bytes.
+ */
+static void
+check_size(const Row *row, AttrNumber column)
+{
+	Size		size = row->nulls[column - 1] ? 0 :
+	toast_raw_datum_size(row->values[column - 1]) - VARHDRSZ;
+
+	if (size > TRUST_MAX_NAME)
+		refuse_row(row, column, ERRCODE_CHECK_VIOLATION,
+				   psprintf("It is %zu bytes long; at most %d are accepted.", size, TRUST_MAX_NAME));
+}
+
+static void
+set_column(Row *row, AttrNumber column, Datum value)
+{
+	int			columns[] = {column};
+	bool		nulls[] = {false};
+
+	row->values[column - 1] = value;
+	row->nulls[column - 1] = false;
+	row->tuple = heap_modify_tuple_by_cols(row->tuple, RelationGetDescr(row->rel), 1, columns, &value, nulls);
+}
+
+/*
+ * The names of private members are those of jwk.c; here a key of an unknown type
+ * may be meant, so it is any of them.
+ */
+static void
+check_jwk(Row *row)
+{
+	Jsonb	   *jsonb = DatumGetJsonbP(row->values[Anum_key_jwk - 1]);
+	Jsonb	   *normal;
+	Jwk			jwk;
+	char	   *reason;
+
+	if (!JB_ROOT_IS_OBJECT(jsonb))
+		refuse_row(row, Anum_key_jwk, ERRCODE_CHECK_VIOLATION, "It is not a JSON object.");
+	if (VARSIZE(jsonb) > MAX_JWK_SIZE ||
+		strlen(JsonbToCString(NULL, &jsonb->root, (int) VARSIZE(jsonb))) > MAX_JWK_SIZE)
+		refuse_row(row, Anum_key_jwk, ERRCODE_CHECK_VIOLATION,
+				   psprintf("It has more than %d bytes of text.", MAX_JWK_SIZE));
+	if (jwk_private_member(jsonb) != NULL)
+		refuse_row(row, Anum_key_jwk, ERRCODE_CHECK_VIOLATION,
+				   psprintf("The JWK has the private member \"%s\"; a database that verifies needs the public key only.",
+							jwk_private_member(jsonb)));
+	if (!jwk_read(jsonb, &jwk, &reason))
+		return;
+
+	if (row->nulls[Anum_key_alg - 1] && (jwk.alg != NULL || jwk.only != NULL))
+		set_column(row, Anum_key_alg,
+				   jwk.alg != NULL ? PointerGetDatum(cstring_to_text_with_len(jwk.alg, jwk.alg_len)) :
+				   CStringGetTextDatum(jwk.only->name));
+	if (row->nulls[Anum_key_kid - 1] && jwk.kid != NULL)
+		set_column(row, Anum_key_kid, PointerGetDatum(cstring_to_text_with_len(jwk.kid, jwk.kid_len)));
+
+	/* the JWK's own alg says something only while it differs from the pin */
+	normal = jwk_normal_form(&jwk, false);
+	if (jwk.alg == NULL || row->nulls[Anum_key_alg - 1] || jwk.only != NULL ||
+		text_is(row->values[Anum_key_alg - 1], jwk.alg, jwk.alg_len))
+		set_column(row, Anum_key_jwk, JsonbPGetDatum(normal));
+}
+
+static void
+check_key(Row *row)
+{
+	require_not_null(row, Anum_key_id);
+	require_not_null(row, Anum_key_issuer);
+	require_not_null(row, Anum_key_jwk);
+	check_size(row, Anum_key_issuer);
+	check_size(row, Anum_key_kid);
+	check_jwk(row);
+	check_size(row, Anum_key_kid);
+}
+
+/*
+ * Revocations that stand for every issuer, or for one as a whole, have one
+ * spelling, in which they are looked for.
+ */
+static void
+check_revocation(Row *row)
+{
+	text	   *kind;
+
+	require_not_null(row, Anum_denylist_id);
+	require_not_null(row, Anum_denylist_kind);
+	kind = DatumGetTextPP(row->values[Anum_denylist_kind - 1]);
+	if (!revocation_kind_known(VARDATA_ANY(kind), (int) VARSIZE_ANY_EXHDR(kind)))
+		refuse_row(row, Anum_denylist_kind, ERRCODE_CHECK_VIOLATION,
+				   psprintf("The kind \"%s\" is not known; there are jti, sid, sub, iss and key.",
+							quote_untrusted(VARDATA_ANY(kind), (int) VARSIZE_ANY_EXHDR(kind))));
+	if (text_is(row->values[Anum_denylist_kind - 1], "key", 3))
+		set_column(row, Anum_denylist_issuer, CStringGetTextDatum(""));
+	require_not_null(row, Anum_denylist_issuer);
+	check_size(row, Anum_denylist_issuer);
+	if (text_is(row->values[Anum_denylist_kind - 1], "iss", 3))
+		set_column(row, Anum_denylist_value, row->values[Anum_denylist_issuer - 1]);
+	require_not_null(row, Anum_denylist_value);
+	check_size(row, Anum_denylist_value);
+}
+
+/*
+ * Check a row (BEFORE INSERT OR UPDATE, FOR EACH ROW), and give it the spelling in
+ * which it is looked for.  A row that is deleted is as it is.
+ */
+HeapTuple
+trigger_check_row(TriggerData *trigger, TrustTable table)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	Row			row = {.rel = trigger->tg_relation, .secret = table == TRUST_KEY};
+
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		return trigger->tg_trigtuple;
+	row.tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	row.values = palloc(sizeof(Datum) * desc->natts);
+	row.nulls = palloc(sizeof(bool) * desc->natts);
+	heap_deform_tuple(row.tuple, desc, row.values, row.nulls);
+
+	if (table == TRUST_KEY)
+		check_key(&row);
+	else if (table == TRUST_DENYLIST)
+		check_revocation(&row);
+	else
+	{
+		StaticAssertStmt(Anum_issuer_issuer == 1 && Anum_source_issuer == 1, "the issuer is the first column");
+		require_not_null(&row, Anum_issuer_issuer);
+		check_size(&row, Anum_issuer_issuer);
+	}
+	return row.tuple;
+}
+
+/*
+ * Why a row of a transition table verifies nothing; NULL if it may.
+ */
+static char *
+why_inert(Relation rel, TupleTableSlot *slot)
+{
+	Oid			relid = RelationGetRelid(rel);
+
+	slot_getallattrs(slot);
+	if (catalog_is_table(relid, TRUST_ISSUER))
+		return rows_read_issuer(slot->tts_values, slot->tts_isnull)->unusable;
+	if (catalog_is_table(relid, TRUST_SOURCE))
+	{
+#define INTERVAL(column) (slot->tts_isnull[(column) - 1] ? NULL : DatumGetIntervalP(slot->tts_values[(column) - 1]))
+		return rows_judge_source(slot->tts_isnull[Anum_source_uri - 1] ? NULL :
+								 TextDatumGetCString(slot->tts_values[Anum_source_uri - 1]),
+								 INTERVAL(Anum_source_refresh_interval), INTERVAL(Anum_source_grace));
+#undef INTERVAL
+	}
+	if (catalog_is_table(relid, TRUST_KEY))
+	{
+		bool		free_tuple;
+		RowScan		scan = {.rel = rel, .tuple = ExecFetchSlotHeapTuple(slot, true, &free_tuple)};
+		KeyRow		key;
+
+		rows_read_key(&scan, &key);
+		rows_judge_key(&key, key.issuer == NULL ? NULL : rows_find_issuer(key.issuer, (int) strlen(key.issuer)));
+		return key.unusable;
+	}
+	return NULL;
+}
+
+/*
+ * Warn of rows that were stored and verify nothing (AFTER INSERT or AFTER UPDATE,
+ * with a transition table), once for the statement.
+ */
+void
+trigger_warn(TriggerData *trigger)
+{
+	Relation	rel = trigger->tg_relation;
+	TupleTableSlot *slot;
+	MemoryContext each;
+	MemoryContext old;
+	char	   *first = NULL;
+	int			n = 0;
+
+	if (trigger->tg_newtable == NULL)
+		return;
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
+	each = AllocSetContextCreate(CurrentMemoryContext, "jwt rows", ALLOCSET_DEFAULT_SIZES);
+	while (tuplestore_gettupleslot(trigger->tg_newtable, true, false, slot))
+	{
+		char	   *why;
+
+		CHECK_FOR_INTERRUPTS();
+		old = MemoryContextSwitchTo(each);
+		why = why_inert(rel, slot);
+		MemoryContextSwitchTo(old);
+		if (why != NULL && n++ == 0)
+			first = pstrdup(why);
+		MemoryContextReset(each);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	MemoryContextDelete(each);
+	if (n > 0)
+	{
+		ErrorContextCallback *context = error_context_stack;
+
+		error_context_stack = NULL;
+		ereport(WARNING,
+				(errmsg_plural("%d row of \"%s\" was stored and verifies nothing",
+							   "%d rows of \"%s\" were stored and verify nothing", n, n,
+							   RelationGetRelationName(rel)),
+				 errdetail_internal("%s%s", n == 1 ? "" : "The first: ", first),
+				 errhint("The view jwt_status says what is to be done."),
+				 errhidestmt(true)));
+		error_context_stack = context;
+	}
+}
+
+static Oid
+require_function(const char *name, int n, const Oid *types)
+{
+	Oid			function = catalog_function(name, n, types);
+
+	if (!OidIsValid(function))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("extension \"jwt\" lacks its function \"%s\"", name)));
+	return function;
+}
+
+/*
+ * An issuer has been deleted or renamed, or all have been removed: its keys and
+ * its source go with it, and its revocations stay.  The functions that do that are
+ * called by their OIDs, with the rights of whoever writes.
+ */
+void
+trigger_cascade(TriggerData *trigger)
+{
+	static const Oid types[] = {TEXTOID, TEXTOID};
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	bool		isnull;
+	Datum		old_name;
+	Datum		new_name;
+
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+	{
+		(void) OidFunctionCall0(require_function("jwt_issuers_truncated", 0, NULL));
+		return;
+	}
+	old_name = heap_getattr(trigger->tg_trigtuple, Anum_issuer_issuer, desc, &isnull);
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+	{
+		(void) OidFunctionCall1(require_function("jwt_issuer_deleted", 1, types), old_name);
+		return;
+	}
+	new_name = heap_getattr(trigger->tg_newtuple, Anum_issuer_issuer, desc, &isnull);
+	if (!DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, old_name, new_name)))
+		(void) OidFunctionCall2(require_function("jwt_issuer_renamed", 2, types), old_name, new_name);
+}

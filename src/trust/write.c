@@ -1,0 +1,146 @@
+/*-------------------------------------------------------------------------
+ *
+ * write.c
+ *	  Rows that C code inserts into the extension's tables.
+ *
+ * A row goes in through the executor, so constraints, indexes and row triggers
+ * see it as they see any other.  No privilege on the table is asked for: EXECUTE
+ * on the function that calls is the guard.  All columns are filled in here, as
+ * defaults belong to statements.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_relation.h"
+#include "tcop/utility.h"
+#include "trust/write.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+
+/*
+ * Raise the error that PostgreSQL raises for a statement that writes, where none
+ * may: in a read-only transaction, on a standby, in a parallel worker.  function
+ * is named in it, as "jwt_logout()".
+ */
+void
+write_require(const char *function)
+{
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+}
+
+/*
+ * A new id for a row.
+ */
+Datum
+write_new_id(void)
+{
+	return OidFunctionCall0(F_GEN_RANDOM_UUID);
+}
+
+/*
+ * Give the executor's state the one table that is written.
+ */
+static void
+init_range_table(EState *estate, Relation rel)
+{
+	RangeTblEntry *entry = makeNode(RangeTblEntry);
+	List	   *permissions = NIL;
+
+	entry->rtekind = RTE_RELATION;
+	entry->relid = RelationGetRelid(rel);
+	entry->relkind = rel->rd_rel->relkind;
+	entry->rellockmode = AccessShareLock;
+	add_permission_info(&permissions, entry);
+	exec_init_range_table(estate, list_make1(entry), permissions);
+}
+
+/*
+ * Insert a row, which later commands of this transaction see.
+ */
+void
+write_insert(TrustTable table, Datum *values, bool *nulls)
+{
+	Relation	rel = catalog_open(table, RowExclusiveLock);
+	EState	   *estate = CreateExecutorState();
+	ResultRelInfo *result = makeNode(ResultRelInfo);
+	TupleTableSlot *slot;
+
+	init_range_table(estate, rel);
+	InitResultRelInfo(result, rel, 1, NULL, 0);
+	estate->es_output_cid = GetCurrentCommandId(true);
+	slot = ExecInitExtraTupleSlot(estate, RelationGetDescr(rel), &TTSOpsVirtual);
+	ExecClearTuple(slot);
+	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
+	{
+		/* columns that somebody has added are null */
+		bool		ours = i < catalog_table_columns(table);
+
+		slot->tts_values[i] = ours ? values[i] : (Datum) 0;
+		slot->tts_isnull[i] = ours ? nulls[i] : true;
+	}
+	ExecStoreVirtualTuple(slot);
+
+	AfterTriggerBeginQuery();
+	ExecOpenIndices(result, false);
+	ExecSimpleRelationInsert(result, estate, slot);
+	ExecCloseIndices(result);
+	AfterTriggerEndQuery(estate);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	FreeExecutorState(estate);
+	table_close(rel, NoLock);
+
+	/* as the statement triggers do */
+	if (table == TRUST_DENYLIST)
+		catalog_denylist_changed();
+	else
+		catalog_trust_changed();
+	CommandCounterIncrement();
+}
+
+/*
+ * Insert a revocation.  value is the claim, the thumbprint of a key, or for an
+ * issuer its name.  issued_before is DT_NOEND for kinds that do not ask when a
+ * token was issued; expires_at DT_NOEND for one that is kept; reason has null data
+ * for none.
+ */
+void
+write_revocation(RevocationKind kind, const JwsString *issuer, const JwsString *value,
+				 TimestampTz issued_before, TimestampTz expires_at, const JwsString *reason)
+{
+	Datum		values[Natts_denylist] = {0};
+	bool		nulls[Natts_denylist] = {false};
+
+#define SET(column, datum) (values[Anum_denylist_##column - 1] = (datum))
+#define SET_NULL(column) (nulls[Anum_denylist_##column - 1] = true)
+	SET(id, write_new_id());
+	SET(issuer, PointerGetDatum(cstring_to_text_with_len(issuer->data, issuer->len)));
+	SET(kind, CStringGetTextDatum(revocation_kind_name(kind)));
+	SET(value, PointerGetDatum(cstring_to_text_with_len(value->data, value->len)));
+	if (issued_before == DT_NOEND)
+		SET_NULL(issued_before);
+	else
+		SET(issued_before, TimestampTzGetDatum(issued_before));
+	if (expires_at == DT_NOEND)
+		SET_NULL(expires_at);
+	else
+		SET(expires_at, TimestampTzGetDatum(expires_at));
+	if (reason->data == NULL)
+		SET_NULL(reason);
+	else
+		SET(reason, PointerGetDatum(cstring_to_text_with_len(reason->data, reason->len)));
+	SET(revoked_by, CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false)));
+	SET(revoked_at, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+#undef SET
+#undef SET_NULL
+	write_insert(TRUST_DENYLIST, values, nulls);
+}

@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * write.h
+ *	  Rows that C code inserts into the extension's tables.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_WRITE_H
+#define JWT_WRITE_H
+
+#include "postgres.h"
+
+#include "trust/catalog.h"
+#include "trust/revocation.h"
+#include "utils/timestamp.h"
+
+extern void write_require(const char *function);
+extern Datum write_new_id(void);
+extern void write_insert(TrustTable table, Datum *values, bool *nulls);
+extern void write_revocation(RevocationKind kind, const JwsString *issuer, const JwsString *value,
+							 TimestampTz issued_before, TimestampTz expires_at, const JwsString *reason);
+
+#endif							/* JWT_WRITE_H */

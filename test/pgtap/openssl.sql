@@ -1,0 +1,34 @@
+--
+-- openssl: "out of memory" is said when memory was lacking, and at no other time
+--
+SELECT plan(18);
+CREATE EXTENSION jwt_test;
+
+-- What the queue of errors can hold, and whether it says that memory was lacking.
+CREATE TEMP TABLE queue (entries text[], lacking boolean);
+INSERT INTO queue VALUES
+	('{}', false), ('{EACCES}', false), ('{reason 12}', false), ('{nothing}', false), ('{nothing,nothing,reason 12}', false),
+	('{malloc}', true), ('{ENOMEM}', true), ('{EACCES,malloc}', true), ('{malloc,EACCES}', true), ('{nothing,malloc}', true),
+	('{malloc,nothing}', true), ('{EACCES,nothing,nothing,ENOMEM,nothing}', true);
+INSERT INTO queue SELECT array_fill('EACCES'::text, ARRAY[n]) || '{malloc}', true FROM unnest('{14,15,30}'::int[]) n;
+SELECT CASE WHEN lacking THEN throws_ok(format('SELECT jwt_test_check_memory(%L)', entries), '53200', NULL, what)
+	ELSE lives_ok(format('SELECT jwt_test_check_memory(%L)', entries), what) END
+FROM queue, LATERAL (SELECT format('the queue with %s entries, %s', cardinality(entries), left(entries::text, 60)) AS what) w;
+CREATE FUNCTION pg_temp.left_over(entries text[]) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM jwt_test_check_memory(entries);
+	RETURN jwt_test_has_errors();
+EXCEPTION WHEN out_of_memory THEN
+	RETURN jwt_test_has_errors();
+END $$;
+SELECT is_empty('SELECT entries FROM queue WHERE pg_temp.left_over(entries)', 'and nothing is left in any');
+
+-- An OpenSSL that can do nothing, for another reason than memory.
+SELECT jwt_test_properties('provider=nobody') \g /dev/null
+SELECT throws_ok($$ SELECT jwt_jwk(E'-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n') $$, '22023', NULL,
+	'a bad key is bad where OpenSSL has no algorithm');
+SELECT jwt_test_properties('') \g /dev/null
+SELECT lives_ok($$ SELECT jwt_jwk(fixture('pem', 'ec spki')) $$, 'and afterwards a good one is good');
+
+SELECT * FROM finish();
+DROP EXTENSION jwt_test;
