@@ -305,16 +305,29 @@ trigger_warn(TriggerData *trigger)
 	}
 }
 
-static Oid
-require_function(const char *name, int n, const Oid *types)
+/*
+ * Call a function of the extension that takes names and returns nothing.
+ */
+static void
+call_function(const char *name, int n, const Datum *args)
 {
+	static const Oid types[] = {TEXTOID, TEXTOID};
+	LOCAL_FCINFO(call, lengthof(types));
 	Oid			function = catalog_function(name, n, types);
+	FmgrInfo	flinfo;
 
 	if (!OidIsValid(function))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("extension \"jwt\" lacks its function \"%s\"", name)));
-	return function;
+	fmgr_info(function, &flinfo);
+	InitFunctionCallInfoData(*call, &flinfo, n, InvalidOid, NULL, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		call->args[i].value = args[i];
+		call->args[i].isnull = false;
+	}
+	(void) FunctionCallInvoke(call);
 }
 
 /*
@@ -325,24 +338,22 @@ require_function(const char *name, int n, const Oid *types)
 void
 trigger_cascade(TriggerData *trigger)
 {
-	static const Oid types[] = {TEXTOID, TEXTOID};
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	Datum		names[2];
 	bool		isnull;
-	Datum		old_name;
-	Datum		new_name;
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
-		(void) OidFunctionCall0(require_function("jwt_issuers_truncated", 0, NULL));
+		call_function("jwt_issuers_truncated", 0, NULL);
 		return;
 	}
-	old_name = heap_getattr(trigger->tg_trigtuple, Anum_issuer_issuer, desc, &isnull);
+	names[0] = heap_getattr(trigger->tg_trigtuple, Anum_issuer_issuer, desc, &isnull);
 	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
 	{
-		(void) OidFunctionCall1(require_function("jwt_issuer_deleted", 1, types), old_name);
+		call_function("jwt_issuer_deleted", 1, names);
 		return;
 	}
-	new_name = heap_getattr(trigger->tg_newtuple, Anum_issuer_issuer, desc, &isnull);
-	if (!DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, old_name, new_name)))
-		(void) OidFunctionCall2(require_function("jwt_issuer_renamed", 2, types), old_name, new_name);
+	names[1] = heap_getattr(trigger->tg_newtuple, Anum_issuer_issuer, desc, &isnull);
+	if (!DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, names[0], names[1])))
+		call_function("jwt_issuer_renamed", 2, names);
 }
