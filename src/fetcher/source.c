@@ -148,6 +148,12 @@ is_subscribed(void)
 	return transaction_is_subscribed("jwt_key") || transaction_is_subscribed("jwt_jwks_state");
 }
 
+static uint64
+hash_text(const char *str, uint64 seed)
+{
+	return hash_bytes_extended((const unsigned char *) str, (int) strlen(str), seed);
+}
+
 /*
  * Note in the states of all sources that their keys are fetched elsewhere.
  */
@@ -156,7 +162,6 @@ note_subscribed(void)
 {
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(subscribed)};
-	uint64		hash = hash_combine64(MyDatabaseId, hash_bytes_extended((const unsigned char *) subscribed, sizeof(subscribed), 0));
 
 	if (!transaction_is_subscribed("jwt_jwks_state"))
 	{
@@ -164,7 +169,7 @@ note_subscribed(void)
 		transaction_execute("UPDATE %s.jwt_jwks_state SET last_error = $1 WHERE last_error IS DISTINCT FROM $1",
 							SPI_OK_UPDATE, lengthof(types), types, values, NULL);
 	}
-	if (shared_is_news(hash))
+	if (shared_is_news(hash_text(subscribed, MyDatabaseId)))
 		ereport(LOG,
 				(errmsg("no key sets are fetched for database \"%s\"", get_database_name(MyDatabaseId)),
 				 errdetail_internal("%s", subscribed)));
@@ -382,15 +387,21 @@ next_wait(const Source *source, const Fetched *fetched, bool good)
 
 /*
  * Is an error of a source to be logged?  Each is once, until the source is fetched
- * again.
+ * again.  Of the detail, which may be NULL, digits make no difference: they may be
+ * milliseconds.
  */
 bool
-source_is_news(const Source *source, const char *error)
+source_is_news(const Source *source, const char *error, const char *detail)
 {
 	uint64		hash = hash_combine64(MyDatabaseId, (uint64) source->last_success);
 
-	hash = hash_bytes_extended((const unsigned char *) source->issuer, (int) strlen(source->issuer), hash);
-	return shared_is_news(hash_bytes_extended((const unsigned char *) error, (int) strlen(error), hash));
+	hash = hash_text(source->issuer, hash);
+	hash = hash_text(source->asked ? source->asked : "", hash);
+	hash = hash_text(error, hash);
+	for (const char *p = detail; p != NULL && *p; p++)
+		if (*p < '0' || *p > '9')
+			hash = hash_combine64(hash, *p);
+	return shared_is_news(hash);
 }
 
 /*
@@ -419,12 +430,14 @@ url_for_log(const Source *source)
  * Tell the log how it went, if that is news; within the transaction.
  */
 static void
-log_outcome(const Source *source, const char *error, const char *detail, const RefreshCounts *counts)
+log_outcome(const Source *source, const Fetched *fetched, const char *error, const char *detail,
+			const RefreshCounts *counts)
 {
 	const char *database = get_database_name(MyDatabaseId);
 	const char *issuer = quote_untrusted(source->issuer, (int) strlen(source->issuer));
 
-	if (error != NULL && source_is_news(source, error))
+	/* what is wrong with a document may be something else each time */
+	if (error != NULL && source_is_news(source, error, fetched->error ? detail : NULL))
 		ereport(LOG,
 				(errmsg("could not refresh the key set of issuer \"%s\" in database \"%s\"", issuer, database),
 				 errdetail_internal("URL \"%s\": %s%s%s", url_for_log(source), error, detail ? " " : "", detail ? detail : "")));
@@ -509,7 +522,7 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 	if (error != NULL)
 		error = MemoryContextStrdup(context, error);
 	*counts = job.counts;
-	log_outcome(source, error, detail, counts);
+	log_outcome(source, fetched, error, detail, counts);
 	transaction_commit();
 	return error;
 }

@@ -36,7 +36,7 @@ extern Source *source_claim(const char *issuer, const char **error);
 extern char *source_discovery_url(const Source *source, const char **error);
 extern char *source_read_discovery(const Source *source, const Fetched *fetched, const char **error);
 extern const char *source_finish(const Source *source, const Fetched *fetched, RefreshCounts *counts);
-extern bool source_is_news(const Source *source, const char *error);
+extern bool source_is_news(const Source *source, const char *error, const char *detail);
 extern bool source_prune_revocations(void);
 extern TimestampTz source_next_due(bool *there_are);
 

@@ -213,7 +213,7 @@ fetch_sources(Source **sources, int n, RefreshCounts *counts, const char **error
 			HOLD_INTERRUPTS();
 			MemoryContextSwitchTo(each);
 			failure = CopyErrorData();
-			if (source_is_news(fetched.owner, failure->message))
+			if (source_is_news(fetched.owner, failure->message, NULL))
 				EmitErrorReport();
 			AbortOutOfAnyTransaction();
 			FlushErrorState();

@@ -124,7 +124,7 @@ put('ca_copy.pem', slurp_file("$dir/ca.pem"));
 set("jwt_jwks.ca_file = '$dir/ca_copy.pem'");
 my $log = -s $node->logfile;
 for my $case ([ "$dir/nothing.pem", qr/The file cannot be read/, 'a file that is not there' ], [ "$dir", qr/The file cannot be read/, 'a folder' ],
-	[ "$dir/one", qr/no certificate in PEM form/, 'a file that has none' ])
+	[ "$dir/one", qr/The file has no certificate in PEM form/, 'a file that has none' ])
 {
 	my ($file, $why, $what) = @$case;
 	my ($rc, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\nALTER SYSTEM SET jwt_jwks.ca_file = '$file'");
@@ -223,8 +223,7 @@ set_keys('late', 'k1');
 put('late.delay', 600);
 sql("UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/stale/late'");
 $node->poll_query_until('postgres', "SELECT last_attempt IS DISTINCT FROM last_success FROM $state") or die;
-$out = news('log');
-$out = news('log') until $out =~ /stale/;
+sleep 0.05 until news('log') =~ /stale/;
 set_keys('late', 'k2');
 put('late.delay', 0);
 my ($rc, $stdout, $stderr) = $node->psql('postgres', q{SELECT * FROM jwt_refresh_jwks('https://set.example')});

@@ -64,11 +64,12 @@ ok($publisher->poll_query_until('postgres', 'SELECT last_success = last_attempt 
 is(requests(), 'GET /set/one', 'once');
 for my $publication ('everything', 'trust')
 {
-	my $subscriber = PostgreSQL::Test::Cluster->new("subscriber of $publication");
+	my $subscriber = PostgreSQL::Test::Cluster->new("subscriber_of_$publication");
 	$subscriber->init;
 	$subscriber->append_conf('postgresql.conf', $config);
 	$subscriber->start;
-	$subscriber->safe_psql('postgres', "CREATE EXTENSION jwt; CREATE SUBSCRIPTION s CONNECTION '" . $publisher->connstr('postgres') . "' PUBLICATION $publication");
+	my $connection = $publisher->connstr . ' dbname=postgres';
+	$subscriber->safe_psql('postgres', "CREATE EXTENSION jwt; CREATE SUBSCRIPTION s CONNECTION '$connection' PUBLICATION $publication");
 	$subscriber->wait_for_subscription_sync($publisher, 's');
 	is($subscriber->safe_psql('postgres', $keys), $publisher->safe_psql('postgres', $keys), "$publication: a subscriber has the keys");
 	ok(logged($subscriber, qr/LOG:  no key sets are fetched for database "postgres"\n.*DETAIL:  The keys come by logical replication/, 0), 'and says where from');
@@ -93,7 +94,7 @@ for my $publication ('everything', 'trust')
 	# when there is no publisher any more
 	$subscriber->safe_psql('postgres', 'DROP SUBSCRIPTION s');
 	set_keys('one', 'k1');
-	is($subscriber->safe_psql('postgres', $refresh), '1|0|1|0', 'without the subscription it fetches');
+	is($subscriber->safe_psql('postgres', $refresh), '0|1|1|0', 'without the subscription it fetches');
 	is($subscriber->safe_psql('postgres', 'SELECT last_error IS NULL FROM jwt_jwks_state'), 't', 'and says so');
 	$subscriber->stop;
 }
