@@ -66,9 +66,11 @@ CREATE TABLE @extschema@.jwt_denylist (
 	revoked_at		timestamptz DEFAULT pg_catalog.now()
 );
 
--- Verification probes it for each kind of revocation that an issuer has. It is not
--- unique: two servers that have revoked the same token must not stop replication.
-CREATE INDEX jwt_denylist_issuer_kind_value_idx ON @extschema@.jwt_denylist (issuer, kind, value);
+-- Verification probes the first for each kind of revocation that an issuer has,
+-- which the second says. It is not unique: two servers that have revoked the same
+-- token must not stop replication.
+CREATE INDEX jwt_denylist_value_kind_issuer_idx ON @extschema@.jwt_denylist (value, kind, issuer);
+CREATE INDEX jwt_denylist_issuer_kind_idx ON @extschema@.jwt_denylist (issuer, kind);
 CREATE INDEX jwt_denylist_expires_at_idx ON @extschema@.jwt_denylist (expires_at);
 
 COMMENT ON TABLE @extschema@.jwt_denylist IS 'what is trusted no longer: tokens, sessions, subjects, issuers and keys';

@@ -76,6 +76,20 @@ SELECT jwt_thumbprint('{"kty":"EC","crv":"P-256","x":"AQ","y":""}');
 SELECT jwt_thumbprint('{"kty":"EC","crv":"P-256","x":"AQ","y":"AA"}') =
 	jwt_thumbprint('{"kty":"EC","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}') AS same;
 
+-- Ed25519 and Ed448: a point in its one encoding, that only its owner can sign
+-- for.  test/pgtap/points.sql has all of them.
+SELECT what, refusal(format('SELECT jwt_jwk(%L)', jwk)) FROM (VALUES
+	('order 1', 'Ed25519', '01' || repeat('00', 31)),
+	('order 8', 'Ed25519', 'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a'),
+	('p + 1', 'Ed25519', 'ee' || repeat('ff', 30) || '7f'),
+	('no point', 'Ed25519', '02' || repeat('00', 31)),
+	('a point', 'Ed25519', '03' || repeat('00', 31)),
+	('order 4', 'Ed448', repeat('00', 57)),
+	('p', 'Ed448', repeat('ff', 28) || 'fe' || repeat('ff', 27) || '00'),
+	('no point', 'Ed448', '02' || repeat('00', 56)),
+	('a point', 'Ed448', '03' || repeat('00', 56))
+	) t (what, crv, hex), LATERAL (SELECT jsonb_build_object('kty', 'OKP', 'crv', crv, 'x', b64url(decode(hex, 'hex')))) k (jwk);
+
 -- RSA: 2048 to 8192 bits, odd, with an odd exponent of at least 3.
 SELECT changes, try_key(fixture('key', 'RS256')::jsonb || changes::jsonb, 'RS256') FROM (VALUES
 	('{"e":""}'), ('{"e":"AA"}'), ('{"e":"AQ"}'), ('{"e":"Ag"}'), ('{"e":"AQAA"}'), ('{"e":"AQAAAAAAAAAB"}'), ('{"n":""}'), ('{"n":"AA"}')

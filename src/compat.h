@@ -22,6 +22,13 @@
 #error "jwt needs PostgreSQL 15 or later"
 #endif
 
+/* 19: a hook of the analysis may not change the jumble of a query */
+#if PG_VERSION_NUM >= 190000
+#define hook_jumble const JumbleState
+#else
+#define hook_jumble JumbleState
+#endif
+
 /* 18: the module block also carries a name and a version */
 #ifdef PG_MODULE_MAGIC_EXT
 #define JWT_MODULE_MAGIC(library) PG_MODULE_MAGIC_EXT(.name = library, .version = JWT_VERSION)
@@ -53,6 +60,13 @@
 #define JSON_LEXER(name) JsonLexContext *name
 #define json_lexer_init(lex, text, len) \
 	((lex) = makeJsonLexContextCstringLen(unconstify(char *, text), len, PG_UTF8, false))
+#endif
+
+/* 18: an index scan can be instrumented */
+#if PG_VERSION_NUM >= 180000
+#define index_begin_scan(rel, index, snapshot, n) index_beginscan(rel, index, snapshot, NULL, n, 0)
+#else
+#define index_begin_scan(rel, index, snapshot, n) index_beginscan(rel, index, snapshot, n, 0)
 #endif
 
 /* 16: rights are apart from range table entries; 18: pruned relations are, too */

@@ -205,7 +205,7 @@ transaction_commit(void)
  * relations are the extension's.  From here on they are known by OID.
  */
 static void
-check_relations(ParseState *state, Query *query, JumbleState *jumble)
+check_relations(ParseState *state, Query *query, hook_jumble *jumble)
 {
 	List	   *relations = NIL;
 	List	   *others = NIL;

@@ -28,10 +28,22 @@
 /* jwt.token; PostgreSQL owns the string */
 static char *token_setting;
 
-uint64		session_assignments = 1;
+uint64		session_events = 1;
 
 static bool check_token(char **value, void **extra, GucSource source);
 static void assign_token(const char *value, void *extra);
+
+/*
+ * A token is judged anew in each transaction, as a procedure can have several in
+ * one statement.
+ */
+static void
+transaction_ended(XactEvent event, void *arg)
+{
+	(void) arg;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		session_events++;
+}
 
 /*
  * Define the setting.
@@ -39,6 +51,7 @@ static void assign_token(const char *value, void *extra);
 void
 session_init(void)
 {
+	RegisterXactCallback(transaction_ended, NULL);
 	DefineCustomStringVariable("jwt.token",
 							   "Sets the current JSON Web Token, by whose claims policies decide.",
 							   NULL,
@@ -75,26 +88,24 @@ assign_token(const char *value, void *extra)
 {
 	(void) value;
 	(void) extra;
-	session_assignments++;
+	session_events++;
 }
 
 /*
  * The claims of the current token, or NULL without one; false with the failure
  * when there is one that does not verify.  The claims belong to the cache of
- * verified tokens; see verify_claims().
+ * verified tokens; see verify_claims().  *stamp is the session_stamp() for which
+ * that is so.
  */
 bool
-session_claims(const Jsonb **claims, SessionMoment *moment, Failure *failure)
+session_claims(const Jsonb **claims, uint64 *stamp, Failure *failure)
 {
 	VerifyRequest request = {.at = verify_now()};
 	VerifiedClaims verified;
 
 	*claims = NULL;
-	(void) key_cache_generation();
-	moment->token = session_assignments;
-	moment->changes = session_changes();
-	moment->completions = session_completions();
-	moment->now = request.at;
+	catalog_accept_changes();
+	*stamp = session_stamp();
 	if (token_setting == NULL || token_setting[0] == '\0')
 		return true;
 	request.token.data = token_setting;

@@ -12,66 +12,22 @@
 
 #include "access/xact.h"
 #include "session/verify.h"
-#include "utils/snapmgr.h"
 
 /*
- * For which token, time and state of trust something was true.  Equal moments have
- * equal claims.
+ * A sum of counters that only grow: of changes of trust, of assignments of jwt.token,
+ * counting rollbacks, and of transactions that have ended.  What was true of the
+ * current token is true while it is the same, within one statement.
  */
-typedef struct SessionMoment
-{
-	uint64		token;			/* counts assignments of jwt.token */
-	uint64		changes;		/* see session_changes() */
-	uint64		completions;	/* see session_completions() */
-	TimestampTz now;			/* see verify_now() */
-} SessionMoment;
+extern uint64 session_events;
 
-/* How often jwt.token was assigned, counting rollbacks. */
-extern uint64 session_assignments;
-
-/*
- * A sum of counters that only grow: it is the same when nothing has moved.
- */
 static inline uint64
-session_changes(void)
+session_stamp(void)
 {
-	return trust_generation + denylist_generation;
-}
-
-/*
- * Differs between two snapshots of which the later sees more.
- */
-static inline uint64
-session_completions(void)
-{
-	return ActiveSnapshotSet() ? GetActiveSnapshot()->snapXactCompletionCount : 0;
-}
-
-/* Calls of an accessor between two that accept invalidations. */
-#define SESSION_CALLS_MASK	63
-
-/*
- * Is what was true at that moment true now?  Cheap enough for every row.  A
- * statement begins with a snapshot that sees what has completed before it; where
- * all statements of a transaction share one, each call accepts invalidations.
- * Within a statement that need not be, but a function in PL/pgSQL evaluates one
- * expression in many statements.
- */
-static inline bool
-session_moment_is_now(const SessionMoment *moment)
-{
-	static uint32 calls;
-
-	if (unlikely((++calls & SESSION_CALLS_MASK) == 0 || IsolationUsesXactSnapshot()))
-		catalog_accept_invalidations();
-	return moment->token == session_assignments &&
-		moment->changes == session_changes() &&
-		moment->completions == session_completions() &&
-		moment->now == verify_now();
+	return trust_generation + denylist_generation + session_events;
 }
 
 extern void session_init(void);
-extern bool session_claims(const Jsonb **claims, SessionMoment *moment, Failure *failure);
+extern bool session_claims(const Jsonb **claims, uint64 *stamp, Failure *failure);
 extern bool session_authenticate(const JwsString *token, bool is_local, const JwsString *issuer,
 								 const Jsonb **claims, Failure *failure);
 extern void session_forget(bool is_local);

@@ -65,7 +65,7 @@ verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *f
 	if (request->token.len <= max_token_size && verify_cache_find(request, verified))
 		return true;
 
-	generation = key_cache_generation();
+	generation = trust_generation;
 	if (!verify_token(request, &verdict))
 	{
 		*failure = verdict.failure;

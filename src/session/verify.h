@@ -28,7 +28,7 @@ typedef struct Verdict
 	const TrustKey *key;		/* whose signature it is */
 	JsonbValue	claims;			/* an object */
 	ClaimsTimes times;
-	uint64		not_revoked;	/* revocation_generation() for which it is not */
+	uint64		not_revoked;	/* denylist_generation for which it is not */
 } Verdict;
 
 extern void verify_init(void);

@@ -53,7 +53,7 @@ typedef struct VerifiedToken
 	TimestampTz key_not_after;
 	JwsString	thumbprint;		/* of the key */
 	JwsString	session_claim;	/* its name */
-	uint64		not_revoked;	/* revocation_generation() for which it is not */
+	uint64		not_revoked;	/* denylist_generation for which it is not */
 	Size		size;
 	VerifiedClaims verified;
 } VerifiedToken;
@@ -232,7 +232,7 @@ is_not_revoked(VerifiedToken *entry)
 	};
 	Failure		failure;
 
-	if (entry->not_revoked == revocation_generation())
+	if (entry->not_revoked == denylist_generation)
 		return true;
 	query.sub = string_claim(claims, "sub", 3);
 	query.sid = string_claim(claims, entry->session_claim.data, entry->session_claim.len);
@@ -248,14 +248,14 @@ is_not_revoked(VerifiedToken *entry)
 bool
 verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 {
-	uint64		generation = key_cache_generation();
 	uint64		hash = hash_request(request);
 	VerifiedToken *entry;
 	Failure		failure;
 
+	catalog_accept_changes();
 	if (cache.retired != NULL)
 		free_retired();
-	if (cache.generation != generation)
+	if (cache.generation != trust_generation)
 	{
 		if (cache.context != NULL && !dlist_is_empty(&cache.lru))
 		{
@@ -263,7 +263,7 @@ verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 				retire(dlist_head_element(VerifiedToken, lru, &cache.lru));
 			cache.statistics.invalidations++;
 		}
-		cache.generation = generation;
+		cache.generation = trust_generation;
 	}
 
 	/* the setting may have been lowered */

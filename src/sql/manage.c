@@ -163,6 +163,30 @@ jwt_sql_add_issuer(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Rows may share a kid, as a restore or a replica can bring them; a function does
+ * not add to them.
+ */
+static void
+require_new_kid(const TrustIssuer *issuer, const char *kid, int len)
+{
+	JwsString	name = {issuer->policy.issuer, (int) strlen(issuer->policy.issuer)};
+	JwsString	value = {kid, len};
+	RowScan		scan;
+	bool		found;
+
+	if (len > TRUST_MAX_NAME)
+		raise_bad_key(psprintf("The kid is longer than %d bytes.", TRUST_MAX_NAME));
+	scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, Anum_key_kid, &value);
+	found = rows_next(&scan);
+	rows_end(&scan);
+	if (found)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("issuer \"%s\" already has a key \"%s\"", name.data, quote_untrusted(kid, len)),
+				 errhidestmt(true)));
+}
+
+/*
  * Judge a JWK as a key of an issuer and insert it.  Strings with null data are not
  * given.  Returns its id.
  */
@@ -186,10 +210,14 @@ add_key(const JwsString *issuer_name, const Jsonb *jsonb, const JwsString *alg, 
 #define SET(column, datum) (values[Anum_key_##column - 1] = (datum), nulls[Anum_key_##column - 1] = false)
 	SET(id, write_new_id());
 	SET(issuer, CStringGetTextDatum(issuer->policy.issuer));
-	if (kid->data != NULL)
-		SET(kid, PointerGetDatum(cstring_to_text_with_len(kid->data, kid->len)));
-	else if (key.jwk.kid != NULL)
-		SET(kid, PointerGetDatum(cstring_to_text_with_len(key.jwk.kid, key.jwk.kid_len)));
+	if (kid->data != NULL || key.jwk.kid != NULL)
+	{
+		const char *name = kid->data ? kid->data : key.jwk.kid;
+		int			len = kid->data ? kid->len : key.jwk.kid_len;
+
+		require_new_kid(issuer, name, len);
+		SET(kid, PointerGetDatum(cstring_to_text_with_len(name, len)));
+	}
 	SET(alg, CStringGetTextDatum(key.alg));
 	SET(source, CStringGetTextDatum("manual"));
 	if (not_before != DT_NOBEGIN)
@@ -311,7 +339,7 @@ jwt_sql_jwks(PG_FUNCTION_ARGS)
 
 	if (issuer == NULL)
 		PG_RETURN_NULL();
-	(void) revocation_generation();
+	catalog_accept_changes();
 	scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, InvalidAttrNumber, NULL);
 	while (rows_next(&scan))
 	{

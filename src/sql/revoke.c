@@ -186,11 +186,11 @@ jwt_sql_logout(PG_FUNCTION_ARGS)
 {
 	bool		everywhere = PG_GETARG_BOOL(0);
 	const Jsonb *claims;
-	SessionMoment moment;
+	uint64		stamp;
 	Failure		failure;
 
 	write_require("jwt_logout()");
-	if (!session_claims(&claims, &moment, &failure))
+	if (!session_claims(&claims, &stamp, &failure))
 		raise_failure(&failure);
 	if (claims == NULL)
 		PG_RETURN_BOOL(false);

@@ -108,7 +108,7 @@ jwt_sql_key_status_rows(PG_FUNCTION_ARGS)
 
 	require_view("jwt_key_status");
 	InitMaterializedSRF(fcinfo, 0);
-	(void) revocation_generation();
+	catalog_accept_changes();
 	scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, InvalidAttrNumber, NULL, InvalidAttrNumber, NULL);
 	while (rows_next(&scan))
 	{
@@ -497,6 +497,7 @@ put_status(ReturnSetInfo *result, Status *status, bool of_database)
 	};
 	Datum		values[N_COLUMNS] = {0};
 	bool		nulls[N_COLUMNS];
+	int64		revocations = 0;
 
 	if (status->more_problems > 0)
 		status->problems = lappend(status->problems, psprintf("And %d more.", status->more_problems));
@@ -506,7 +507,7 @@ put_status(ReturnSetInfo *result, Status *status, bool of_database)
 	if (of_database)
 	{
 		SET(GRANTS, text_array(status->grants));
-		SET(REVOCATIONS, Int64GetDatum(revocation_count_of_keys()));
+		SET(REVOCATIONS, Int64GetDatum(revocation_count("", REVOKED_KEY)));
 	}
 	else
 	{
@@ -514,7 +515,9 @@ put_status(ReturnSetInfo *result, Status *status, bool of_database)
 		SET(USABLE_KEYS, Int32GetDatum(status->usable));
 		SET_TIME(KEYS_END, status->keys_end == DT_NOEND ? DT_NOBEGIN : status->keys_end, DT_NOBEGIN);
 		SET(STANDBY_KEYS, Int32GetDatum(status->standby));
-		SET(REVOCATIONS, Int64GetDatum(revocation_count(status->name)));
+		for (int kind = 0; kind < N_REVOCATION_KINDS; kind++)
+			revocations += kind == REVOKED_KEY ? 0 : revocation_count(status->name, kind);
+		SET(REVOCATIONS, Int64GetDatum(revocations));
 		SET_TEXT(SOURCE, status->source);
 		SET_TIME(LAST_SUCCESS, status->last_success, DT_NOBEGIN);
 		SET_TIME(NEXT_ATTEMPT, status->next_attempt, DT_NOBEGIN);
@@ -535,7 +538,7 @@ jwt_sql_status_rows(PG_FUNCTION_ARGS)
 
 	require_view("jwt_status");
 	InitMaterializedSRF(fcinfo, 0);
-	(void) revocation_generation();
+	catalog_accept_changes();
 	check_tables(&database);
 	compare_acls(&database);
 	statuses = read_issuers();

@@ -44,6 +44,7 @@ extern const char *jwk_private_member(const Jsonb *jsonb);
 extern bool jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason);
 extern bool jwk_fits(const Jwk *jwk, const char *alg, int alg_len,
 					 const Algorithm **algorithm, char **reason);
+extern bool jwk_check_point(const Jwk *jwk, char **reason);
 extern bool jwk_check_key(const Jwk *jwk, const Algorithm *algorithm, char **reason);
 extern bool jwk_make_key(const Jwk *jwk, const Algorithm *algorithm,
 						 EVP_PKEY **pkey, char **reason);

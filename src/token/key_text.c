@@ -258,6 +258,8 @@ jwk_from_pem(const char *text, int len, Jsonb **jsonb, char **reason)
 		return refuse(reason, "The key usage of the certificate does not allow digital signatures.");
 	if (!supported)
 		return refuse(reason, "The key is of a type or on a curve that no accepted algorithm uses, or an RSASSA-PSS key that does not name one of theirs; accepted are RSA, P-256, P-384, P-521, secp256k1, Ed25519, Ed448 and ML-DSA.");
+	if (!jwk_check_point(&jwk, reason))
+		return false;
 	*jsonb = jwk_normal_form(&jwk, true);
 	return true;
 }
@@ -265,7 +267,7 @@ jwk_from_pem(const char *text, int len, Jsonb **jsonb, char **reason)
 /*
  * A JWK from what people have: a JWK, a PEM public key or a PEM certificate.
  * The text is in the server encoding.  A JWK comes back with all its members,
- * but has passed jwk_read().
+ * but has passed jwk_read() and jwk_check_point().
  */
 bool
 key_text_to_jwk(const char *text, int len, Jsonb **jsonb, char **reason)
@@ -294,5 +296,5 @@ key_text_to_jwk(const char *text, int len, Jsonb **jsonb, char **reason)
 	if (not_object != NULL)
 		return refuse(reason, "The JWK %s.", not_object);
 	*jsonb = JsonbValueToJsonb(&object);
-	return jwk_read(*jsonb, &jwk, reason);
+	return jwk_read(*jsonb, &jwk, reason) && jwk_check_point(&jwk, reason);
 }

@@ -109,8 +109,10 @@ typedef struct IndexShape
 } IndexShape;
 
 static const IndexShape index_shapes[N_TRUST_INDEXES] = {
-	[INDEX_DENYLIST] = {"jwt_denylist_issuer_kind_value_idx", TRUST_DENYLIST,
-	{Anum_denylist_issuer, Anum_denylist_kind, Anum_denylist_value}, "issuer, kind, value"},
+	[INDEX_DENYLIST_VALUE] = {"jwt_denylist_value_kind_issuer_idx", TRUST_DENYLIST,
+	{Anum_denylist_value, Anum_denylist_kind, Anum_denylist_issuer}, "value, kind, issuer"},
+	[INDEX_DENYLIST_ISSUER] = {"jwt_denylist_issuer_kind_idx", TRUST_DENYLIST,
+	{Anum_denylist_issuer, Anum_denylist_kind}, "issuer, kind"},
 	[INDEX_DENYLIST_EXPIRY] = {"jwt_denylist_expires_at_idx", TRUST_DENYLIST,
 	{Anum_denylist_expires_at}, "expires_at"},
 	[INDEX_ISSUER] = {"jwt_issuer_pkey", TRUST_ISSUER, {Anum_issuer_issuer}, "issuer"},
@@ -126,8 +128,8 @@ static const IndexShape index_shapes[N_TRUST_INDEXES] = {
 uint64		trust_generation = 1;
 uint64		denylist_generation = 1;
 
-/* Moves when what is found below may be something else. */
-static uint64 catalog_generation = 1;
+uint64		catalog_generation = 1;
+uint64		catalog_reliable_generation;
 
 /* A table, and what depends on its relcache entry. */
 typedef struct FoundTable
@@ -188,15 +190,6 @@ void
 catalog_init(void)
 {
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-}
-
-/*
- * Let PostgreSQL deliver what other sessions have committed.
- */
-void
-catalog_accept_invalidations(void)
-{
-	AcceptInvalidationMessages();
 }
 
 /*
@@ -441,33 +434,30 @@ catalog_open(TrustTable table, LOCKMODE lockmode)
 }
 
 /*
- * See to it that a table's triggers are known, and say if they can be relied on.
+ * Find out if the triggers can be relied on, and if not, count a change.  See
+ * catalog_accept_changes().
  */
-static bool
-is_reliable(TrustTable table)
+void
+catalog_distrust(void)
 {
-	if (unlikely(found.generation != catalog_generation ||
-				 found.tables[table].generation != catalog_generation))
-		table_close(catalog_open(table, AccessShareLock), AccessShareLock);
-	return found.tables[table].reliable;
-}
+	static const TrustTable tables[] = {TRUST_DENYLIST, TRUST_ISSUER, TRUST_KEY};
+	bool		reliable = true;
 
-/*
- * Does every write to jwt_issuer and jwt_key move trust_generation?
- */
-bool
-catalog_trust_is_reliable(void)
-{
-	return is_reliable(TRUST_ISSUER) && is_reliable(TRUST_KEY);
-}
-
-/*
- * Does every write to jwt_denylist move denylist_generation?
- */
-bool
-catalog_denylist_is_reliable(void)
-{
-	return is_reliable(TRUST_DENYLIST);
+	for (int i = 0; i < (int) lengthof(tables); i++)
+	{
+		table_close(catalog_open(tables[i], AccessShareLock), AccessShareLock);
+		reliable = found.tables[tables[i]].reliable && reliable;
+	}
+	/* of a table that has changed meanwhile the generation is older */
+	for (int i = 0; i < (int) lengthof(tables); i++)
+		reliable = found.tables[tables[i]].generation == catalog_generation && reliable;
+	if (reliable)
+		catalog_reliable_generation = catalog_generation;
+	else
+	{
+		trust_generation++;
+		denylist_generation++;
+	}
 }
 
 /*

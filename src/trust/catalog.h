@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "utils/inval.h"
 #include "utils/rel.h"
 
 /* Bytes of an issuer's name, a kid, or a revoked value at most. */
@@ -29,7 +30,8 @@ typedef enum TrustTable
 /* The indexes that C reads by, in the order of index_shapes[] in catalog.c. */
 typedef enum TrustIndex
 {
-	INDEX_DENYLIST,				/* issuer, kind, value */
+	INDEX_DENYLIST_VALUE,		/* value, kind, issuer */
+	INDEX_DENYLIST_ISSUER,		/* issuer, kind */
 	INDEX_DENYLIST_EXPIRY,		/* expires_at */
 	INDEX_ISSUER,				/* issuer */
 	INDEX_SOURCE,				/* issuer */
@@ -115,17 +117,33 @@ enum
 
 /*
  * Counters that move when something may have changed, as far as PostgreSQL has
- * delivered it; catalog_accept_invalidations() lets it deliver.
+ * delivered it: rows of jwt_issuer and jwt_key, rows of jwt_denylist, and what
+ * catalog.c has found.
  */
-extern uint64 trust_generation; /* rows of jwt_issuer and jwt_key */
-extern uint64 denylist_generation;	/* rows of jwt_denylist */
+extern uint64 trust_generation;
+extern uint64 denylist_generation;
+extern uint64 catalog_generation;
+
+/* The catalog_generation for which the triggers of all tables fire always. */
+extern uint64 catalog_reliable_generation;
 
 extern void catalog_init(void);
-extern void catalog_accept_invalidations(void);
-extern bool catalog_trust_is_reliable(void);
-extern bool catalog_denylist_is_reliable(void);
+extern void catalog_distrust(void);
 extern void catalog_trust_changed(void);
 extern void catalog_denylist_changed(void);
+
+/*
+ * Accept what other sessions have committed.  Call it at the beginning of each
+ * lookup.  Where the triggers cannot be relied on, each call is a change.
+ */
+static inline void
+catalog_accept_changes(void)
+{
+	AcceptInvalidationMessages();
+	if (unlikely(catalog_reliable_generation != catalog_generation))
+		catalog_distrust();
+}
+
 extern bool catalog_is_table(Oid relid, TrustTable table);
 extern Relation catalog_open(TrustTable table, LOCKMODE lockmode);
 extern Oid	catalog_index(TrustIndex index);

@@ -106,19 +106,6 @@ key_cache_init(void)
 							NULL, NULL, NULL);
 }
 
-/*
- * trust_generation, after accepting what others have committed.  Where the
- * triggers cannot be relied on, every call is a change.
- */
-uint64
-key_cache_generation(void)
-{
-	catalog_accept_invalidations();
-	if (unlikely(!catalog_trust_is_reliable()))
-		trust_generation++;
-	return trust_generation;
-}
-
 static uint32
 hash_string(const JwsString *string)
 {
@@ -450,7 +437,6 @@ load_entry(const KeyLookup *lookup, TimestampTz at)
 	entry->lookup.alg = copy_string(&lookup->alg);
 	entry->valid_from = DT_NOBEGIN;
 	entry->valid_until = DT_NOEND;
-	entry->denylist_generation = denylist_generation;
 
 	if (lookup->kid.data == NULL)
 		load_rows_of_algorithm(&load);
@@ -472,7 +458,7 @@ static bool
 revocations_still_hold(CacheEntry *entry)
 {
 	const KeyLookupResult *result = &entry->result;
-	uint64		generation = revocation_generation();
+	uint64		generation = denylist_generation;
 	TimestampTz revoked_at;
 
 	if (entry->denylist_generation == generation)
@@ -503,7 +489,7 @@ key_cache_find(const KeyLookup *lookup, TimestampTz at)
 	if (lookup->issuer.len > TRUST_MAX_NAME || lookup->kid.len > TRUST_MAX_NAME)
 		return &none;
 
-	(void) key_cache_generation();
+	catalog_accept_changes();
 	make_current();
 	slot = slots_lookup(cache.slots, *lookup);
 	if (slot != NULL)
@@ -530,10 +516,10 @@ key_cache_find(const KeyLookup *lookup, TimestampTz at)
 
 		make_current();
 		before = trust_generation;
-		denylist_before = revocation_generation();
+		denylist_before = denylist_generation;
 		entry = load_entry(lookup, at);
 		entry->denylist_generation = denylist_before;
-		catalog_accept_invalidations();
+		AcceptInvalidationMessages();
 		if (before == trust_generation)
 			break;
 

@@ -74,7 +74,6 @@ typedef struct KeyLookupResult
 } KeyLookupResult;
 
 extern void key_cache_init(void);
-extern uint64 key_cache_generation(void);
 extern const KeyLookupResult *key_cache_find(const KeyLookup *lookup, TimestampTz at);
 extern int	key_cache_count(const JwsString *issuer, int limit);
 

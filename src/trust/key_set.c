@@ -239,7 +239,7 @@ key_set_read(const char *text, int len, const TrustIssuer *issuer,
 
 	known = read_known_keys(issuer);
 	seen = hash_create("jwt members", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	(void) revocation_generation();
+	catalog_accept_changes();
 	revocations = revocation_has_keys();
 	*members = palloc0(sizeof(KeySetMember) * *n);
 	for (int i = 0; i < *n; i++)

@@ -4,8 +4,8 @@
  *	  What is trusted no longer: asking the table jwt_denylist.
  *
  * A token is revoked by its key's thumbprint, its issuer, its subject, its
- * session or its jti.  Each is one probe of the index (issuer, kind, value),
- * under a snapshot taken for it.  What was found is remembered for one
+ * session or its jti.  Each is one probe of the index (value, kind, issuer): what
+ * differs most comes first.  What was found is remembered for one
  * denylist_generation (catalog.c): as long as nobody writes to the table, a token
  * that was not revoked is not, for one comparison.
  *
@@ -20,14 +20,17 @@
 #include "compat.h"
 
 #include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_collation.h"
 #include "common/hashfn.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "trust/catalog.h"
 #include "trust/revocation.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -59,7 +62,9 @@ static Summary summaries[MAX_SUMMARIES];
 typedef struct RevocationScan
 {
 	Relation	rel;
-	Oid			index;			/* InvalidOid: read from end to end */
+	Relation	index;			/* of the probe that was begun last, or NULL */
+	IndexScanDesc rows;			/* of that probe */
+	TupleTableSlot *slot;		/* the current row */
 	Snapshot	snapshot;
 	uint64		generation;		/* noted before the snapshot was taken */
 } RevocationScan;
@@ -91,42 +96,52 @@ revocation_kind_known(const char *name, int len)
 }
 
 /*
- * denylist_generation, after accepting what others have committed.  Where the
- * triggers cannot be relied on, every call is a change.
+ * Open the table, note the generation, and take a snapshot, in this order.
  */
-uint64
-revocation_generation(void)
+static void
+begin_scan(RevocationScan *scan)
 {
-	catalog_accept_invalidations();
-	if (unlikely(!catalog_denylist_is_reliable()))
-		denylist_generation++;
-	return denylist_generation;
+	AcceptInvalidationMessages();
+	memset(scan, 0, sizeof(*scan));
+	scan->rel = catalog_open(TRUST_DENYLIST, AccessShareLock);
+	scan->generation = denylist_generation;
+	scan->snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(scan->rel)));
 }
 
-static RevocationScan
-begin_scan(void)
+static void
+end_probe(RevocationScan *scan)
 {
-	RevocationScan scan;
-
-	scan.rel = catalog_open(TRUST_DENYLIST, AccessShareLock);
-	scan.index = catalog_index(INDEX_DENYLIST);
-	scan.generation = denylist_generation;
-	scan.snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(scan.rel)));
-	return scan;
+	if (scan->rows != NULL)
+		index_endscan(scan->rows);
+	if (scan->index != NULL)
+		index_close(scan->index, AccessShareLock);
+	scan->rows = NULL;
+	scan->index = NULL;
 }
 
 static void
 end_scan(RevocationScan *scan)
 {
+	end_probe(scan);
+	if (scan->slot != NULL)
+		ExecDropSingleTupleTableSlot(scan->slot);
 	UnregisterSnapshot(scan->snapshot);
 	table_close(scan->rel, AccessShareLock);
 }
 
+static TupleTableSlot *
+row_slot(RevocationScan *scan)
+{
+	if (scan->slot == NULL)
+		scan->slot = table_slot_create(scan->rel, NULL);
+	return scan->slot;
+}
+
 static bool
-text_column_is(const RevocationScan *scan, HeapTuple tuple, AttrNumber column, const char *str, int len)
+text_column_is(const RevocationScan *scan, AttrNumber column, const char *str, int len)
 {
 	bool		isnull;
-	Datum		value = heap_getattr(tuple, column, RelationGetDescr(scan->rel), &isnull);
+	Datum		value = slot_getattr(scan->slot, column, &isnull);
 	text	   *t;
 
 	if (isnull)
@@ -136,10 +151,10 @@ text_column_is(const RevocationScan *scan, HeapTuple tuple, AttrNumber column, c
 }
 
 static TimestampTz
-time_column(const RevocationScan *scan, HeapTuple tuple, AttrNumber column, TimestampTz null_value)
+time_column(const RevocationScan *scan, AttrNumber column, TimestampTz null_value)
 {
 	bool		isnull;
-	Datum		value = heap_getattr(tuple, column, RelationGetDescr(scan->rel), &isnull);
+	Datum		value = slot_getattr(scan->slot, column, &isnull);
 
 	return isnull ? null_value : DatumGetTimestampTz(value);
 }
@@ -173,38 +188,52 @@ key_of_kind(const RevocationQuery *query, RevocationKind kind, JwsString *issuer
 	}
 }
 
-/*
- * Begin to look for rows of an issuer and a kind, and with data in value of that
- * value alone.
- */
-static SysScanDesc
-begin_probe(const RevocationScan *scan, const JwsString *issuer, RevocationKind kind, const JwsString *value)
+static void
+init_key(ScanKey key, AttrNumber column, const char *str, int len)
 {
-	ScanKeyData keys[3];
-	int			n = 2;
-
-	ScanKeyInit(&keys[0], Anum_denylist_issuer, BTEqualStrategyNumber, F_TEXTEQ,
-				PointerGetDatum(cstring_to_text_with_len(issuer->data, issuer->len)));
-	ScanKeyInit(&keys[1], Anum_denylist_kind, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(kind_names[kind]));
-	if (value->data != NULL)
-		ScanKeyInit(&keys[n++], Anum_denylist_value, BTEqualStrategyNumber, F_TEXTEQ,
-					PointerGetDatum(cstring_to_text_with_len(value->data, value->len)));
-	return systable_beginscan(scan->rel, scan->index, OidIsValid(scan->index), scan->snapshot, n, keys);
+	ScanKeyInit(key, column, BTEqualStrategyNumber, F_TEXTEQ,
+				PointerGetDatum(cstring_to_text_with_len(str, len)));
+	key->sk_collation = C_COLLATION_OID;
 }
 
 /*
- * Does a row of a kind, which has the token's value, revoke the token?  By subject
+ * Begin to look for rows by an index, whose columns have these values.
+ */
+static void
+begin_probe(RevocationScan *scan, TrustIndex index, int n, ScanKey keys)
+{
+	Oid			oid = catalog_index(index);
+
+	if (scan->index == NULL || RelationGetRelid(scan->index) != oid)
+	{
+		end_probe(scan);
+		scan->index = index_open(oid, AccessShareLock);
+		scan->rows = index_begin_scan(scan->rel, scan->index, scan->snapshot, n);
+	}
+	index_rescan(scan->rows, keys, n, NULL, 0);
+}
+
+/*
+ * Go to the next row of a probe; false after the last.
+ */
+static bool
+next_row(RevocationScan *scan)
+{
+	CHECK_FOR_INTERRUPTS();
+	return index_getnext_slot(scan->rows, ForwardScanDirection, row_slot(scan));
+}
+
+/*
+ * Does the current row, which has the token's value, revoke the token?  By subject
  * and by issuer only what was issued until then.  A token's iat has seconds: one
  * that is the same may be earlier, and is refused.
  */
 static bool
-row_revokes(const RevocationScan *scan, HeapTuple tuple, RevocationKind kind,
-			const RevocationQuery *query, Revocation *revocation)
+row_revokes(const RevocationScan *scan, RevocationKind kind, const RevocationQuery *query, Revocation *revocation)
 {
 	revocation->kind = kind;
-	revocation->issued_before = time_column(scan, tuple, Anum_denylist_issued_before, DT_NOEND);
-	revocation->revoked_at = time_column(scan, tuple, Anum_denylist_revoked_at, DT_NOBEGIN);
+	revocation->issued_before = time_column(scan, Anum_denylist_issued_before, DT_NOEND);
+	revocation->revoked_at = time_column(scan, Anum_denylist_revoked_at, DT_NOBEGIN);
 	return (kind != REVOKED_SUBJECT && kind != REVOKED_ISSUER) ||
 		!query->has_issued || query->issued <= revocation->issued_before;
 }
@@ -213,39 +242,46 @@ row_revokes(const RevocationScan *scan, HeapTuple tuple, RevocationKind kind,
  * Is there a row of a kind that revokes the token?
  */
 static bool
-probe(const RevocationScan *scan, RevocationKind kind, const RevocationQuery *query, Revocation *revocation)
+probe(RevocationScan *scan, RevocationKind kind, const RevocationQuery *query, Revocation *revocation)
 {
 	JwsString	issuer;
 	JwsString	value;
-	SysScanDesc rows;
-	HeapTuple	tuple;
-	bool		revoked = false;
+	ScanKeyData keys[3];
 
 	key_of_kind(query, kind, &issuer, &value);
 	if (value.data == NULL || value.len > TRUST_MAX_NAME)
 		return false;
-	rows = begin_probe(scan, &issuer, kind, &value);
-	while (!revoked && HeapTupleIsValid(tuple = systable_getnext(rows)))
-	{
-		CHECK_FOR_INTERRUPTS();
-		revoked = row_revokes(scan, tuple, kind, query, revocation);
-	}
-	systable_endscan(rows);
-	return revoked;
+	/* columns of the index */
+	init_key(&keys[0], 1, value.data, value.len);
+	init_key(&keys[1], 2, kind_names[kind], (int) strlen(kind_names[kind]));
+	init_key(&keys[2], 3, issuer.data, issuer.len);
+	begin_probe(scan, INDEX_DENYLIST_VALUE, lengthof(keys), keys);
+	while (next_row(scan))
+		if (row_revokes(scan, kind, query, revocation))
+			return true;
+	return false;
 }
 
 /*
- * Has the issuer any row of a kind?
+ * Begin to look for all rows of an issuer and a kind.
+ */
+static void
+begin_kind(RevocationScan *scan, const JwsString *issuer, RevocationKind kind)
+{
+	ScanKeyData keys[2];
+
+	init_key(&keys[0], 1, issuer->data, issuer->len);
+	init_key(&keys[1], 2, kind_names[kind], (int) strlen(kind_names[kind]));
+	begin_probe(scan, INDEX_DENYLIST_ISSUER, lengthof(keys), keys);
+}
+
+/*
+ * Has the table the indexes?
  */
 static bool
-probe_presence(const RevocationScan *scan, const JwsString *issuer, RevocationKind kind)
+has_indexes(void)
 {
-	static const JwsString any_value = {NULL, 0};
-	SysScanDesc rows = begin_probe(scan, issuer, kind, &any_value);
-	bool		present = HeapTupleIsValid(systable_getnext(rows));
-
-	systable_endscan(rows);
-	return present;
+	return OidIsValid(catalog_index(INDEX_DENYLIST_VALUE)) && OidIsValid(catalog_index(INDEX_DENYLIST_ISSUER));
 }
 
 /*
@@ -277,7 +313,7 @@ find_summary(const JwsString *issuer)
  * no row that the scan's snapshot sees.
  */
 static const Summary *
-current_summary(const RevocationScan *scan, const JwsString *issuer)
+current_summary(RevocationScan *scan, const JwsString *issuer)
 {
 	Summary    *summary = find_summary(issuer);
 
@@ -286,7 +322,10 @@ current_summary(const RevocationScan *scan, const JwsString *issuer)
 	summary->generation = 0;
 	for (int kind = 0; kind < N_REVOCATION_KINDS; kind++)
 		if (!summary->present[kind] && (kind != REVOKED_KEY || issuer->len == 0))
-			summary->present[kind] = probe_presence(scan, issuer, kind);
+		{
+			begin_kind(scan, issuer, kind);
+			summary->present[kind] = next_row(scan);
+		}
 	summary->generation = scan->generation;
 	return summary;
 }
@@ -295,15 +334,12 @@ current_summary(const RevocationScan *scan, const JwsString *issuer)
  * Look for a row that revokes the token, kind by kind.
  */
 static bool
-look_up(const RevocationScan *scan, const RevocationQuery *query, Revocation *revocation)
+look_up(RevocationScan *scan, const RevocationQuery *query, Revocation *revocation)
 {
 	static const JwsString every_issuer = {"", 0};
 	bool		present[N_REVOCATION_KINDS];
 
-	/*
-	 * the issuer's first: its slot may be the one of the keys, which is then
-	 * read again
-	 */
+	/* a copy, as the summary of the keys can take the other's slot */
 	memcpy(present, current_summary(scan, &query->issuer)->present, sizeof(present));
 	present[REVOKED_KEY] = current_summary(scan, &every_issuer)->present[REVOKED_KEY];
 	for (int kind = 0; kind < N_REVOCATION_KINDS; kind++)
@@ -316,13 +352,12 @@ look_up(const RevocationScan *scan, const RevocationQuery *query, Revocation *re
  * The same, where there is no index: one pass over the table.
  */
 static bool
-read_all(const RevocationScan *scan, const RevocationQuery *query, Revocation *revocation)
+read_all(RevocationScan *scan, const RevocationQuery *query, Revocation *revocation)
 {
-	SysScanDesc rows = systable_beginscan(scan->rel, InvalidOid, false, scan->snapshot, 0, NULL);
-	HeapTuple	tuple;
+	TableScanDesc rows = table_beginscan(scan->rel, scan->snapshot, 0, NULL);
 	bool		revoked = false;
 
-	while (!revoked && HeapTupleIsValid(tuple = systable_getnext(rows)))
+	while (!revoked && table_scan_getnextslot(rows, ForwardScanDirection, row_slot(scan)))
 	{
 		CHECK_FOR_INTERRUPTS();
 		for (int kind = 0; kind < N_REVOCATION_KINDS && !revoked; kind++)
@@ -332,13 +367,13 @@ read_all(const RevocationScan *scan, const RevocationQuery *query, Revocation *r
 
 			key_of_kind(query, kind, &issuer, &value);
 			revoked = value.data != NULL &&
-				text_column_is(scan, tuple, Anum_denylist_value, value.data, value.len) &&
-				text_column_is(scan, tuple, Anum_denylist_kind, kind_names[kind], (int) strlen(kind_names[kind])) &&
-				text_column_is(scan, tuple, Anum_denylist_issuer, issuer.data, issuer.len) &&
-				row_revokes(scan, tuple, kind, query, revocation);
+				text_column_is(scan, Anum_denylist_value, value.data, value.len) &&
+				text_column_is(scan, Anum_denylist_kind, kind_names[kind], (int) strlen(kind_names[kind])) &&
+				text_column_is(scan, Anum_denylist_issuer, issuer.data, issuer.len) &&
+				row_revokes(scan, kind, query, revocation);
 		}
 	}
-	systable_endscan(rows);
+	table_endscan(rows);
 	return revoked;
 }
 
@@ -374,8 +409,8 @@ show_revocation(const Revocation *revocation, const RevocationQuery *query)
 }
 
 /*
- * Is the token one that has not been revoked?  *generation is that for which the
- * answer holds, as revocation_generation() gives it.  Otherwise false, with the
+ * Is the token one that has not been revoked?  *generation is the
+ * denylist_generation for which the answer holds.  Otherwise false, with the
  * failure.
  */
 bool
@@ -385,9 +420,8 @@ revocation_check(const RevocationQuery *query, uint64 *generation, Failure *fail
 	Revocation	revocation;
 	bool		revoked;
 
-	(void) revocation_generation();
-	scan = begin_scan();
-	revoked = OidIsValid(scan.index) ? look_up(&scan, query, &revocation) : read_all(&scan, query, &revocation);
+	begin_scan(&scan);
+	revoked = has_indexes() ? look_up(&scan, query, &revocation) : read_all(&scan, query, &revocation);
 	end_scan(&scan);
 	*generation = scan.generation;
 	return !revoked || fail(failure, FAILURE_REVOKED, show_revocation(&revocation, query));
@@ -400,11 +434,12 @@ bool
 revocation_of_key(const char *thumbprint, TimestampTz *revoked_at)
 {
 	RevocationQuery query = {.thumbprint = {thumbprint, (int) strlen(thumbprint)}};
-	RevocationScan scan = begin_scan();
+	RevocationScan scan;
 	Revocation	revocation;
-	bool		revoked = OidIsValid(scan.index) ?
-	probe(&scan, REVOKED_KEY, &query, &revocation) : read_all(&scan, &query, &revocation);
+	bool		revoked;
 
+	begin_scan(&scan);
+	revoked = has_indexes() ? probe(&scan, REVOKED_KEY, &query, &revocation) : read_all(&scan, &query, &revocation);
 	end_scan(&scan);
 	if (revoked)
 		*revoked_at = revocation.revoked_at;
@@ -418,52 +453,45 @@ bool
 revocation_has_keys(void)
 {
 	static const JwsString every_issuer = {"", 0};
-	RevocationScan scan = begin_scan();
-	bool		present = !OidIsValid(scan.index) ||
-	current_summary(&scan, &every_issuer)->present[REVOKED_KEY];
+	RevocationScan scan;
+	bool		present;
 
+	begin_scan(&scan);
+	present = !has_indexes() || current_summary(&scan, &every_issuer)->present[REVOKED_KEY];
 	end_scan(&scan);
 	return present;
 }
 
-static int64
-count_rows(const char *issuer, RevocationKind kind)
+/*
+ * How many revocations of a kind there are of an issuer; those of keys are the
+ * issuer "".
+ */
+int64
+revocation_count(const char *issuer, RevocationKind kind)
 {
-	static const JwsString any_value = {NULL, 0};
 	JwsString	name = {issuer, (int) strlen(issuer)};
-	RevocationScan scan = begin_scan();
-	SysScanDesc rows = begin_probe(&scan, &name, kind, &any_value);
+	RevocationScan scan;
+	TableScanDesc rows;
 	int64		n = 0;
 
-	while (HeapTupleIsValid(systable_getnext(rows)))
+	begin_scan(&scan);
+	if (has_indexes())
 	{
-		CHECK_FOR_INTERRUPTS();
-		n++;
+		begin_kind(&scan, &name, kind);
+		while (next_row(&scan))
+			n++;
 	}
-	systable_endscan(rows);
+	else
+	{
+		rows = table_beginscan(scan.rel, scan.snapshot, 0, NULL);
+		while (table_scan_getnextslot(rows, ForwardScanDirection, row_slot(&scan)))
+		{
+			CHECK_FOR_INTERRUPTS();
+			n += text_column_is(&scan, Anum_denylist_issuer, name.data, name.len) &&
+				text_column_is(&scan, Anum_denylist_kind, kind_names[kind], (int) strlen(kind_names[kind]));
+		}
+		table_endscan(rows);
+	}
 	end_scan(&scan);
 	return n;
-}
-
-/*
- * How many revocations of an issuer there are.
- */
-int64
-revocation_count(const char *issuer)
-{
-	int64		n = 0;
-
-	for (int kind = 0; kind < N_REVOCATION_KINDS; kind++)
-		if (kind != REVOKED_KEY)
-			n += count_rows(issuer, kind);
-	return n;
-}
-
-/*
- * How many revocations of keys there are, which are every issuer's.
- */
-int64
-revocation_count_of_keys(void)
-{
-	return count_rows("", REVOKED_KEY);
 }

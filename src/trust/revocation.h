@@ -42,11 +42,9 @@ typedef struct RevocationQuery
 
 extern const char *revocation_kind_name(RevocationKind kind);
 extern bool revocation_kind_known(const char *name, int len);
-extern uint64 revocation_generation(void);
 extern bool revocation_check(const RevocationQuery *query, uint64 *generation, Failure *failure);
 extern bool revocation_of_key(const char *thumbprint, TimestampTz *revoked_at);
 extern bool revocation_has_keys(void);
-extern int64 revocation_count(const char *issuer);
-extern int64 revocation_count_of_keys(void);
+extern int64 revocation_count(const char *issuer, RevocationKind kind);
 
 #endif							/* JWT_REVOCATION_H */

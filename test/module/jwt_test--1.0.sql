@@ -11,6 +11,11 @@ AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION jwt_test_available(text)
 IS 'whether the OpenSSL that is loaded has the algorithm';
 
+CREATE FUNCTION jwt_test_ed25519(seed text) RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT IMMUTABLE;
+COMMENT ON FUNCTION jwt_test_ed25519(text)
+IS 'the member x of a JWK for Ed25519, another for each seed';
+
 CREATE FUNCTION jwt_test_check_memory(entries text[]) RETURNS void
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION jwt_test_check_memory(text[])

@@ -29,6 +29,7 @@ PG_MODULE_MAGIC;
 
 JWT_SQL_FUNCTION(jwt_test_signature);
 JWT_SQL_FUNCTION(jwt_test_available);
+JWT_SQL_FUNCTION(jwt_test_ed25519);
 JWT_SQL_FUNCTION(jwt_test_check_memory);
 JWT_SQL_FUNCTION(jwt_test_has_errors);
 JWT_SQL_FUNCTION(jwt_test_properties);
@@ -86,6 +87,29 @@ jwt_test_available(PG_FUNCTION_ARGS)
 	ctx = EVP_PKEY_CTX_new_from_name(NULL, algorithm->key_name, NULL);
 	EVP_PKEY_CTX_free(ctx);
 	PG_RETURN_BOOL(ctx != NULL);
+}
+
+/*
+ * jwt_test_ed25519(seed)
+ */
+Datum
+jwt_test_ed25519(PG_FUNCTION_ARGS)
+{
+	text	   *seed = PG_GETARG_TEXT_PP(0);
+	uint8		private_key[32];
+	uint8		public_key[32];
+	size_t		len = sizeof(public_key);
+	char	   *x = palloc(base64url_encoded_size(sizeof(public_key)) + 1);
+	EVP_PKEY   *pkey = NULL;
+	bool		good = EVP_Digest(VARDATA_ANY(seed), VARSIZE_ANY_EXHDR(seed), private_key, NULL, EVP_sha256(), NULL) == 1 &&
+		(pkey = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, private_key, sizeof(private_key))) != NULL &&
+		EVP_PKEY_get_raw_public_key(pkey, public_key, &len) == 1;
+
+	EVP_PKEY_free(pkey);
+	if (!good)
+		elog(ERROR, "OpenSSL made no key");
+	x[base64url_encode(public_key, (int) len, x)] = '\0';
+	PG_RETURN_TEXT_P(cstring_to_text(x));
 }
 
 /*

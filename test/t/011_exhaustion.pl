@@ -133,7 +133,7 @@ for my $token ($hs, $rs)
 	$sweep->('postgres', "SELECT set_config('jwt.token', '$token', true), jwt_subject() FROM generate_series(1, 3) LIMIT 1", "{$token}", 'the current token');
 }
 my $set = sql(q{SELECT jsonb_build_object('keys', jsonb_agg(jsonb_build_object('kty', 'OKP', 'crv', 'Ed25519', 'kid', 'n' || i,
-	'x', translate(encode(sha256(i::text::bytea), 'base64'), '+/=', '-_')))) FROM generate_series(1, 100) i});
+	'x', jwt_test_ed25519(i::text)))) FROM generate_series(1, 100) i});
 $session->("INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{EdDSA}'); CREATE TABLE document AS SELECT '$set'::jsonb AS set");
 my $import = q{SELECT count(*) FROM document, jwt_import_jwks('https://set.example', set)};
 $sweep->('postgres', $import, '{100}', 'an import');
@@ -160,7 +160,7 @@ SKIP:
 	sql(q{DO $$ BEGIN LOOP BEGIN INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 100); EXCEPTION WHEN disk_full THEN EXIT; END; END LOOP; END $$});
 	my $keys = sql('SELECT count(*), md5(string_agg(k::text, chr(10) ORDER BY id)) FROM jwt_key k');
 	my $many = q{SELECT count(*) FROM jwt_import_jwks('https://set.example', (SELECT jsonb_build_object('keys', jsonb_agg(jsonb_build_object('kty', 'OKP', 'crv', 'Ed25519', 'kid', 'n' || i,
-		'x', translate(encode(sha256(i::text::bytea), 'base64'), '+/=', '-_')))) FROM generate_series(50, 3000) i))};
+		'x', jwt_test_ed25519(i::text)))) FROM generate_series(50, 3000) i))};
 	my ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$many");
 	like($err, qr/ERROR:  53100:/, 'an import that does not find room');
 	is(sql('SELECT count(*), md5(string_agg(k::text, chr(10) ORDER BY id)) FROM jwt_key k'), $keys, 'has changed nothing');

@@ -1,0 +1,242 @@
+/*-------------------------------------------------------------------------
+ *
+ * accessors.c
+ *	  The SQL functions that read the current token's claims, and what their call
+ *	  sites remember from row to row.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/xact.h"
+#include "session/session.h"
+#include "sql/functions.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+
+JWT_SQL_FUNCTION(jwt_sql_claims);
+JWT_SQL_FUNCTION(jwt_sql_claim);
+JWT_SQL_FUNCTION(jwt_sql_subject);
+JWT_SQL_FUNCTION(jwt_sql_has_scope);
+
+/*
+ * What a call site in a plan remembers from row to row.
+ */
+typedef struct CallSite
+{
+	uint64		stamp;			/* session_stamp() for which it is so */
+	bool		one_statement;	/* the call site lives no longer than that */
+	TimestampTz now;			/* verify_now() for which it is so */
+	Datum		value;
+	bool		isnull;
+} CallSite;
+
+/*
+ * How an accessor gets its value from the claims, which are not NULL.  The value
+ * is in the current memory context, or part of the claims.  false stands for
+ * null.
+ */
+typedef bool (*ClaimReader) (FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value);
+
+static bool
+read_current(FunctionCallInfo fcinfo, ClaimReader reader, uint64 *stamp, Datum *value)
+{
+	const Jsonb *claims;
+	Failure		failure;
+
+	if (!session_claims(&claims, stamp, &failure))
+		raise_failure(&failure);
+	return claims != NULL && reader(fcinfo, claims, value);
+}
+
+/*
+ * Does this memory context, of a plan that is executed, end with one statement?
+ * That of an unnamed portal does, and that of a query within a function.  A cursor
+ * is fetched from in many statements, and an expression of PL/pgSQL is evaluated
+ * in many.  What is not known counts as one of those: its call sites cost more.
+ */
+static bool
+ends_with_statement(MemoryContext context)
+{
+	MemoryContext parent = MemoryContextGetParent(context);
+
+	if (parent == NULL)
+		return false;
+	return strcmp(parent->name, "SPI Exec") == 0 ||
+		(strcmp(parent->name, "PortalContext") == 0 && parent->ident != NULL &&
+		 strcmp(parent->ident, "<unnamed>") == 0);
+}
+
+/*
+ * Make the call site's value the current one.  Only the value itself is kept as
+ * long as the call site; all else goes with the row.
+ */
+static pg_noinline CallSite *
+refresh_site(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
+{
+	CallSite   *site = fcinfo->flinfo->fn_extra;
+	MemoryContext old;
+	uint64		stamp;
+	Datum		value = (Datum) 0;
+	bool		found;
+
+	if (site == NULL)
+		fcinfo->flinfo->fn_extra = site = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt,
+																 sizeof(CallSite));
+	else if (!by_value && !site->isnull)
+		pfree(DatumGetPointer(site->value));
+
+	/* a stamp of 0 is never current, should an error come */
+	memset(site, 0, sizeof(*site));
+	site->isnull = true;
+	site->one_statement = ends_with_statement(fcinfo->flinfo->fn_mcxt);
+	site->now = verify_now();
+	found = read_current(fcinfo, reader, &stamp, &value);
+	if (found)
+	{
+		old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		site->value = datumCopy(value, by_value, by_value ? (int) sizeof(bool) : -1);
+		MemoryContextSwitchTo(old);
+	}
+	site->isnull = !found;
+	site->stamp = stamp;
+	return site;
+}
+
+/*
+ * Is what a call site remembers true now?  Within one statement it is while the
+ * stamp is the same.
+ */
+static inline bool
+site_is_current(const CallSite *site)
+{
+	if (unlikely(!site->one_statement))
+	{
+		catalog_accept_changes();
+		if (site->now != verify_now())
+			return false;
+	}
+	return site->stamp == session_stamp();
+}
+
+/*
+ * Is the argument a constant of the plan?  A parameter is not one: plpgsql
+ * evaluates the same expression with other values.
+ */
+static bool
+argument_is_constant(FmgrInfo *flinfo)
+{
+	return flinfo->fn_expr != NULL && IsA(flinfo->fn_expr, FuncExpr) &&
+		IsA(linitial(((FuncExpr *) flinfo->fn_expr)->args), Const);
+}
+
+/*
+ * The value of an accessor, from its call site when that remembers it: with no
+ * argument, or one that is the same for every row.
+ */
+static inline Datum
+current_value(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value, int n_args)
+{
+	const CallSite *site = fcinfo->flinfo->fn_extra;
+
+	if (unlikely(site == NULL || !site_is_current(site)))
+	{
+		if (n_args > 0 && !argument_is_constant(fcinfo->flinfo))
+		{
+			uint64		stamp;
+			Datum		value = (Datum) 0;
+
+			fcinfo->isnull = !read_current(fcinfo, reader, &stamp, &value);
+			return value;
+		}
+		site = refresh_site(fcinfo, reader, by_value);
+	}
+	fcinfo->isnull = site->isnull;
+	return site->value;
+}
+
+static bool
+read_claims(FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value)
+{
+	(void) fcinfo;
+	*value = JsonbPGetDatum(claims);
+	return true;
+}
+
+static bool
+read_claim(FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value)
+{
+	text	   *claim = session_claim_text(claims, PG_GETARG_ARRAYTYPE_P(0));
+
+	*value = PointerGetDatum(claim);
+	return claim != NULL;
+}
+
+static bool
+read_subject(FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value)
+{
+	JsonbValue	subject;
+
+	(void) fcinfo;
+	if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &claims->root),
+									 "sub", 3, &subject) == NULL)
+		return false;
+	/* claims.c has checked that it is a string */
+	*value = PointerGetDatum(cstring_to_text_with_len(subject.val.string.val,
+													  subject.val.string.len));
+	return true;
+}
+
+static bool
+read_scope(FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value)
+{
+	text	   *scope = PG_GETARG_TEXT_PP(0);
+
+	*value = BoolGetDatum(session_has_scope(claims, VARDATA_ANY(scope),
+											(int) VARSIZE_ANY_EXHDR(scope)));
+	return true;
+}
+
+/*
+ * jwt_claims()
+ */
+Datum
+jwt_sql_claims(PG_FUNCTION_ARGS)
+{
+	return current_value(fcinfo, read_claims, false, 0);
+}
+
+/*
+ * jwt_claim(VARIADIC path)
+ */
+Datum
+jwt_sql_claim(PG_FUNCTION_ARGS)
+{
+	return current_value(fcinfo, read_claim, false, 1);
+}
+
+/*
+ * jwt_subject()
+ */
+Datum
+jwt_sql_subject(PG_FUNCTION_ARGS)
+{
+	return current_value(fcinfo, read_subject, false, 0);
+}
+
+/*
+ * jwt_has_scope(scope): never null.
+ */
+Datum
+jwt_sql_has_scope(PG_FUNCTION_ARGS)
+{
+	Datum		value = current_value(fcinfo, read_scope, true, 1);
+
+	if (fcinfo->isnull)
+	{
+		fcinfo->isnull = false;
+		return BoolGetDatum(false);
+	}
+	return value;
+}
