@@ -22,6 +22,13 @@
 #error "jwt needs PostgreSQL 15 or later"
 #endif
 
+/* 19: a hook of the analysis may not change the jumble of a query */
+#if PG_VERSION_NUM >= 190000
+#define hook_jumble const JumbleState
+#else
+#define hook_jumble JumbleState
+#endif
+
 /* 18: the module block also carries a name and a version */
 #ifdef PG_MODULE_MAGIC_EXT
 #define JWT_MODULE_MAGIC(library) PG_MODULE_MAGIC_EXT(.name = library, .version = JWT_VERSION)

@@ -66,7 +66,8 @@ typedef struct Transfer
 
 struct FetchPool
 {
-	FetchLimits limits;
+	const FetchLimits *limits;
+	void		(*while_waiting) (void);
 	CURLM	   *multi;
 	int			n;				/* queued and active */
 	int			n_active;
@@ -78,9 +79,11 @@ static void pool_reset(void *arg);
 
 /*
  * A pool in the current memory context, which ends its fetches when it goes.
+ * limits may change while it is used.  while_waiting is called again and again, and
+ * may raise.
  */
 FetchPool *
-fetch_pool_create(const FetchLimits *limits)
+fetch_pool_create(const FetchLimits *limits, void (*while_waiting) (void))
 {
 	FetchPool  *pool = palloc0(sizeof(FetchPool));
 	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
@@ -91,7 +94,8 @@ fetch_pool_create(const FetchLimits *limits)
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 				 errmsg("could not initialize libcurl")));
 	initialised = true;
-	pool->limits = *limits;
+	pool->limits = limits;
+	pool->while_waiting = while_waiting;
 	dlist_init(&pool->queue);
 	dlist_init(&pool->active);
 	pool->multi = curl_multi_init();
@@ -197,7 +201,52 @@ fetch_add(FetchPool *pool, const char *url, const char *etag, void *owner)
 bool
 fetch_has_room(const FetchPool *pool)
 {
-	return pool->n < pool->limits.max_connections;
+	return pool->n < pool->limits->max_connections;
+}
+
+/*
+ * Look at the URL: may it be asked?  NULL, or the error.
+ */
+static const char *
+check_url(Transfer *transfer)
+{
+	const FetchLimits *limits = transfer->pool->limits;
+	CURLU	   *url = curl_url();
+	char	   *scheme = NULL;
+	char	   *host = NULL;
+	char	   *port = NULL;
+	char	   *user = NULL;
+	const char *error = NULL;
+
+	if (url == NULL ||
+		curl_url_set(url, CURLUPART_URL, transfer->url, 0) != CURLUE_OK ||
+		curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
+		curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
+		curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK)
+		error = "The URL cannot be read.";
+	else if (curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK)
+		error = "The URL has a user name.";
+	else
+	{
+		transfer->plain = strcmp(scheme, "http") == 0;
+		transfer->permission = address_host_permission(limits->allowed_hosts, host, atoi(port));
+		if (!transfer->plain && strcmp(scheme, "https") != 0)
+			error = "The URL is not https.";
+		else if (transfer->plain && !limits->http_to_loopback)
+			error = "The URL is not https; jwt_jwks.allow_http_to_loopback is off.";
+		else if (limits->proxy[0] != '\0' &&
+				 (transfer->plain || transfer->permission == HOST_AT_PUBLIC_ADDRESS))
+			error = "Through a proxy, hosts must be listed by name and asked by https.";
+		else if (transfer->permission == HOST_FORBIDDEN ||
+				 (transfer->plain && transfer->permission != HOST_AT_ANY_ADDRESS))
+			error = "The host of the URL, at its port, is not one of those in jwt_jwks.allowed_hosts.";
+	}
+	curl_free(scheme);
+	curl_free(host);
+	curl_free(port);
+	curl_free(user);
+	curl_url_cleanup(url);
+	return error;
 }
 
 /*
@@ -208,9 +257,12 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	Transfer   *transfer = arg;
 
-	/* through a proxy, which a superuser has set, we see the proxy's only */
-	if (purpose != CURLSOCKTYPE_IPCXN ||
-		(transfer->pool->limits.proxy[0] == '\0' &&
+	/*
+	 * What was allowed when the fetch began may not be any more.  Through a
+	 * proxy, which a superuser has set, we see the proxy's address only.
+	 */
+	if (purpose != CURLSOCKTYPE_IPCXN || check_url(transfer) != NULL ||
+		(transfer->pool->limits->proxy[0] == '\0' &&
 		 (transfer->plain ? !address_is_loopback(&address->addr) :
 		  transfer->permission != HOST_AT_ANY_ADDRESS && !address_is_public(&address->addr))))
 	{
@@ -230,7 +282,7 @@ receive(char *data, size_t size, size_t n, void *arg)
 	char	   *body;
 
 	n *= size;
-	if (n > (size_t) transfer->pool->limits.max_size - transfer->len)
+	if (transfer->len + n > (size_t) transfer->pool->limits->max_size)
 	{
 		transfer->too_large = true;
 		return 0;
@@ -297,57 +349,12 @@ receive_header(char *data, size_t size, size_t n, void *arg)
 }
 
 /*
- * Look at the URL: may it be asked?  NULL, or the error.
- */
-static const char *
-check_url(Transfer *transfer)
-{
-	const FetchLimits *limits = &transfer->pool->limits;
-	CURLU	   *url = curl_url();
-	char	   *scheme = NULL;
-	char	   *host = NULL;
-	char	   *port = NULL;
-	char	   *user = NULL;
-	const char *error = NULL;
-
-	if (url == NULL ||
-		curl_url_set(url, CURLUPART_URL, transfer->url, 0) != CURLUE_OK ||
-		curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-		curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
-		curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK)
-		error = "The URL cannot be read.";
-	else if (curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK)
-		error = "The URL has a user name.";
-	else
-	{
-		transfer->plain = strcmp(scheme, "http") == 0;
-		transfer->permission = address_host_permission(limits->allowed_hosts, host, atoi(port));
-		if (!transfer->plain && strcmp(scheme, "https") != 0)
-			error = "The URL is not https.";
-		else if (transfer->plain && !limits->http_to_loopback)
-			error = "The URL is not https; jwt_jwks.allow_http_to_loopback is off.";
-		else if (limits->proxy[0] != '\0' &&
-				 (transfer->plain || transfer->permission == HOST_AT_PUBLIC_ADDRESS))
-			error = "Through a proxy, hosts must be listed by name and asked by https.";
-		else if (transfer->permission == HOST_FORBIDDEN ||
-				 (transfer->plain && transfer->permission != HOST_AT_ANY_ADDRESS))
-			error = "The host of the URL, at its port, is not one of those in jwt_jwks.allowed_hosts.";
-	}
-	curl_free(scheme);
-	curl_free(host);
-	curl_free(port);
-	curl_free(user);
-	curl_url_cleanup(url);
-	return error;
-}
-
-/*
  * Begin a fetch.  NULL, or the error.
  */
 static const char *
 start(Transfer *transfer)
 {
-	const FetchLimits *limits = &transfer->pool->limits;
+	const FetchLimits *limits = transfer->pool->limits;
 	const char *error = check_url(transfer);
 	CURL	   *easy;
 	bool		good = true;
@@ -417,7 +424,7 @@ start(Transfer *transfer)
 static void
 judge(Transfer *transfer, CURLcode code, Fetched *fetched)
 {
-	const FetchLimits *limits = &transfer->pool->limits;
+	const FetchLimits *limits = transfer->pool->limits;
 	long		status = 0;
 
 	(void) curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -439,6 +446,8 @@ judge(Transfer *transfer, CURLcode code, Fetched *fetched)
 	}
 	else if (status == 304 && transfer->etag != NULL)
 		fetched->status = FETCH_NOT_MODIFIED;
+	else if (status == 304)
+		fetched->error = "The endpoint answered that nothing has changed (HTTP status 304), without having been asked that.";
 	else if (status >= 300 && status < 400)
 		fetched->error = psprintf("The endpoint redirects (HTTP status %ld), and no redirect is followed.", status);
 	else if (status != 200)
@@ -492,7 +501,7 @@ fetch_next(FetchPool *pool, Fetched *fetched)
 		CURLMsg    *message;
 		int			n_messages;
 
-		while (pool->n_active < pool->limits.max_connections && !dlist_is_empty(&pool->queue))
+		while (pool->n_active < pool->limits->max_connections && !dlist_is_empty(&pool->queue))
 		{
 			Transfer   *transfer = dlist_head_element(Transfer, node, &pool->queue);
 			const char *error;
@@ -536,7 +545,6 @@ fetch_next(FetchPool *pool, Fetched *fetched)
 		(void) curl_multi_poll(pool->multi, NULL, 0, POLL_INTERVAL_MS, NULL);
 		pgstat_report_wait_end();
 		CHECK_FOR_INTERRUPTS();
-		if (pool->limits.while_waiting != NULL)
-			pool->limits.while_waiting();
+		pool->while_waiting();
 	}
 }

@@ -10,7 +10,7 @@
 
 #include "postgres.h"
 
-/* What a superuser allows; see settings.c. */
+/* What a superuser allows; see settings.c.  The strings are PostgreSQL's. */
 typedef struct FetchLimits
 {
 	const char *allowed_hosts;
@@ -20,7 +20,6 @@ typedef struct FetchLimits
 	int			timeout;		/* in milliseconds, of a whole fetch */
 	int			max_connections;
 	int			max_size;		/* in bytes */
-	void		(*while_waiting) (void);	/* or NULL; may raise */
 } FetchLimits;
 
 typedef enum FetchStatus
@@ -48,7 +47,7 @@ typedef struct Fetched
 
 typedef struct FetchPool FetchPool;
 
-extern FetchPool *fetch_pool_create(const FetchLimits *limits);
+extern FetchPool *fetch_pool_create(const FetchLimits *limits, void (*while_waiting) (void));
 extern void fetch_add(FetchPool *pool, const char *url, const char *etag, void *owner);
 extern bool fetch_has_room(const FetchPool *pool);
 extern bool fetch_next(FetchPool *pool, Fetched *fetched);

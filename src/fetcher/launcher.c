@@ -182,6 +182,7 @@ start_worker(Oid database, TimestampTz now, bool *shortage)
 		.bgw_main_arg = ObjectIdGetDatum(database),
 		.bgw_notify_pid = MyProcPid,
 	};
+	static bool is_short;
 	Running    *room = NULL;
 
 	for (int i = 0; i < MAX_WORKERS; i++)
@@ -195,9 +196,14 @@ start_worker(Oid database, TimestampTz now, bool *shortage)
 		return false;
 	if (!RegisterDynamicBackgroundWorker(&worker, &room->handle))
 	{
-		*shortage = true;
+		if (!is_short)
+			ereport(LOG,
+					(errmsg("no background worker is free to fetch key sets"),
+					 errhint("You may need to increase max_worker_processes.")));
+		is_short = *shortage = true;
 		return false;
 	}
+	is_short = false;
 	room->database = database;
 	room->since = now;
 	return true;
@@ -306,11 +312,8 @@ jwt_jwks_launcher_main(Datum arg)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(context);
 		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
 			last_scan = 0;
-		}
+		settings_reload();
 		if (shared_take_rescan() || now < last_scan ||
 			now >= TimestampTzPlusMilliseconds(last_scan, RESCAN_INTERVAL_MS))
 		{

@@ -10,11 +10,18 @@
  */
 #include "compat.h"
 
+#include <sys/stat.h>
+
 #include "fetcher/address.h"
 #include "fetcher/settings.h"
+#include "postmaster/interrupt.h"
+#include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
+
+/* Lines of a file of certificate authorities that are looked through for one. */
+#define CA_FILE_LINES	1000000
 
 static char *databases;
 static char *allowed_hosts;
@@ -26,6 +33,29 @@ static int	max_connections;
 static int	max_document_size;	/* in kB */
 static int	cooldown_ms;
 
+static bool is_defined;			/* they are; a reload may refuse a value */
+static FetchLimits limits;
+
+/*
+ * Refuse a value, so that a reload keeps the one before.  At a server's start there
+ * is none, and PostgreSQL would take the default, which allows more: then a value
+ * is taken that allows nothing.
+ */
+static bool
+refuse(const char *name, const char *reason)
+{
+	if (is_defined)
+	{
+		GUC_check_errdetail("%s", reason);
+		return false;
+	}
+	ereport(WARNING,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("parameter \"%s\" cannot be used", name),
+			 errdetail_internal("%s", reason)));
+	return true;
+}
+
 static bool
 check_databases(char **value, void **extra, GucSource source)
 {
@@ -34,10 +64,7 @@ check_databases(char **value, void **extra, GucSource source)
 
 	(void) extra;
 	(void) source;
-	if (SplitIdentifierString(copy, ',', &names))
-		return true;
-	GUC_check_errdetail("List syntax is invalid.");
-	return false;
+	return SplitGUCList(copy, ',', &names) || refuse("jwt_jwks.databases", "List syntax is invalid.");
 }
 
 static bool
@@ -54,6 +81,32 @@ check_allowed_hosts(char **value, void **extra, GucSource source)
 }
 
 /*
+ * A file of certificate authorities must be one that libcurl finds some in.
+ */
+static bool
+check_ca_file(char **value, void **extra, GucSource source)
+{
+	struct stat status;
+	FILE	   *file = NULL;
+	char		line[128];
+	bool		found = false;
+
+	(void) extra;
+	(void) source;
+	if (**value == '\0')
+		return true;
+	/* of a pipe, the postmaster would wait for the other end */
+	if (stat(*value, &status) == 0 && S_ISREG(status.st_mode))
+		file = AllocateFile(*value, "r");
+	if (file == NULL)
+		return refuse("jwt_jwks.ca_file", "The file cannot be read.");
+	for (int i = 0; i < CA_FILE_LINES && !found && fgets(line, sizeof(line), file) != NULL; i++)
+		found = strncmp(line, "-----BEGIN ", 11) == 0 && strstr(line, "CERTIFICATE-----") != NULL;
+	FreeFile(file);
+	return found || refuse("jwt_jwks.ca_file", "The file has no certificate in PEM form.");
+}
+
+/*
  * Define the settings.
  */
 void
@@ -61,7 +114,8 @@ settings_init(void)
 {
 	DefineCustomStringVariable("jwt_jwks.databases",
 							   "Sets the databases whose issuers' key sets are refreshed.",
-							   "Names separated by commas; * stands for all that are no templates.",
+							   "Names as they are written, in double quotes where need be, separated by commas; "
+							   "* stands for all that are no templates.",
 							   &databases, "*",
 							   PGC_SIGHUP, GUC_LIST_INPUT,
 							   check_databases, NULL, NULL);
@@ -83,7 +137,7 @@ settings_init(void)
 							   "An empty string stands for those of the system.",
 							   &ca_file, "",
 							   PGC_SIGHUP, 0,
-							   NULL, NULL, NULL);
+							   check_ca_file, NULL, NULL);
 	DefineCustomStringVariable("jwt_jwks.proxy",
 							   "Sets the proxy that key sets are fetched through.",
 							   "An empty string stands for none; the environment is not looked at.",
@@ -109,12 +163,26 @@ settings_init(void)
 							PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("jwt_jwks.cooldown",
-							"Sets the time between two fetches that tokens with unknown keys can cause.",
+							"Sets the time between two fetches of a source that tokens with unknown keys can cause.",
 							NULL,
-							&cooldown_ms, 30000, 1000, 3600000,
+							&cooldown_ms, 5000, 1000, 3600000,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	MarkGUCPrefixReserved("jwt_jwks");
+	is_defined = true;
+}
+
+/*
+ * Read the configuration anew if that has been asked for.
+ */
+void
+settings_reload(void)
+{
+	if (!ConfigReloadPending)
+		return;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	(void) settings_fetch_limits();
 }
 
 /*
@@ -127,7 +195,7 @@ settings_serve_database(const char *name)
 	List	   *names;
 	ListCell   *lc;
 
-	if (!SplitIdentifierString(copy, ',', &names))
+	if (!SplitGUCList(copy, ',', &names))
 		return false;
 	foreach(lc, names)
 		if (strcmp(lfirst(lc), "*") == 0 || strcmp(lfirst(lc), name) == 0)
@@ -136,22 +204,19 @@ settings_serve_database(const char *name)
 }
 
 /*
- * The limits of fetches.  The strings are PostgreSQL's, until the next reload.
+ * The limits of fetches, which settings_reload() changes in their place.
  */
-FetchLimits
+const FetchLimits *
 settings_fetch_limits(void)
 {
-	FetchLimits limits = {
-		.allowed_hosts = allowed_hosts,
-		.http_to_loopback = allow_http_to_loopback,
-		.ca_file = ca_file,
-		.proxy = proxy,
-		.timeout = timeout_ms,
-		.max_connections = max_connections,
-		.max_size = max_document_size * 1024
-	};
-
-	return limits;
+	limits.allowed_hosts = allowed_hosts;
+	limits.http_to_loopback = allow_http_to_loopback;
+	limits.ca_file = ca_file;
+	limits.proxy = proxy;
+	limits.timeout = timeout_ms;
+	limits.max_connections = max_connections;
+	limits.max_size = max_document_size * 1024;
+	return &limits;
 }
 
 int

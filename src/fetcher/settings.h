@@ -14,7 +14,8 @@
 
 extern void settings_init(void);
 extern bool settings_serve_database(const char *name);
-extern FetchLimits settings_fetch_limits(void);
+extern void settings_reload(void);
+extern const FetchLimits *settings_fetch_limits(void);
 extern int	settings_cooldown_ms(void);
 
 #endif							/* JWT_JWKS_SETTINGS_H */

@@ -6,7 +6,7 @@
  * The launcher keeps a slot for each database that it serves.  A worker leaves
  * there when it is to be started again.  A session wakes a database, which costs
  * it a spinlock and, the first time, a latch.  Everything else is in
- * jwt_jwks_source.
+ * jwt_jwks_state.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,12 +29,17 @@ typedef struct Slot
 	Wakes		wakes;
 } Slot;
 
+/* Log lines that are remembered: sets, and those of a set, the last first. */
+#define NEWS_SETS	1024
+#define NEWS_WAYS	4
+
 typedef struct Shared
 {
 	slock_t		mutex;			/* held for a few instructions, and no error */
 	Latch	   *launcher;		/* NULL when there is none */
 	bool		rescan;			/* a database without a slot was woken */
 	Slot		slots[SHARED_MAX_DATABASES];
+	uint64		news[NEWS_SETS][NEWS_WAYS];
 } Shared;
 
 static Shared *shared;			/* NULL when we were not preloaded */
@@ -275,11 +280,13 @@ shared_take_wakes(Oid database, Wakes *wakes)
 
 /*
  * A worker ends: when is there something to do again, and are there sources
- * that a session could wake us for?
+ * that a session could wake us for?  The launcher need not be the one that has
+ * started it.
  */
 void
 shared_worker_done(Oid database, TimestampTz next_due, bool has_sources)
 {
+	Latch	   *latch;
 	Slot	   *slot;
 
 	if (shared == NULL)
@@ -291,5 +298,31 @@ shared_worker_done(Oid database, TimestampTz next_due, bool has_sources)
 		slot->face.next_due = Min(slot->face.next_due, next_due);
 		slot->has_sources = has_sources;
 	}
+	latch = shared->launcher;
 	SpinLockRelease(&shared->mutex);
+	if (latch != NULL)
+		SetLatch(latch);
+}
+
+/*
+ * Is it the first time that this is asked, of what is to be logged once?  The
+ * answer may also be yes when much has been asked since, or the server has started
+ * anew; without shared memory it always is.
+ */
+bool
+shared_is_news(uint64 hash)
+{
+	uint64	   *set;
+	int			i;
+
+	if (shared == NULL)
+		return true;
+	set = shared->news[hash % NEWS_SETS];
+	SpinLockAcquire(&shared->mutex);
+	for (i = 0; i < NEWS_WAYS && set[i] != hash; i++)
+		;
+	memmove(set + 1, set, sizeof(uint64) * Min(i, NEWS_WAYS - 1));
+	set[0] = hash;
+	SpinLockRelease(&shared->mutex);
+	return i == NEWS_WAYS;
 }

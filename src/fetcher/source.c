@@ -1,11 +1,22 @@
 /*-------------------------------------------------------------------------
  *
  * source.c
- *	  The table jwt_jwks_source: what is due, and how it went.  And the other
- *	  thing that workers do in a database, pruning revocations.
+ *	  The tables jwt_jwks_source, where key sets are, and jwt_jwks_state, how their
+ *	  fetches went.  And the other thing that workers do in a database, pruning
+ *	  revocations.
  *
  * Each function is a transaction of its own (transaction.c), so that none is open
  * while we wait for the network, and one issuer's trouble is not another's.
+ *
+ * Anything may stand in jwt_jwks_source, which is only read.  A source without a
+ * row in jwt_jwks_state is due at once.  So is one whose row there has another uri,
+ * as it has moved: what else that row says is of the old place.  Whatever its uri,
+ * one whose next_attempt is infinity is parked.
+ *
+ * A restore or a publisher may write the tables at the same time.  We lock single
+ * rows of jwt_issuer and jwt_jwks_source, write no other tables than jwt_jwks_state,
+ * jwt_key (by the import) and jwt_denylist (by pruning), and leave those alone whose
+ * rows come from a publisher.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,15 +24,19 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "common/hashfn.h"
 #include "common/pg_prng.h"
 #include "executor/spi.h"
 #include "fetcher/source.h"
 #include "fetcher/transaction.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "token/failure.h"
+#include "token/json.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -33,56 +48,132 @@
 
 #define MAX_ERROR	1000
 
+/* Bytes of a URL that the log shows at most. */
+#define MAX_LOGGED_URL	256
+
+/* How soon to see if keys still come from a publisher, in milliseconds. */
+#define SUBSCRIBED_WAIT_MS	300000
+
 /* Revocations that are pruned in one transaction. */
 #define PRUNE_ROWS	10000
 
 /* Arguments of the functions that are called by OID. */
-static const Oid import_types[] = {TEXTOID, JSONBOID};
+static const Oid import_types[] = {TEXTOID, TEXTOID};
 static const Oid prune_types[] = {INT4OID};
+
+static const char subscribed[] = "The keys come by logical replication, so they are not fetched here.";
+static const char no_issuer[] = "The issuer has no row in jwt_issuer.";
 
 /*
  * What the outcome of an import depends on, besides the set: as long as this is
  * so, one that was not modified has nothing to import.  Of the issuer of the row
- * s of jwt_jwks_source.
+ * t of jwt_jwks_state.
  */
 #define ETAG_STATE \
 	"hashtextextended(concat_ws(' ', pg_postmaster_start_time()," \
-	" (SELECT i.algorithms FROM %s.jwt_issuer i WHERE i.issuer = s.issuer)," \
-	" (SELECT string_agg(concat_ws(' ', k.id, k.kid, k.alg, k.jwk, k.source, k.revoked_at, k.retired_at), ',' ORDER BY k.id)" \
-	" FROM %s.jwt_key k WHERE k.issuer = s.issuer)), 0)"
+	" (SELECT i.algorithms FROM %s.jwt_issuer i WHERE i.issuer = t.issuer)," \
+	" (SELECT string_agg(d.value, ' ' ORDER BY d.value) FROM %s.jwt_denylist d WHERE d.issuer = '' AND d.kind = 'key')," \
+	" (SELECT string_agg(concat_ws(' ', k.id, k.kid, k.alg, k.jwk, k.source, k.retired_at), ',' ORDER BY k.id)" \
+	" FROM %s.jwt_key k WHERE k.issuer = t.issuer)), 0)"
+
+/* Keys that are there twice, as a restore can leave them, go with an import. */
+#define HAS_DUPLICATES \
+	"EXISTS (SELECT FROM %s.jwt_key k WHERE k.issuer = t.issuer AND k.source = 'jwks'" \
+	" GROUP BY k.kid, k.jwk HAVING count(*) > 1)"
+
+/* Of the row s of jwt_jwks_source: why it cannot be fetched. */
+#define SOURCE_ERROR \
+	"CASE WHEN NOT EXISTS (SELECT FROM %s.jwt_issuer i WHERE i.issuer = s.issuer) THEN $1" \
+	" WHEN octet_length(s.uri) > 2048 THEN 'The \"uri\" is longer than 2048 bytes.'" \
+	" WHEN s.uri !~ '^https?://' THEN 'The \"uri\" is not an HTTP URL.'" \
+	" WHEN s.uri ~ '[[:cntrl:] #]' THEN 'The \"uri\" has a space, a control character or a fragment.' END"
+
+/* What makes no sense in jwt_jwks_source is taken for the nearest thing that does. */
+#define REFRESH_INTERVAL \
+	"least(greatest(coalesce(s.refresh_interval, '1 hour'), '1 minute'), '30 days')"
+
+#define HAS_MOVED	"t.uri IS DISTINCT FROM s.uri"
 
 /*
- * Who claims a source makes it due again after this, should it never be heard of
- * again; and after $5 milliseconds when it has been fetched, unless somebody has
- * asked for it, or put it off, meanwhile.
+ * Claim sources: t and s.  Who claims one makes it due again after a minute, should
+ * it never be heard of again, and after $3 milliseconds when it has been fetched,
+ * unless somebody has asked for it, or parked it, meanwhile.  last_attempt is whose
+ * claim it is: who claims a source later makes an earlier answer stale.
  */
 #define CLAIM_TIME "interval '1 minute'"
+#define CLAIM \
+	"UPDATE %s.jwt_jwks_state t SET uri = s.uri, last_attempt = statement_timestamp()," \
+	" next_attempt = CASE t.next_attempt WHEN 'infinity' THEN t.next_attempt ELSE statement_timestamp() + " CLAIM_TIME " END," \
+	" etag = CASE WHEN NOT " HAS_MOVED " THEN t.etag END," \
+	" failures = CASE WHEN NOT " HAS_MOVED " THEN least(greatest(coalesce(t.failures, 0), 0), 1000000) ELSE 0 END," \
+	" last_error = CASE WHEN NOT " HAS_MOVED " THEN t.last_error END" \
+	" FROM %s.jwt_jwks_source s WHERE s.issuer = t.issuer AND "
+#define CLAIMED \
+	" RETURNING s.issuer, CASE WHEN octet_length(s.uri) <= 2048 THEN s.uri END, " SOURCE_ERROR "," \
+	" CASE WHEN t.etag IS NOT NULL AND t.etag_state = " ETAG_STATE " AND NOT " HAS_DUPLICATES " THEN t.etag END," \
+	" t.failures, extract(epoch from " REFRESH_INTERVAL ")::bigint, t.last_attempt, t.last_success"
 #define NEXT_ATTEMPT \
 	"CASE WHEN next_attempt = last_attempt + " CLAIM_TIME \
-	" THEN clock_timestamp() + $5 * interval '1 millisecond' ELSE next_attempt END"
+	" THEN clock_timestamp() + $3 * interval '1 millisecond' ELSE next_attempt END"
 
-/*
- * What a claim returns.  last_attempt is whose claim it is: who claims a source
- * later makes an earlier answer stale.
- */
-#define SOURCE_COLUMNS \
-	"s.issuer, s.uri, CASE WHEN s.etag IS NOT NULL AND s.etag_state = " ETAG_STATE " THEN s.etag END," \
-	" s.last_error, s.failures, extract(epoch from s.refresh_interval)::bigint, s.last_attempt"
+/* A state for each source that has none. */
+#define ADD_STATES \
+	"INSERT INTO %s.jwt_jwks_state (issuer, uri) SELECT s.issuer, s.uri FROM %s.jwt_jwks_source s" \
+	" WHERE NOT EXISTS (SELECT FROM %s.jwt_jwks_state t WHERE t.issuer = s.issuer) ON CONFLICT DO NOTHING"
 
 static Source *
 copy_source(int row, MemoryContext context)
 {
 	Source	   *source = MemoryContextAllocZero(context, sizeof(Source));
+	bool		isnull;
 
 	source->issuer = transaction_copy_text(row, 1, false);
 	source->uri = transaction_copy_text(row, 2, true);
-	source->etag = transaction_copy_text(row, 3, true);
-	source->last_error = transaction_copy_text(row, 4, true);
+	source->error = transaction_copy_text(row, 3, true);
+	source->etag = transaction_copy_text(row, 4, true);
 	source->failures = DatumGetInt32(transaction_column(row, 5, INT4OID, NULL));
 	source->refresh_interval = DatumGetInt64(transaction_column(row, 6, INT8OID, NULL));
 	source->claimed_at = DatumGetTimestampTz(transaction_column(row, 7, TIMESTAMPTZOID, NULL));
+	source->last_success = DatumGetTimestampTz(transaction_column(row, 8, TIMESTAMPTZOID, &isnull));
 	source->discovered = source->uri != NULL;
 	return source;
+}
+
+/*
+ * Do the keys, or what else a fetch writes, come from a publisher?  What we wrote
+ * could then stop replication.
+ */
+static bool
+is_subscribed(void)
+{
+	return transaction_is_subscribed("jwt_key") || transaction_is_subscribed("jwt_jwks_state");
+}
+
+static uint64
+hash_text(const char *str, uint64 seed)
+{
+	return hash_bytes_extended((const unsigned char *) str, (int) strlen(str), seed);
+}
+
+/*
+ * Note in the states of all sources that their keys are fetched elsewhere.
+ */
+static void
+note_subscribed(void)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(subscribed)};
+
+	if (!transaction_is_subscribed("jwt_jwks_state"))
+	{
+		transaction_execute(ADD_STATES, SPI_OK_INSERT, 0, NULL, NULL, NULL);
+		transaction_execute("UPDATE %s.jwt_jwks_state SET last_error = $1 WHERE last_error IS DISTINCT FROM $1",
+							SPI_OK_UPDATE, lengthof(types), types, values, NULL);
+	}
+	if (shared_is_news(hash_text(subscribed, MyDatabaseId)))
+		ereport(LOG,
+				(errmsg("no key sets are fetched for database \"%s\"", get_database_name(MyDatabaseId)),
+				 errdetail_internal("%s", subscribed)));
 }
 
 /* When a source that tokens ask for may be fetched; $3 is the cooldown. */
@@ -100,17 +191,32 @@ source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
 	MemoryContext context = CurrentMemoryContext;
 	bool		is_there = transaction_begin();
 	Oid			types[] = {BOOLOID, TEXTARRAYOID, INT4OID};
+	Oid			claim_types[] = {TEXTOID};
 	Datum		names[SHARED_MAX_NAMES];
 	Datum		values[lengthof(types)];
+	Datum		claim_values[] = {CStringGetTextDatum(no_issuer)};
 	int			n;
 
 	if (!is_there)
 		return 0;
+	if (is_subscribed())
+	{
+		note_subscribed();
+		transaction_commit();
+		return 0;
+	}
 	for (int i = 0; i < wakes->n_names; i++)
 		names[i] = CStringGetTextDatum(wakes->names[i]);
 	values[0] = BoolGetDatum(wakes->all);
 	values[1] = PointerGetDatum(construct_array(names, wakes->n_names, TEXTOID, -1, false, TYPALIGN_INT));
 	values[2] = Int32GetDatum(cooldown_ms);
+
+	/* a source that is removed and added again is new */
+	transaction_execute("DELETE FROM %s.jwt_jwks_state WHERE issuer IN (SELECT issuer FROM %s.jwt_jwks_state t"
+						" WHERE NOT EXISTS (SELECT FROM %s.jwt_jwks_source s WHERE s.issuer = t.issuer)"
+						" FOR UPDATE SKIP LOCKED)",
+						SPI_OK_DELETE, 0, NULL, NULL, NULL);
+	transaction_execute(ADD_STATES, SPI_OK_INSERT, 0, NULL, NULL, NULL);
 
 	/*
 	 * Who is cooling down is due afterwards, and the longer the more often it
@@ -120,21 +226,18 @@ source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
 	 * statement began.
 	 */
 	if (wakes->any)
-		transaction_execute("UPDATE %s.jwt_jwks_source SET next_attempt = " COOLED_DOWN
-							" WHERE issuer IN (SELECT issuer FROM %s.jwt_jwks_source"
+		transaction_execute("UPDATE %s.jwt_jwks_state SET next_attempt = " COOLED_DOWN
+							" WHERE issuer IN (SELECT issuer FROM %s.jwt_jwks_state"
 							" WHERE ($1 OR issuer = ANY ($2))"
 							" AND next_attempt > " COOLED_DOWN " AND next_attempt < 'infinity'"
 							" FOR NO KEY UPDATE SKIP LOCKED)",
 							SPI_OK_UPDATE, lengthof(types), types, values, NULL);
-	transaction_execute("UPDATE %s.jwt_jwks_source s"
-						" SET last_attempt = statement_timestamp(),"
-						" next_attempt = statement_timestamp() + " CLAIM_TIME
-						" WHERE issuer IN (SELECT issuer FROM %s.jwt_jwks_source"
-						" WHERE next_attempt IS NULL OR next_attempt <= statement_timestamp()"
-						" OR (last_attempt > clock_timestamp() AND next_attempt < 'infinity')"
-						" ORDER BY next_attempt NULLS FIRST LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED)"
-						" RETURNING " SOURCE_COLUMNS,
-						SPI_OK_UPDATE_RETURNING, 0, NULL, NULL, NULL);
+	transaction_execute(CLAIM "t.issuer IN (SELECT t.issuer FROM %s.jwt_jwks_state t"
+						" JOIN %s.jwt_jwks_source s ON s.issuer = t.issuer"
+						" WHERE t.next_attempt IS NULL OR t.next_attempt <= statement_timestamp()"
+						" OR (t.next_attempt < 'infinity' AND (" HAS_MOVED " OR t.last_attempt > clock_timestamp()))"
+						" ORDER BY t.next_attempt NULLS FIRST LIMIT 1000 FOR NO KEY UPDATE OF t SKIP LOCKED)" CLAIMED,
+						SPI_OK_UPDATE_RETURNING, lengthof(claim_types), claim_types, claim_values, NULL);
 	n = (int) SPI_processed;
 	*sources = MemoryContextAlloc(context, sizeof(Source *) * Max(n, 1));
 	for (int i = 0; i < n; i++)
@@ -144,28 +247,31 @@ source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
 }
 
 /*
- * Take the source of an issuer, due or not; NULL when it has none.  One that is
- * put off for ever remains so.
+ * Take the source of an issuer, due or not; NULL with an error when that cannot be.
+ * One that is parked remains so.
  */
 Source *
-source_claim(const char *issuer)
+source_claim(const char *issuer, const char **error)
 {
 	MemoryContext context = CurrentMemoryContext;
 	bool		is_there = transaction_begin();
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(issuer)};
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(no_issuer), CStringGetTextDatum(issuer)};
 	Source	   *source = NULL;
 
+	*error = "The issuer has no row in jwt_jwks_source that is committed.";
 	if (!is_there)
 		return NULL;
-	transaction_execute("UPDATE %s.jwt_jwks_source s"
-						" SET last_attempt = statement_timestamp(),"
-						" next_attempt = CASE next_attempt WHEN 'infinity' THEN next_attempt ELSE statement_timestamp() + " CLAIM_TIME " END"
-						" WHERE issuer = $1"
-						" RETURNING " SOURCE_COLUMNS,
-						SPI_OK_UPDATE_RETURNING, lengthof(types), types, values, NULL);
-	if (SPI_processed > 0)
-		source = copy_source(0, context);
+	if (is_subscribed())
+		*error = subscribed;
+	else
+	{
+		transaction_execute(ADD_STATES, SPI_OK_INSERT, 0, NULL, NULL, NULL);
+		transaction_execute(CLAIM "t.issuer = $2" CLAIMED,
+							SPI_OK_UPDATE_RETURNING, lengthof(types), types, values, NULL);
+		if (SPI_processed > 0)
+			source = copy_source(0, context);
+	}
 	transaction_commit();
 	return source;
 }
@@ -189,53 +295,15 @@ source_discovery_url(const Source *source, const char **error)
 	return psprintf("%.*s/.well-known/openid-configuration", len, source->issuer);
 }
 
-/*
- * A document as jsonb; an error when it is none.
- */
-static Datum
-parse_document(const Fetched *fetched)
-{
-	if (memchr(fetched->body, '\0', fetched->len) != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				 errmsg("invalid input syntax for type %s", "json")));
-	return DirectFunctionCall1(jsonb_in,
-							   CStringGetDatum(pg_any_to_server(fetched->body, fetched->len, PG_UTF8)));
-}
-
-typedef struct Discovery
-{
-	const Source *source;
-	const Fetched *fetched;
-	char	   *uri;
-	const char *error;
-} Discovery;
-
-/* A string member of an object; NULL when it has none. */
+/* A string member of an object, terminated; NULL when it has none. */
 static char *
-string_member(Jsonb *object, const char *name)
+string_member(const JsonbValue *object, const char *name)
 {
-	JsonbValue	value;
+	const JsonbPair *member = json_member(object, name);
+	int			len;
+	const char *str = member ? json_string(&member->value, &len) : NULL;
 
-	if (!JB_ROOT_IS_OBJECT(object) ||
-		getKeyJsonValueFromContainer(&object->root, name, (int) strlen(name), &value) == NULL ||
-		value.type != jbvString)
-		return NULL;
-	return pnstrdup(value.val.string.val, value.val.string.len);
-}
-
-static void
-read_discovery(void *arg)
-{
-	Discovery  *discovery = arg;
-	Jsonb	   *document = DatumGetJsonbP(parse_document(discovery->fetched));
-	char	   *issuer = string_member(document, "issuer");
-
-	discovery->uri = string_member(document, "jwks_uri");
-	if (issuer == NULL || strcmp(issuer, discovery->source->issuer) != 0)
-		discovery->error = "The configuration that was discovered is of another issuer.";
-	else if (discovery->uri == NULL)
-		discovery->error = "The configuration that was discovered names no \"jwks_uri\".";
+	return str ? pnstrdup(str, len) : NULL;
 }
 
 /*
@@ -246,19 +314,21 @@ char *
 source_read_discovery(const Source *source, const Fetched *fetched, const char **error)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Discovery	discovery = {.source = source, .fetched = fetched};
-	char	   *parse_error;
+	JsonbValue	document;
+	const char *reason;
+	char	   *issuer;
 	char	   *uri = NULL;
 
-	SetCurrentStatementStartTimestamp();
+	/* what the reader may need to convert characters */
 	StartTransactionCommand();
-	parse_error = transaction_attempt(read_discovery, &discovery);
-	if (parse_error != NULL)
-		*error = "The configuration that was discovered is not JSON.";
-	else if (discovery.error != NULL)
-		*error = discovery.error;
-	else
-		uri = MemoryContextStrdup(context, discovery.uri);
+	MemoryContextSwitchTo(context);
+	reason = json_read_object(fetched->body, fetched->len, &document);
+	if (reason != NULL)
+		*error = psprintf("The configuration that was discovered %s.", reason);
+	else if ((issuer = string_member(&document, "issuer")) == NULL || strcmp(issuer, source->issuer) != 0)
+		*error = "The configuration that was discovered is of another issuer.";
+	else if ((uri = string_member(&document, "jwks_uri")) == NULL)
+		*error = "The configuration that was discovered names no \"jwks_uri\".";
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
 	return uri;
@@ -276,10 +346,17 @@ static void
 import(void *arg)
 {
 	Import	   *job = arg;
-	ArrayType  *counts = DatumGetArrayTypeP(OidFunctionCall2(job->function,
-															 CStringGetTextDatum(job->source->issuer),
-															 parse_document(job->fetched)));
+	char	   *document = job->fetched->body;
+	ArrayType  *counts;
 
+	if (memchr(document, '\0', job->fetched->len) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("the document has a NUL byte")));
+	document = pg_any_to_server(document, job->fetched->len, PG_UTF8);
+	counts = DatumGetArrayTypeP(OidFunctionCall2(job->function,
+												 CStringGetTextDatum(job->source->issuer),
+												 CStringGetTextDatum(document)));
 	if (ARR_NDIM(counts) != 1 || ARR_DIMS(counts)[0] != 5 || ARR_HASNULL(counts) ||
 		ARR_ELEMTYPE(counts) != INT4OID)
 		elog(ERROR, "jwt_import_counts() gave something else");
@@ -310,22 +387,68 @@ next_wait(const Source *source, const Fetched *fetched, bool good)
 }
 
 /*
- * Tell the log, once per change of state.
+ * Is an error of a source to be logged?  Each is once, until the source is fetched
+ * again.  Of the detail, which may be NULL, digits make no difference: they may be
+ * milliseconds.
+ */
+bool
+source_is_news(const Source *source, const char *error, const char *detail)
+{
+	uint64		hash = hash_combine64(MyDatabaseId, (uint64) source->last_success);
+
+	hash = hash_text(source->issuer, hash);
+	hash = hash_text(source->asked ? source->asked : "", hash);
+	hash = hash_text(error, hash);
+	for (const char *p = detail; p != NULL && *p; p++)
+		if (*p < '0' || *p > '9')
+			hash = hash_combine64(hash, *p);
+	return shared_is_news(hash);
+}
+
+/*
+ * What the log shows of the URL that was asked: no user's name or password, no
+ * query, in which there may be another secret, and nothing that could forge a line.
+ */
+static char *
+url_for_log(const Source *source)
+{
+	const char *start = source->asked ? strstr(source->asked, "://") : NULL;
+	const char *at;
+	int			len = 0;
+
+	if (start == NULL)
+		return pstrdup("");
+	/* a password may have any character, not escaped */
+	at = strrchr(start, '@');
+	start = at ? at + 1 : start + 3;
+	while (len < MAX_LOGGED_URL && start[len] > ' ' && start[len] < 0x7f && strchr("?#", start[len]) == NULL)
+		len++;
+	return psprintf("%s://%.*s%s", pg_strncasecmp(source->asked, "http:", 5) == 0 ? "http" : "https",
+					len, start, start[len] != '\0' ? "..." : "");
+}
+
+/*
+ * Tell the log how it went, if that is news; within the transaction.
  */
 static void
-log_outcome(const Source *source, const char *error, const char *detail, const RefreshCounts *counts)
+log_outcome(const Source *source, const Fetched *fetched, const char *error, const char *detail,
+			const RefreshCounts *counts)
 {
-	if (error != NULL && (source->last_error == NULL || strcmp(source->last_error, error) != 0))
+	const char *database = get_database_name(MyDatabaseId);
+	const char *issuer = quote_untrusted(source->issuer, (int) strlen(source->issuer));
+
+	/* what is wrong with a document may be something else each time */
+	if (error != NULL && source_is_news(source, error, fetched->error ? detail : NULL))
 		ereport(LOG,
-				(errmsg("could not refresh the key set of issuer \"%s\"", source->issuer),
-				 errdetail_internal("%s%s%s", error, detail ? " " : "", detail ? detail : "")));
+				(errmsg("could not refresh the key set of issuer \"%s\" in database \"%s\"", issuer, database),
+				 errdetail_internal("URL \"%s\": %s%s%s", url_for_log(source), error, detail ? " " : "", detail ? detail : "")));
 	if (error == NULL && source->failures > 0)
 		ereport(LOG,
-				(errmsg("the key set of issuer \"%s\" is refreshed again", source->issuer)));
+				(errmsg("the key set of issuer \"%s\" in database \"%s\" is refreshed again", issuer, database)));
 	if (error == NULL && counts->added + counts->changed + counts->retired > 0)
 		ereport(LOG,
-				(errmsg("keys of issuer \"%s\" have changed: %d added, %d changed, %d retired",
-						source->issuer, counts->added, counts->changed, counts->retired)));
+				(errmsg("keys of issuer \"%s\" in database \"%s\" have changed: %d added, %d changed, %d retired",
+						issuer, database, counts->added, counts->changed, counts->retired)));
 }
 
 /*
@@ -340,30 +463,35 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 	Import		job = {.source = source, .fetched = fetched};
 	const char *error = fetched->error;
 	const char *detail = fetched->detail;
-	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID, TIMESTAMPTZOID};
+	Oid			types[] = {TEXTOID, TIMESTAMPTZOID, INT8OID, TEXTOID, TEXTOID, BOOLOID, BOOLOID};
 	Datum		values[lengthof(types)] = {0};
-	char		nulls[lengthof(types) + 1] = "  nnnn ";
-	bool		changed;
+	char		nulls[lengthof(types) + 1] = "       ";
+	bool		imported;
 
 	memset(counts, 0, sizeof(*counts));
 	if (!is_there)
 		return "The extension is not there any more.";
 
-	values[0] = CStringGetTextDatum(source->issuer);
-	values[1] = CStringGetTextDatum(source->uri ? source->uri : "");
-	nulls[1] = source->uri ? ' ' : 'n';
-
 	/* the issuer first, as whoever deletes it does */
+	values[0] = CStringGetTextDatum(source->issuer);
+	values[1] = TimestampTzGetDatum(source->claimed_at);
 	transaction_execute("SELECT FROM %s.jwt_issuer WHERE issuer = $1 FOR NO KEY UPDATE",
-						SPI_OK_SELECT, 1, types, values, nulls);
-	values[6] = TimestampTzGetDatum(source->claimed_at);
-	transaction_execute("SELECT FROM %s.jwt_jwks_source WHERE issuer = $1 AND uri IS NOT DISTINCT FROM $2"
-						" AND last_attempt = $7 FOR NO KEY UPDATE",
-						SPI_OK_SELECT, lengthof(types), types, values, nulls);
+						SPI_OK_SELECT, 1, types, values, NULL);
+	if (SPI_processed == 0)
+		error = no_issuer;
+	transaction_execute("SELECT FROM %s.jwt_jwks_state t JOIN %s.jwt_jwks_source s ON s.issuer = t.issuer"
+						" WHERE t.issuer = $1 AND t.last_attempt = $2 AND NOT " HAS_MOVED
+						" FOR NO KEY UPDATE OF t FOR KEY SHARE OF s SKIP LOCKED",
+						SPI_OK_SELECT, 2, types, values, NULL);
 	if (SPI_processed == 0)
 	{
 		transaction_commit();
 		return "The source has changed, or has been fetched again, meanwhile.";
+	}
+	if (is_subscribed())
+	{
+		transaction_commit();
+		return subscribed;
 	}
 	job.function = transaction_find_function("jwt_import_counts", lengthof(import_types), import_types);
 	if (error == NULL && !OidIsValid(job.function))
@@ -373,48 +501,36 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 		error = "The endpoint's answer could not be imported as a JWK Set; the server log tells why.";
 	if (error != NULL)
 		error = pnstrdup(error, pg_mbcliplen(error, (int) strlen(error), MAX_ERROR));
-	changed = error == NULL && job.counts.added + job.counts.changed + job.counts.retired > 0;
+	imported = error == NULL && fetched->status == FETCH_DONE;
 
 	/* a set that was not modified keeps its entity tag */
-	values[2] = CStringGetTextDatum(fetched->etag ? fetched->etag : "");
-	nulls[2] = fetched->etag ? ' ' : 'n';
+	values[2] = Int64GetDatum(next_wait(source, fetched, error == NULL));
 	values[3] = CStringGetTextDatum(error ? error : "");
 	nulls[3] = error ? ' ' : 'n';
-	values[4] = Int64GetDatum(next_wait(source, fetched, error == NULL));
-	nulls[4] = nulls[5] = ' ';
-	values[5] = BoolGetDatum(changed);
-	if (error != NULL)
-		transaction_execute("UPDATE %s.jwt_jwks_source SET failures = least(greatest(failures, 0), 1000000) + 1, last_error = $4,"
-							" next_attempt = " NEXT_ATTEMPT
-							" WHERE issuer = $1",
-							SPI_OK_UPDATE, lengthof(types), types, values, nulls);
-	else if (fetched->status == FETCH_NOT_MODIFIED)
-		transaction_execute("UPDATE %s.jwt_jwks_source SET failures = 0, last_error = NULL,"
-							" last_success = last_attempt,"
-							" next_attempt = " NEXT_ATTEMPT
-							" WHERE issuer = $1",
-							SPI_OK_UPDATE, lengthof(types), types, values, nulls);
-	else
-		transaction_execute("UPDATE %s.jwt_jwks_source s SET failures = 0, last_error = NULL,"
-							" etag = $3, etag_state = " ETAG_STATE ","
-							" last_success = last_attempt,"
-							" last_change = CASE WHEN $6 THEN last_attempt ELSE last_change END,"
-							" next_attempt = " NEXT_ATTEMPT
-							" WHERE issuer = $1",
-							SPI_OK_UPDATE, lengthof(types), types, values, nulls);
+	values[4] = CStringGetTextDatum(fetched->etag ? fetched->etag : "");
+	nulls[4] = fetched->etag ? ' ' : 'n';
+	values[5] = BoolGetDatum(imported);
+	values[6] = BoolGetDatum(job.counts.added + job.counts.changed + job.counts.retired > 0);
+	transaction_execute("UPDATE %s.jwt_jwks_state t SET last_error = $4,"
+						" failures = CASE WHEN $4 IS NULL THEN 0 ELSE failures + 1 END,"
+						" last_success = CASE WHEN $4 IS NULL THEN last_attempt ELSE last_success END,"
+						" last_change = CASE WHEN $7 THEN last_attempt ELSE last_change END,"
+						" etag = CASE WHEN $6 THEN $5 ELSE etag END,"
+						" etag_state = CASE WHEN $6 THEN " ETAG_STATE " ELSE etag_state END,"
+						" next_attempt = " NEXT_ATTEMPT
+						" WHERE issuer = $1 AND last_attempt = $2",
+						SPI_OK_UPDATE, lengthof(types), types, values, nulls);
 	if (error != NULL)
 		error = MemoryContextStrdup(context, error);
-	if (detail != NULL)
-		detail = MemoryContextStrdup(context, detail);
-	transaction_commit();
 	*counts = job.counts;
-	log_outcome(source, error, detail, counts);
+	log_outcome(source, fetched, error, detail, counts);
+	transaction_commit();
 	return error;
 }
 
 /*
  * Remove some revocations of tokens that have expired.  Returns whether there
- * may be more.
+ * may be more.  Of a subscriber, the publisher does.
  */
 bool
 source_prune_revocations(void)
@@ -426,7 +542,7 @@ source_prune_revocations(void)
 	if (!is_there)
 		return false;
 	function = transaction_find_function("jwt_prune_revocations", lengthof(prune_types), prune_types);
-	if (OidIsValid(function))	/* version 1.1 has none */
+	if (OidIsValid(function) && !transaction_is_subscribed("jwt_denylist"))
 		more = DatumGetInt64(OidFunctionCall1(function, Int32GetDatum(PRUNE_ROWS))) == PRUNE_ROWS;
 	transaction_commit();
 	return more;
@@ -447,7 +563,15 @@ source_next_due(bool *there_are)
 	*there_are = false;
 	if (!is_there)
 		return due;
-	transaction_execute("SELECT count(*) > 0, min(coalesce(next_attempt, '-infinity')) FROM %s.jwt_jwks_source",
+	if (is_subscribed())
+	{
+		transaction_commit();
+		return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SUBSCRIBED_WAIT_MS);
+	}
+	transaction_execute("SELECT count(*) > 0, min(CASE"
+						" WHEN t.next_attempt IS NULL OR (t.next_attempt < 'infinity' AND " HAS_MOVED ") THEN '-infinity'"
+						" ELSE t.next_attempt END)"
+						" FROM %s.jwt_jwks_source s LEFT JOIN %s.jwt_jwks_state t ON t.issuer = s.issuer",
 						SPI_OK_SELECT, 0, NULL, NULL, NULL);
 	*there_are = DatumGetBool(transaction_column(0, 1, BOOLOID, NULL));
 	datum = transaction_column(0, 2, TIMESTAMPTZOID, &isnull);

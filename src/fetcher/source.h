@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * source.h
- *	  The table jwt_jwks_source: what is due, and how it went.
+ *	  The tables jwt_jwks_source, where key sets are, and jwt_jwks_state, how their
+ *	  fetches went.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,24 +16,27 @@
 #include "fetcher/shared.h"
 #include "trust/refresh.h"
 
-/* A row that is to be fetched. */
+/* A source that is to be fetched. */
 typedef struct Source
 {
 	char	   *issuer;
 	char	   *uri;			/* NULL: to be discovered */
+	char	   *error;			/* why it cannot be fetched, or NULL */
 	char	   *etag;			/* NULL: whatever it has is to be imported */
-	char	   *last_error;		/* or NULL */
 	int			failures;
 	TimestampTz claimed_at;		/* last_attempt */
+	TimestampTz last_success;	/* or 0 */
 	int64		refresh_interval;	/* in seconds */
 	bool		discovered;		/* what is being fetched is the set itself */
+	char	   *asked;			/* the URL that was asked last, or NULL */
 } Source;
 
 extern int	source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources);
-extern Source *source_claim(const char *issuer);
+extern Source *source_claim(const char *issuer, const char **error);
 extern char *source_discovery_url(const Source *source, const char **error);
 extern char *source_read_discovery(const Source *source, const Fetched *fetched, const char **error);
 extern const char *source_finish(const Source *source, const Fetched *fetched, RefreshCounts *counts);
+extern bool source_is_news(const Source *source, const char *error, const char *detail);
 extern bool source_prune_revocations(void);
 extern TimestampTz source_next_due(bool *there_are);
 

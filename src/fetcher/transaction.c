@@ -1,19 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * transaction.c
- *	  The transactions of workers in a database: as the extension's owner, by the
- *	  extension's own functions.
+ *	  The transactions of workers in a database: as pg_database_owner, by the
+ *	  extension's own tables and functions.
  *
  * Each finds the extension anew and locks it, as it may have been dropped since
- * the last one.
+ * the last one.  It runs within a security-restricted operation, with no other
+ * rights than those that manage trust.
  *
- * We run as the extension's owner, within a security-restricted operation:
- * whatever stands in the database's tables, it is not done with a superuser's
- * rights.
- *
- * Who owns the extension's schema can rename it at any moment, and put another, with
- * tables of theirs, in its place.  Where that is somebody else, no schema is renamed
- * while a statement of ours runs.
+ * The owner of the extension's schema can rename it at any moment, and put another,
+ * with tables of the same names, in its place.  So a statement that has been analysed
+ * goes on only if each of its relations is the extension's own; functions are called
+ * by OID.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,19 +24,19 @@
 #include "catalog/dependency.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
-#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "fetcher/transaction.h"
 #include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "parser/analyze.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
-#include "trust/extension_function.h"
 #include "utils/builtins.h"
+#include "utils/catcache.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -47,21 +45,9 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* For how long we try to have no schema renamed. */
-#define HOLD_TRIES		100
-#define HOLD_WAIT_US	20000
-
-/*
- * A statement that holds that waits for nobody so long that the deadlock check of
- * somebody who waits for us could find them guilty.
- */
-#define HOLDING_LOCK_TIMEOUT	"500ms"
-
 /* What the transaction has found. */
 static Oid	extension;
 static Oid	schema;
-static Oid	owner;
-static bool schema_is_trusted;
 
 /* What to go back to. */
 static Oid	saved_user;
@@ -69,66 +55,79 @@ static int	saved_security;
 static int	saved_settings;
 static MemoryContext saved_context;
 
-/*
- * Whose schema it is; the owner of the database stands for its role.
- */
-static Oid
-schema_owner(void)
-{
-	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
-	Oid			role = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		role = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
-		ReleaseSysCache(tuple);
-	}
-	if (role == ROLE_PG_DATABASE_OWNER)
-	{
-		tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
-		if (HeapTupleIsValid(tuple))
-		{
-			role = ((Form_pg_database) GETSTRUCT(tuple))->datdba;
-			ReleaseSysCache(tuple);
-		}
-	}
-	return role;
-}
+/* The next statement that is analysed is one of ours. */
+static bool checks_relations;
+static post_parse_analyze_hook_type next_hook;
 
 /*
- * A function of the extension; see extension_function().
- */
-Oid
-transaction_find_function(const char *name, int n, const Oid *types)
-{
-	return extension_function(extension, schema, name, n, types);
-}
-
-/*
- * Has the extension a table of sources, which version 1.0 has not?  One that its
- * owner has added to it is none.
+ * Did an object of this owner come with the extension?  An object that the
+ * extension's owner has added to it belongs to that role.
  */
 static bool
-has_sources(void)
+is_member(Oid class, Oid object, Oid owner)
 {
-	HeapTuple	tuple = SearchSysCache2(RELNAMENSP, CStringGetDatum("jwt_jwks_source"),
-										ObjectIdGetDatum(schema));
+	return superuser_arg(owner) && getExtensionOfObject(class, object) == extension;
+}
+
+static bool
+is_own_table(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	bool		result = false;
 
 	if (HeapTupleIsValid(tuple))
 	{
 		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
 
-		result = form->relkind == RELKIND_RELATION && superuser_arg(form->relowner) &&
-			getExtensionOfObject(RelationRelationId, form->oid) == extension;
+		result = form->relkind == RELKIND_RELATION && is_member(RelationRelationId, relid, form->relowner);
 		ReleaseSysCache(tuple);
 	}
 	return result;
 }
 
 /*
- * Find the extension, and lock it, so that nobody drops it, and creates something
- * that looks like it, meanwhile.
+ * A function of the extension, by its exact signature; InvalidOid when it has
+ * none.
+ */
+Oid
+transaction_find_function(const char *name, int n, const Oid *types)
+{
+	HeapTuple	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name),
+										PointerGetDatum(buildoidvector(types, n)),
+										ObjectIdGetDatum(schema));
+	Oid			function = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+
+		if (is_member(ProcedureRelationId, form->oid, form->proowner))
+			function = form->oid;
+		ReleaseSysCache(tuple);
+	}
+	return function;
+}
+
+/*
+ * Do the rows of a table of the extension come from a publisher?
+ */
+bool
+transaction_is_subscribed(const char *table)
+{
+	Oid			relid = get_relname_relid(table, schema);
+	CatCList   *list;
+	bool		result;
+
+	if (!is_own_table(relid))
+		return false;
+	list = SearchSysCacheList1(SUBSCRIPTIONRELMAP, ObjectIdGetDatum(relid));
+	result = list->n_members > 0;
+	ReleaseSysCacheList(list);
+	return result;
+}
+
+/*
+ * Find the extension, and lock it, so that it stays for the transaction.
  */
 static bool
 find_extension(void)
@@ -150,58 +149,15 @@ find_extension(void)
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);
 	if (found)
-	{
 		schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
-		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
-	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
 }
 
 /*
- * Can nobody rename the extension's schema but those with whose rights we run
- * anyway, or who could?
- */
-static bool
-schema_is_safe(void)
-{
-	Oid			role = schema_owner();
-
-	return role == owner || superuser_arg(role);
-}
-
-/*
- * Have no schema renamed until release_schema(), if need be.  Nobody ever waits in
- * a queue behind us: we wait for none.
- */
-static void
-hold_schema(void)
-{
-	for (int tries = 0; !schema_is_trusted; tries++)
-	{
-		if (ConditionalLockRelationOid(NamespaceRelationId, ShareLock))
-			return;
-		if (tries == HOLD_TRIES)
-			ereport(ERROR,
-					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("could not obtain lock on relation \"%s\"", "pg_namespace"),
-					 errhint("Somebody creates or changes schemas of the database.")));
-		CHECK_FOR_INTERRUPTS();
-		pg_usleep(HOLD_WAIT_US);
-	}
-}
-
-static void
-release_schema(void)
-{
-	if (!schema_is_trusted)
-		UnlockRelationOid(NamespaceRelationId, ShareLock);
-}
-
-/*
- * Begin a transaction as the extension's owner.  Returns false, without one, when
- * there is no extension that can be served.
+ * Begin a transaction as pg_database_owner.  Returns false, without one, when there
+ * is no extension that can be served.
  */
 bool
 transaction_begin(void)
@@ -209,19 +165,16 @@ transaction_begin(void)
 	saved_context = CurrentMemoryContext;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (!find_extension() || !has_sources())
+	if (!find_extension() || !is_own_table(get_relname_relid("jwt_jwks_state", schema)))
 	{
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(saved_context);
 		return false;
 	}
 	GetUserIdAndSecContext(&saved_user, &saved_security);
-	SetUserIdAndSecContext(owner, saved_security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(ROLE_PG_DATABASE_OWNER,
+						   saved_security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	saved_settings = NewGUCNestLevel();
-	schema_is_trusted = schema_is_safe();
-	if (!schema_is_trusted)
-		(void) set_config_option("lock_timeout", HOLDING_LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -248,34 +201,64 @@ transaction_commit(void)
 }
 
 /*
+ * After the analysis of a statement of ours, raise an error unless all of its
+ * relations are the extension's.  From here on they are known by OID.
+ */
+static void
+check_relations(ParseState *state, Query *query, hook_jumble *jumble)
+{
+	List	   *relations = NIL;
+	List	   *others = NIL;
+	bool		has_row_security;
+	ListCell   *lc;
+
+	if (next_hook)
+		next_hook(state, query, jumble);
+	if (!checks_relations)
+		return;
+	checks_relations = false;
+	extract_query_dependencies((Node *) query, &relations, &others, &has_row_security);
+	foreach(lc, relations)
+		if (!is_own_table(lfirst_oid(lc)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the schema of extension \"%s\" has been changed", "jwt")));
+}
+
+/*
  * Execute a statement, in which %s stands for the extension's schema.
  */
 void
 transaction_execute(const char *format, int expected,
 					int n, Oid *types, Datum *values, const char *nulls)
 {
-	const char *name;
+	static bool is_hooked;
+	const char *name = quote_identifier(get_namespace_name(schema));
+	const char *next;
 	StringInfoData sql;
 
-	hold_schema();
-	name = quote_identifier(get_namespace_name(schema));
 	initStringInfo(&sql);
-	for (const char *p = format; *p; p++)
-		if (p[0] == '%' && p[1] == 's')
-		{
-			appendStringInfoString(&sql, name);
-			p++;
-		}
-		else
-			appendStringInfoChar(&sql, *p);
+	for (; (next = strstr(format, "%s")) != NULL; format = next + 2)
+	{
+		appendBinaryStringInfo(&sql, format, (int) (next - format));
+		appendStringInfoString(&sql, name);
+	}
+	appendStringInfoString(&sql, format);
+
+	if (!is_hooked)
+	{
+		next_hook = post_parse_analyze_hook;
+		post_parse_analyze_hook = check_relations;
+		is_hooked = true;
+	}
+	checks_relations = true;
 	if (SPI_execute_with_args(sql.data, n, types, values, nulls, false, 0) != expected)
 		elog(ERROR, "statement of jwt_jwks failed");
-	release_schema();
 }
 
 /*
- * A column of a row of the last result.  Somebody may have put another table in
- * place of ours: it must have this type, and not be null unless that is asked for.
+ * A column of a row of the last result.  It must have this type, and not be null
+ * unless that is asked for.
  */
 Datum
 transaction_column(int row, int column, Oid type, bool *isnull)

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * transaction.h
- *	  The transactions of workers in a database: as the extension's owner, by the
- *	  extension's own functions.
+ *	  The transactions of workers in a database: as pg_database_owner, by the
+ *	  extension's own tables and functions.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,6 +17,7 @@ extern void transaction_execute(const char *format, int expected,
 								int n, Oid *types, Datum *values, const char *nulls);
 extern Datum transaction_column(int row, int column, Oid type, bool *isnull);
 extern char *transaction_copy_text(int row, int column, bool null_ok);
+extern bool transaction_is_subscribed(const char *table);
 extern Oid	transaction_find_function(const char *name, int n, const Oid *types);
 extern char *transaction_attempt(void (*function) (void *), void *arg);
 

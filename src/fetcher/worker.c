@@ -44,15 +44,17 @@ extern PGDLLEXPORT JWT_EXPORT void jwt_jwks_refresh_main(Datum arg);
 /* How often a worker that waits looks if it is in somebody's way. */
 #define YIELD_INTERVAL_MS	500
 
-static Oid	served_database;
+static Oid	database;
+static bool is_single;			/* for a session that waits */
 
 /*
  * Connect to a database, and have nothing there decide what names mean or how
  * long we wait.
  */
 static void
-connect_to(Oid database)
+connect_to_database(void)
 {
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	/* somebody may have the database locked */
@@ -98,16 +100,40 @@ yield_database(void)
 }
 
 /*
+ * What is to be done again and again while we wait.
+ */
+static void
+while_waiting(void)
+{
+	settings_reload();
+	/* of a single refresh, the session that waits is in the way itself */
+	if (!is_single)
+		yield_database();
+}
+
+/*
+ * Ask a URL for a source.
+ */
+static void
+ask(FetchPool *pool, Source *source, const char *url, const char *etag)
+{
+	source->asked = MemoryContextStrdup(GetMemoryChunkContext(source), url);
+	fetch_add(pool, url, etag, source);
+}
+
+/*
  * Begin to fetch a source.  Returns NULL, or the error.
  */
 static const char *
 begin_fetch(FetchPool *pool, Source *source)
 {
-	const char *error = NULL;
-	const char *url = source->discovered ? source->uri : source_discovery_url(source, &error);
+	const char *error = source->error;
+	const char *url = source->uri;
 
-	if (url != NULL)
-		fetch_add(pool, url, source->discovered ? source->etag : NULL, source);
+	if (error == NULL && !source->discovered)
+		url = source_discovery_url(source, &error);
+	if (error == NULL)
+		ask(pool, source, url, source->etag);
 	return error;
 }
 
@@ -126,7 +152,7 @@ deal_with(FetchPool *pool, Source *source, Fetched *fetched, RefreshCounts *coun
 		{
 			/* the entity tag may be another URL's */
 			source->discovered = true;
-			fetch_add(pool, url, NULL, source);
+			ask(pool, source, url, NULL);
 			return false;
 		}
 		fetched->status = FETCH_FAILED;
@@ -143,18 +169,13 @@ deal_with(FetchPool *pool, Source *source, Fetched *fetched, RefreshCounts *coun
 static void
 fetch_sources(Source **sources, int n, RefreshCounts *counts, const char **error)
 {
-	FetchLimits limits = settings_fetch_limits();
-	FetchPool  *pool;
+	FetchPool  *pool = fetch_pool_create(settings_fetch_limits(), while_waiting);
 	MemoryContext outer = CurrentMemoryContext;
 	MemoryContext each = AllocSetContextCreate(outer, "jwt_jwks fetch", ALLOCSET_DEFAULT_SIZES);
 	Fetched		fetched;
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), MAX_LIFE_MS);
 	volatile int next = 0;
 
-	/* of a single refresh, the session that waits is in the way itself */
-	if (OidIsValid(served_database))
-		limits.while_waiting = yield_database;
-	pool = fetch_pool_create(&limits);
 	for (;;)
 	{
 		MemoryContextReset(each);
@@ -187,8 +208,13 @@ fetch_sources(Source **sources, int n, RefreshCounts *counts, const char **error
 		}
 		PG_CATCH();
 		{
+			ErrorData  *failure;
+
 			HOLD_INTERRUPTS();
-			EmitErrorReport();
+			MemoryContextSwitchTo(each);
+			failure = CopyErrorData();
+			if (source_is_news(fetched.owner, failure->message, NULL))
+				EmitErrorReport();
 			AbortOutOfAnyTransaction();
 			FlushErrorState();
 			RESUME_INTERRUPTS();
@@ -209,8 +235,20 @@ worker_ends(int code, Datum arg)
 {
 	(void) arg;
 	if (code != 0)
-		shared_worker_done(served_database,
-						   TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 60000), true);
+		shared_worker_done(database, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 60000), true);
+}
+
+/*
+ * End, and leave word when the next worker is to come.
+ */
+static void
+end_worker(TimestampTz earliest, TimestampTz latest)
+{
+	bool		has_sources;
+	TimestampTz due = source_next_due(&has_sources);
+
+	shared_worker_done(database, Min(Max(due, earliest), latest), has_sources);
+	proc_exit(0);
 }
 
 /*
@@ -223,18 +261,17 @@ jwt_jwks_worker_main(Datum arg)
 	Source	  **sources;
 	RefreshCounts counts;
 	const char *error;
-	TimestampTz due;
+	TimestampTz now;
 	TimestampTz end;
-	bool		has_sources;
 	bool		more = true;
 	int			n;
 
-	served_database = DatumGetObjectId(arg);
+	database = DatumGetObjectId(arg);
 	before_shmem_exit(worker_ends, (Datum) 0);
 	wakes = MemoryContextAlloc(TopMemoryContext, sizeof(Wakes));
-	/* first, lest one that cannot connect is started over and over */
-	shared_take_wakes(served_database, wakes);
-	connect_to(served_database);
+	/* first, as one that cannot connect would be started over and over */
+	shared_take_wakes(database, wakes);
+	connect_to_database();
 	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "jwt_jwks worker", ALLOCSET_DEFAULT_SIZES));
 
 	n = source_claim_due(wakes, settings_cooldown_ms(), &sources);
@@ -246,13 +283,9 @@ jwt_jwks_worker_main(Datum arg)
 		CHECK_FOR_INTERRUPTS();
 		more = source_prune_revocations();
 	}
-	due = source_next_due(&has_sources);
-	if (n == 0)
-		due = Max(due, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOCKED_WAIT_MS));
-	if (more)
-		due = Min(due, GetCurrentTimestamp());
-	shared_worker_done(served_database, due, has_sources);
-	proc_exit(0);
+	now = GetCurrentTimestamp();
+	end_worker(n == 0 ? TimestampTzPlusMilliseconds(now, LOCKED_WAIT_MS) : DT_NOBEGIN,
+			   more ? now : DT_NOEND);
 }
 
 /*
@@ -275,13 +308,15 @@ jwt_jwks_refresh_main(Datum arg)
 	dsm_pin_mapping(segment);
 	request = dsm_segment_address(segment);
 
-	connect_to(request->database);
+	database = request->database;
+	is_single = true;
+	before_shmem_exit(worker_ends, (Datum) 0);
+	connect_to_database();
 	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "jwt_jwks refresh", ALLOCSET_DEFAULT_SIZES));
-	source = source_claim(request->issuer);
-	if (source == NULL)
-		error = "The issuer has no row in jwt_jwks_source that is committed.";
-	else
+	source = source_claim(request->issuer, &error);
+	if (source != NULL)
 	{
+		error = NULL;
 		/* whoever asks wants to have it, modified or not */
 		source->etag = NULL;
 		fetch_sources(&source, 1, &request->counts, &error);
@@ -289,5 +324,5 @@ jwt_jwks_refresh_main(Datum arg)
 	if (error != NULL)
 		strlcpy(request->error, error, sizeof(request->error));
 	request->answered = true;
-	proc_exit(0);
+	end_worker(DT_NOBEGIN, DT_NOEND);
 }

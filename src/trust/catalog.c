@@ -45,7 +45,6 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "trust/catalog.h"
-#include "trust/extension_function.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -544,13 +543,28 @@ catalog_schema(void)
 /*
  * A function that came with the extension, by its exact signature; InvalidOid
  * when it has none.  It is called by OID: an overload in its schema is somebody
- * else's.
+ * else's, and so may be what a name means a moment later.  So is a function that the
+ * extension's owner has added to it; a script's belongs to a superuser.
  */
 Oid
 catalog_function(const char *name, int n, const Oid *types)
 {
+	HeapTuple	tuple;
+	Oid			function = InvalidOid;
+
 	make_current();
-	return extension_function(found.extension, found.schema, name, n, types);
+	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name),
+							PointerGetDatum(buildoidvector(types, n)), ObjectIdGetDatum(found.schema));
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+
+		if (superuser_arg(form->proowner) &&
+			getExtensionOfObject(ProcedureRelationId, form->oid) == found.extension)
+			function = form->oid;
+		ReleaseSysCache(tuple);
+	}
+	return function;
 }
 
 /*

@@ -11,22 +11,16 @@
  */
 #include "compat.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "common/hashfn.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/dsm.h"
 #include "storage/lock.h"
 #include "token/failure.h"
+#include "trust/catalog.h"
 #include "trust/refresh.h"
-#include "utils/rel.h"
-#include "utils/timestamp.h"
-
-/* A session that meets one unknown kid after another asks this often. */
-#define WAKE_INTERVAL	USECS_PER_SEC
 
 /*
  * Sessions that have a worker fetch for them at a time, of a database and of all:
@@ -37,6 +31,8 @@
 
 /* What stands for a function of ours in the lock of all databases. */
 #define ANY_FUNCTION	1
+
+StaticAssertDecl(REFRESH_MAX_ISSUER == TRUST_MAX_NAME, "an issuer's name may be longer than is asked for");
 
 static bool wake_at_commit;
 
@@ -62,17 +58,13 @@ wake(const char *issuer, int len, bool force)
 
 /*
  * No key has signed a token: its issuer may have rotated.  Which that is, only
- * the caller can tell; the token is not asked.
+ * the caller can tell; the token is not asked.  Every such token wakes, which is
+ * cheap: where one did not, because another had, its issuer would be asked for
+ * nothing when the cooldown after that other one ends.
  */
 void
 refresh_wake(const JwsString *issuer)
 {
-	static TimestampTz last;
-	TimestampTz now = GetCurrentStatementStartTimestamp();
-
-	if (now >= last && now < last + WAKE_INTERVAL)
-		return;
-	last = now;
 	wake(issuer->data, issuer->len, false);
 }
 
@@ -95,42 +87,6 @@ transaction_ended(XactEvent event, void *arg)
 		wake(NULL, 0, true);
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 		wake_at_commit = false;
-}
-
-static int
-column_number(TupleDesc desc, const char *name)
-{
-	int			column = SPI_fnumber(desc, name);
-
-	if (column <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" does not exist", name)));
-	return column;
-}
-
-/*
- * A source is somewhere else now: forget how it went with the old place.
- */
-HeapTuple
-refresh_source_moved(TriggerData *trigger)
-{
-	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
-	int			columns[] = {
-		column_number(desc, "etag"),
-		column_number(desc, "next_attempt"),
-		column_number(desc, "last_error"),
-		column_number(desc, "failures"),
-	};
-	Datum		values[lengthof(columns)] = {0};
-	bool		nulls[lengthof(columns)] = {true, true, true, false};
-
-	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function must be called before update, for each row")));
-	return heap_modify_tuple_by_cols(trigger->tg_newtuple, desc,
-									 lengthof(columns), columns, values, nulls);
 }
 
 /*
@@ -189,7 +145,7 @@ refresh_now(Oid function, const JwsString *issuer, RefreshCounts *counts)
 	LOCKTAG		turn[3];
 
 	PreventCommandDuringRecovery("jwt_refresh_jwks()");
-	if (issuer->len > TRUST_MAX_NAME)
+	if (issuer->len > REFRESH_MAX_ISSUER)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("issuer \"%s\" does not exist", quote_untrusted(issuer->data, issuer->len))));

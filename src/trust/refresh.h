@@ -13,9 +13,7 @@
 
 #include "postgres.h"
 
-#include "commands/trigger.h"
 #include "token/jws.h"
-#include "trust/catalog.h"
 
 /*
  * The rendezvous variable by which a preloaded jwt_jwks can be asked to look at
@@ -45,10 +43,13 @@ typedef struct RefreshCounts
 #define REFRESH_LIBRARY		"jwt_jwks"
 #define REFRESH_FUNCTION	"jwt_jwks_refresh_main"
 
+/* No row of jwt_issuer has a longer name. */
+#define REFRESH_MAX_ISSUER	1024
+
 typedef struct RefreshRequest
 {
 	Oid			database;
-	char		issuer[TRUST_MAX_NAME + 1];
+	char		issuer[REFRESH_MAX_ISSUER + 1];
 
 	bool		answered;		/* the rest is set */
 	RefreshCounts counts;
@@ -58,7 +59,6 @@ typedef struct RefreshRequest
 extern void refresh_init(void);
 extern void refresh_wake(const JwsString *issuer);
 extern void refresh_wake_at_commit(void);
-extern HeapTuple refresh_source_moved(TriggerData *trigger);
 extern void refresh_now(Oid function, const JwsString *issuer, RefreshCounts *counts);
 
 #endif							/* JWT_REFRESH_H */

@@ -38,7 +38,7 @@ sub set_keys
 my $seen = 0;
 sub requests
 {
-	my @lines = -e "$dir/log" ? split(/\n/, slurp_file("$dir/log")) : ();
+	my @lines = -e "$dir/log" ? grep { !/canary/ } split(/\n/, slurp_file("$dir/log")) : ();
 	my @new = @lines[ $seen .. $#lines ];
 	$seen = @lines;
 	return @new;
@@ -61,6 +61,20 @@ $node->start;
 
 sub sql { return $node->safe_psql('postgres', shift) }
 
+# What a refresh by a session has left undone is done: nobody else wakes the workers
+# of this database. It is looked at further below, as that takes half a minute.
+set_keys('retry', 'k1');
+$node->safe_psql('postgres', 'CREATE DATABASE retry');
+$node->safe_psql('retry', qq{CREATE EXTENSION jwt;
+	INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');
+	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', 'https://localhost:$port{good}/set/retry?canary')});
+ok($node->poll_query_until('retry', 'SELECT last_success = last_attempt FROM jwt_jwks_state'), 'a source is fetched');
+ok($node->poll_query_until('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'}, '0'), 'and the worker ends');
+unlink("$dir/retry") or die;
+my (undef, undef, $retry_error) = $node->psql('retry', q{SELECT jwt_refresh_jwks('https://set.example')});
+like($retry_error, qr/HTTP status 404/, 'a refresh that fails');
+set_keys('retry', 'k2');
+
 # What an error says: its SQLSTATE is of no interest here.
 sub refusal
 {
@@ -77,6 +91,17 @@ sub wait_for
 	ok($good, sprintf('%s (%.1f s)', $what, time() - $start));
 	return;
 }
+# Wait until a worker has done what there is to do: another source is fetched last.
+sub quiet
+{
+	sql(qq{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://canary.example', '{api}', '{ES256}');
+		INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://canary.example', 'https://localhost:$port{good}/set/one?canary')});
+	wait_for(q{SELECT last_success IS NOT NULL FROM jwt_jwks_state WHERE issuer = 'https://canary.example'}, 't', 'a worker has had its turn');
+	sql(q{DELETE FROM jwt_issuer WHERE issuer = 'https://canary.example'});
+	return;
+}
+
+my $state = state();
 my $valid = sub { my $kid = shift; "SELECT coalesce((SELECT sqlstate FROM jwt_inspect('$token{$kid}', issuer => 'https://set.example')), 'valid')" };
 
 # beside its first worker, maybe
@@ -89,8 +114,8 @@ sql(qq{CREATE EXTENSION jwt;
 	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', 'https://localhost:$port{good}/set/one')});
 wait_for($valid->('k1'), 'valid', 'a source that is added is fetched');
 is(sql(q{SELECT last_error IS NULL, failures, last_success = last_attempt, last_change = last_attempt, etag ~ '^"[0-9a-f]{40}"$',
-		next_attempt - last_attempt BETWEEN interval '53 minutes' AND interval '61 minutes' FROM jwt_jwks_source}),
-	't|0|t|t|t|t', 'and its row tells');
+		next_attempt - last_attempt BETWEEN interval '53 minutes' AND interval '61 minutes' FROM jwt_jwks_state}),
+	't|0|t|t|t|t', 'and its state tells');
 is(join(' ', requests()), 'GET /set/one', 'by one request');
 
 # It rotates: a token of the new key wakes the worker, whoever asks.
@@ -101,7 +126,7 @@ wait_for($valid->('k2'), 'valid', 'and then it is');
 is(sql($valid->('k1')), 'valid', 'the old one still is');
 # and the old key goes
 set_keys('one', 'k2');
-sql('UPDATE jwt_jwks_source SET next_attempt = now(), refresh_interval = refresh_interval');
+sql(due());
 wait_for($valid->('k1'), '28J03', 'a key that is gone is refused');
 is(sql($valid->('k2')), 'valid', 'the other is not');
 requests();
@@ -122,25 +147,25 @@ my @flood = requests();
 cmp_ok(scalar(@flood), '>=', 1, 'random kids cause a request');
 cmp_ok(scalar(@flood), '<=', 2 + $took / 1.5, sprintf('but no more than one each cooldown: %d in %.1f s', scalar(@flood), $took));
 is(scalar(grep { !/304$/ } @flood), 0, 'answered by: not modified');
-is(sql('SELECT last_error IS NULL FROM jwt_jwks_source'), 't', 'which is no error');
+is(sql('SELECT last_error IS NULL FROM jwt_jwks_state'), 't', 'which is no error');
 
 # However often the launcher would start a worker.
 sql(q{ALTER SYSTEM SET jwt_jwks.cooldown = '1min'; SELECT pg_reload_conf()});
 sleep 2.5;
-wait_for(q{SELECT last_success = last_attempt AND next_attempt > now() + interval '5 s' FROM jwt_jwks_source}, 't', 'what was due before is over');
+wait_for(q{SELECT last_success = last_attempt AND next_attempt > now() + interval '5 s' FROM jwt_jwks_state}, 't', 'what was due before is over');
 requests();
 $flood->();
 is(scalar(requests()), 0, 'and none while a longer cooldown lasts');
 sql(q{ALTER SYSTEM RESET jwt_jwks.cooldown; SELECT pg_reload_conf()});
-sql('UPDATE jwt_jwks_source SET next_attempt = now(), refresh_interval = refresh_interval');
+sql(due());
 
 # max-age may shorten the interval, within bounds.
 for my $case ([ 600, 540, 630 ], [ 1, 54, 90 ], [ 99999999, 3200, 3630 ])
 {
 	my ($age, $least, $most) = @$case;
 	sql("UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one?max-age=$age'");
-	wait_for(q{SELECT last_success = last_attempt AND next_attempt > now() FROM jwt_jwks_source}, 't', "max-age=$age");
-	is(sql("SELECT extract(epoch FROM next_attempt - last_attempt) BETWEEN $least AND $most FROM jwt_jwks_source"), 't', "is waited for $least to $most s");
+	wait_for("SELECT last_success = last_attempt AND next_attempt > now() FROM $state", 't', "max-age=$age");
+	is(sql("SELECT extract(epoch FROM next_attempt - last_attempt) BETWEEN $least AND $most FROM $state"), 't', "is waited for $least to $most s");
 }
 
 # A refresh that a session asks for.
@@ -164,12 +189,12 @@ like(refusal(q{BEGIN; UPDATE jwt_issuer SET max_age = '1 day'; SELECT jwt_refres
 # What the issuer has not modified is imported all the same, when it is something
 # else here than it was.
 sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one'});
-wait_for('SELECT last_success = last_attempt AND etag IS NOT NULL FROM jwt_jwks_source', 't', 'a source that was moved is fetched');
+wait_for("SELECT last_success = last_attempt AND etag IS NOT NULL FROM $state", 't', 'a source that was moved is fetched');
 sub fetched
 {
 	my $what = shift;
-	my $now = sql('UPDATE jwt_jwks_source SET next_attempt = now(), refresh_interval = refresh_interval RETURNING clock_timestamp()');
-	wait_for("SELECT last_success = last_attempt AND last_attempt > '$now' FROM jwt_jwks_source", 't', $what);
+	my $now = sql('SELECT clock_timestamp(); ' . due());
+	wait_for("SELECT last_success = last_attempt AND last_attempt > '$now' FROM $state", 't', $what);
 	return;
 }
 # What tokens have asked for until now is over, and so is the cooldown; otherwise
@@ -195,7 +220,7 @@ for my $change ([ 'a key that was removed here', q{DELETE FROM jwt_key WHERE kid
 	[ 'a key that was closed here', q{UPDATE jwt_key SET retired_at = now(), not_after = now() WHERE kid = 'k2'} ])
 {
 	# not by who is woken by the token
-	sql("UPDATE jwt_jwks_source SET next_attempt = 'infinity'; $change->[1]");
+	sql(park() . "; $change->[1]");
 	is(sql($valid->('k2')), '28J03', $change->[0] . ' is refused');
 	fetched('the set is fetched');
 	is(sql($valid->('k2')), 'valid', 'and it comes back');
@@ -225,24 +250,43 @@ is(sql($valid->('anonymous')), '28J04', 'and the one before is trusted no longer
 set_keys('one', 'k2');
 sql(q{SELECT jwt_refresh_jwks('https://set.example')});
 
+# One garbage token, or a good one that comes once, just after a fetch, holds up
+# nobody: it is asked for when the cooldown has passed.
+cooled_down();
+$session = open_session($node->connstr('postgres'));
+my $asked = sql('SELECT last_attempt FROM jwt_jwks_state');
+like($session->("SELECT sqlstate FROM jwt_inspect('" . $forged->('nobody') . "')"), qr/28J03/, 'a garbage token');
+wait_for("SELECT last_attempt > '$asked' AND last_success = last_attempt FROM $state", 't', 'has the source fetched');
+set_keys('one', 'k2', 'k3');
+like($session->("SELECT sqlstate FROM jwt_inspect('" . $forged->('nobody') . "')"), qr/28J03/, 'the next one comes while it cools down');
+is($session->($valid->('k3')), '28J03', 'and so does a token of a new key');
+wait_for(q{SELECT count(*) FROM jwt_key_status WHERE kid = 'k3' AND verifies}, '1', 'which is fetched without another token');
+$session->();
+set_keys('one', 'k2');
+sql(q{SELECT jwt_refresh_jwks('https://set.example')});
+
 # A source can be put off for ever, and no token brings it back.
 cooled_down();
-sql(q{UPDATE jwt_jwks_source SET next_attempt = 'infinity', refresh_interval = refresh_interval});
+sql(park());
 requests();
 sql($valid->('k1'));
-sleep 4;
+# nor when it moves
+sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one?parked'});
+quiet();
 is(scalar(requests()), 0, 'a source that was put off to infinity is not fetched');
-is(sql('SELECT next_attempt FROM jwt_jwks_source'), 'infinity', 'and stays there');
+is(sql('SELECT next_attempt FROM jwt_jwks_state'), 'infinity', 'and stays there');
 is(sql(q{SELECT unchanged FROM jwt_refresh_jwks('https://set.example')}), '1', 'unless somebody asks for it');
-is(sql('SELECT next_attempt FROM jwt_jwks_source'), 'infinity', 'and stays there then, too');
+is(sql('SELECT next_attempt FROM jwt_jwks_state'), 'infinity', 'and stays there then, too');
+is(join(' ', requests()), 'GET /set/one?parked', 'by one request, to where it is now');
+sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one'});
 # Times that are at the end of what a timestamp can hold.
 for my $last ('infinity', '-infinity', '294276-12-31 23:59:59.9', '4713-01-02 BC')
 {
 	sleep 1.6;
-	sql("UPDATE jwt_jwks_source SET last_attempt = '$last', failures = 2147483647, next_attempt = now() + interval '1 day', refresh_interval = refresh_interval");
+	sql("UPDATE jwt_jwks_state SET uri = s.uri, last_attempt = '$last', failures = 2147483647, next_attempt = now() + interval '1 day' FROM jwt_jwks_source s");
 	my $start = time();
 	sql($valid->('k1'));
-	wait_for(q{SELECT last_attempt BETWEEN now() - interval '1 minute' AND now() AND failures = 0 AND next_attempt > now() FROM jwt_jwks_source}, 't', "a source with last_attempt $last is woken");
+	wait_for(q{SELECT last_attempt BETWEEN now() - interval '1 minute' AND now() AND failures = 0 AND next_attempt > now() FROM jwt_jwks_state}, 't', "a source with last_attempt $last is woken");
 	cmp_ok(time() - $start, '<', 20, 'at once');
 }
 requests();
@@ -250,7 +294,7 @@ requests();
 # What sessions wait for at a time is bounded.
 set_keys('slow', 'k2');
 sql(join(';', map { "INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://slow$_.example', '{api}', '{ES256}');
-	INSERT INTO jwt_jwks_source (issuer, uri, next_attempt) VALUES ('https://slow$_.example', 'https://localhost:$port{good}/delay/400-slow', 'infinity')" } 1 .. 5));
+	BEGIN; INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://slow$_.example', 'https://localhost:$port{good}/delay/400-slow'); " . park("issuer = 'https://slow$_.example'") . '; COMMIT' } 1 .. 5));
 sub refresh_at_once
 {
 	my (@issuers) = @_;
@@ -281,10 +325,10 @@ sql(q{ALTER SYSTEM SET jwt_jwks.max_connections = 1; SELECT pg_reload_conf()});
 sql(join(';', map { "INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://slow$_.example', '{api}', '{ES256}');
 	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://slow$_.example', 'https://localhost:$port{good}/delay/300-slow')" } 1 .. 4));
 my $one_by_one = time();
-wait_for(q{SELECT count(*) FROM jwt_jwks_source WHERE issuer LIKE 'https://slow%' AND last_success = last_attempt}, '4', 'four slow sources with one connection');
+wait_for(q{SELECT count(*) FROM jwt_jwks_state WHERE issuer LIKE 'https://slow%' AND last_success = last_attempt}, '4', 'four slow sources with one connection');
 cmp_ok(time() - $one_by_one, '>', 1.1, 'are fetched one by one');
 sql(q{ALTER SYSTEM RESET jwt_jwks.max_connections; SELECT pg_reload_conf()});
-is(sql(q{SELECT max(next_attempt) - min(next_attempt) > interval '5 s' FROM jwt_jwks_source WHERE issuer LIKE 'https://slow%'}), 't', 'and not in step the next time');
+is(sql(q{SELECT max(next_attempt) - min(next_attempt) > interval '5 s' FROM jwt_jwks_state WHERE issuer LIKE 'https://slow%'}), 't', 'and not in step the next time');
 sql(q{DELETE FROM jwt_issuer WHERE issuer LIKE 'https://slow%'});
 # Nor larger documents.
 sql(q{ALTER SYSTEM SET jwt_jwks.max_document_size = '1kB'; SELECT pg_reload_conf()});
@@ -309,6 +353,7 @@ my @faults = (
 	[ 'HTTP 500', "https://localhost:$port{good}/status/500", qr/HTTP status 500/ ],
 	[ 'HTTP 404', "https://localhost:$port{good}/status/404", qr/HTTP status 404/ ],
 	[ 'HTTP 204', "https://localhost:$port{good}/status/204", qr/HTTP status 204/ ],
+	[ 'HTTP 304, unasked', "https://localhost:$port{good}/status/304", qr/nothing has changed \(HTTP status 304\), without having been asked/ ],
 	[ 'a redirect', "https://localhost:$port{good}/redirect?to=/set/one", qr/redirects \(HTTP status 302\)/ ],
 	[ 'a redirect elsewhere', "https://localhost:$port{good}/redirect?to=file%3A///etc/passwd", qr/redirects \(HTTP status 302\)/ ],
 	[ '10 MB', "https://localhost:$port{good}/big", qr/larger than 1048576 bytes/ ],
@@ -320,6 +365,7 @@ my @faults = (
 	[ 'an empty set', "https://localhost:$port{good}/body/" . unpack('H*', '{"keys":[]}'), $no_set ],
 	[ 'a set without a usable key', "https://localhost:$port{good}/body/" . unpack('H*', '{"keys":[{"kty":"RSA","use":"enc"}]}'), $no_set ],
 	[ 'another document', "https://localhost:$port{good}/body/" . unpack('H*', '{"error":"x"}'), $no_set ],
+	[ 'a member of the set twice', "https://localhost:$port{good}/body/" . unpack('H*', '{"keys":[],' . substr(slurp_file("$dir/one"), 1)), $no_set ],
 	[ 'a NUL byte', "https://localhost:$port{good}/body/" . unpack('H*', "{\"keys\":[\0]}"), $no_set ],
 	[ 'an escaped NUL', "https://localhost:$port{good}/body/" . unpack('H*', '{"keys":["\u0000"]}'), $no_set ],
 	[ 'invalid UTF-8', "https://localhost:$port{good}/body/" . unpack('H*', "{\"keys\":[\"\xff\"]}"), $no_set ],
@@ -332,6 +378,13 @@ my @faults = (
 	[ 'a host that is not allowed', 'https://idp.example/set/one', qr/not one of those in jwt_jwks.allowed_hosts/ ],
 	[ 'an address in another spelling', "https://127.1:$port{good}/set/one", qr/not one of those in jwt_jwks.allowed_hosts/ ],
 	[ 'an unknown host', "https://localhost.invalid:$port{good}/set/one", qr/not one of those in jwt_jwks.allowed_hosts/ ],
+	[ 'no URL', 'one', qr/The "uri" is not an HTTP URL/ ],
+	[ 'another scheme', 'file:///etc/passwd', qr/The "uri" is not an HTTP URL/ ],
+	[ 'a space', "https://localhost:$port{good}/set/one ", qr/has a space, a control character or a fragment/ ],
+	[ 'a line feed', "https://localhost:$port{good}/set/one\n", qr/has a space, a control character or a fragment/ ],
+	[ 'a URL that is a byte too long', "https://localhost:$port{good}/set/" . 'x' x (2049 - length("https://localhost:$port{good}/set/")), qr/longer than 2048 bytes/ ],
+	[ 'one that is not', "https://localhost:$port{good}/set/" . 'x' x (2048 - length("https://localhost:$port{good}/set/")), qr/HTTP status 404/ ],
+	[ 'a user in the URL', "https://user:hush-hush\@localhost:$port{good}/set/one", qr/has a user name/ ],
 	[ 'no issuer URL to discover from', undef, qr/is of another issuer|allowed_hosts/ ],
 );
 append_to_file("$dir/deep", ('[' x 500_000));
@@ -344,11 +397,11 @@ for my $fault (@faults)
 	my ($what, $uri, $error) = @$fault;
 	my $slow = $what =~ /^(silent|dripping)$/;
 	sql(q{ALTER SYSTEM SET jwt_jwks.timeout = 700; SELECT pg_reload_conf()}) if $slow;
-	sql(sprintf(q{DELETE FROM jwt_jwks_source WHERE issuer = 'https://fault.example';
+	sql(sprintf(q{DELETE FROM jwt_jwks_source WHERE issuer = 'https://fault.example'; DELETE FROM jwt_jwks_state WHERE issuer = 'https://fault.example';
 		INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://fault.example', %s)}, defined $uri ? "'$uri'" : 'NULL'));
-	$node->poll_query_until('postgres', q{SELECT failures >= 1 FROM jwt_jwks_source WHERE issuer = 'https://fault.example'}) or die "$what: nothing happened";
+	$node->poll_query_until('postgres', q{SELECT failures >= 1 FROM jwt_jwks_state WHERE issuer = 'https://fault.example'}) or die "$what: nothing happened";
 	my ($last_error, $times) = split(/\|/, sql(q{SELECT last_error, last_success IS NULL AND next_attempt - last_attempt BETWEEN interval '15 s' AND interval '65 s'
-		FROM jwt_jwks_source WHERE issuer = 'https://fault.example'}));
+		FROM jwt_jwks_state WHERE issuer = 'https://fault.example'}));
 	like($last_error, $error, "$what: the error");
 	is($times, 't', "$what: the next attempt");
 	is(sql($keys), $before, "$what: the keys stay as they are");
@@ -359,15 +412,22 @@ my $log = slurp_file($node->logfile);
 like($log, qr/LOG:  could not refresh the key set of issuer "https:\/\/fault.example"/, 'the log has a line');
 like($log, qr/Failed to connect|Connection refused|Couldn't connect/, 'and tells of a closed port');
 like($log, qr/certificate/, 'and of a certificate');
-like($log, qr/invalid input syntax for type json/, 'and why a document is none');
+like($log, qr/NUL byte/, 'and why a document is none');
+like($log, qr{could not refresh the key set of issuer "https://fault.example" in database "postgres"\n.*DETAIL:  URL "https://localhost:$port{good}/status/500": The endpoint answered}, 'and of the place');
+unlike(join('', $log =~ /^.*(?:could not refresh|DETAIL).*$/mg), qr/hush-hush/, 'but no password of it');
+like($log, qr{DETAIL:  URL "https://localhost:$port{good}/set/one": The URL has a user name}, 'nor the name');
+
+ok($node->poll_query_until('retry', q{SELECT last_error IS NULL FROM jwt_jwks_state}), 'a refresh that has failed is tried again');
+is($node->safe_psql('retry', 'SELECT kid FROM jwt_key_status WHERE verifies'), 'k2', 'with success');
+$node->safe_psql('postgres', 'DROP DATABASE retry');
 
 # Back-off: each failure waits longer, within the refresh interval.
 sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/status/500' WHERE issuer = 'https://fault.example'});
 my @waits;
 for my $n (1 .. 8)
 {
-	$node->poll_query_until('postgres', "SELECT failures = $n FROM jwt_jwks_source WHERE issuer = 'https://fault.example'") or die "failure $n";
-	push @waits, sql(q{SELECT extract(epoch FROM next_attempt - last_attempt) FROM jwt_jwks_source WHERE issuer = 'https://fault.example'});
+	$node->poll_query_until('postgres', "SELECT failures = $n FROM $state WHERE issuer = 'https://fault.example'") or die "failure $n";
+	push @waits, sql(q{SELECT extract(epoch FROM next_attempt - last_attempt) FROM jwt_jwks_state WHERE issuer = 'https://fault.example'});
 	refusal(q{SELECT jwt_refresh_jwks('https://fault.example')});
 }
 note "waits: @waits";
@@ -375,29 +435,34 @@ cmp_ok($waits[0], '<', 35, 'the first retry comes after less than 35 s');
 cmp_ok($waits[$_], '>', $waits[ $_ - 1 ] * 1.3, "wait $_ is longer than the one before") for 1 .. 5;
 cmp_ok($waits[7], '<', 3601, 'no wait is longer than the refresh interval');
 sql(q{SELECT sqlstate FROM jwt_inspect('} . $forged->('who') . q{', issuer => 'https://fault.example')});
-wait_for(q{SELECT next_attempt - last_attempt FROM jwt_jwks_source WHERE issuer = 'https://fault.example'}, '00:00:24', 'tokens make it shorter, by no more than 16 cooldowns');
-my $lines = () = slurp_file($node->logfile) =~ /HTTP status 500/g;
-cmp_ok($lines, '<=', 12, "the log was told at changes of state only");
+wait_for(q{SELECT next_attempt - last_attempt FROM jwt_jwks_state WHERE issuer = 'https://fault.example'}, '00:00:24', 'tokens make it shorter, by no more than 16 cooldowns');
+# What the log is told is told once, also of errors that take turns.
+my $news = -s $node->logfile;
+for my $path (qw(status/410 status/411 status/410 status/411 status/410))
+{
+	sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/$path' WHERE issuer = 'https://fault.example'});
+	$node->poll_query_until('postgres', "SELECT failures > 0 FROM $state WHERE issuer = 'https://fault.example'") or die $path;
+}
+my %lines;
+$lines{$_}++ for substr(slurp_file($node->logfile), $news) =~ /HTTP status (41\d)/g;
+is(join(' ', map { "$_:$lines{$_}" } sort keys %lines), '410:1 411:1', 'each error is logged once');
 # It gets well.
 sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/fault' WHERE issuer = 'https://fault.example'});
-wait_for(q{SELECT failures FROM jwt_jwks_source WHERE issuer = 'https://fault.example'}, '1', 'a set that is not there');
+wait_for("SELECT failures FROM $state WHERE issuer = 'https://fault.example'", '1', 'a set that is not there');
 my $well = -s $node->logfile;
 set_keys('fault', 'k2');
-sql(q{UPDATE jwt_jwks_source SET next_attempt = now(), refresh_interval = refresh_interval WHERE issuer = 'https://fault.example'});
-wait_for(q{SELECT failures = 0 AND last_error IS NULL AND last_success IS NOT NULL FROM jwt_jwks_source WHERE issuer = 'https://fault.example'}, 't', 'a source that gets well');
+sql(due(q{issuer = 'https://fault.example'}));
+wait_for(q{SELECT failures = 0 AND last_error IS NULL AND last_success IS NOT NULL FROM jwt_jwks_state WHERE issuer = 'https://fault.example'}, 't', 'a source that gets well');
 
-my $again = qr/LOG:  the key set of issuer "https:\/\/fault.example" is refreshed again/;
-for (1 .. 50)
-{
-	last if substr(slurp_file($node->logfile), $well) =~ $again;
-	sleep 0.1;
-}
-like(substr(slurp_file($node->logfile), $well), $again, 'the log tells of that, too');
+ok(logged($node, qr/LOG:  the key set of issuer "https:\/\/fault.example" in database "postgres" is refreshed again/, $well), 'the log tells of that, too');
+# From then on errors are news again.
+sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/status/410' WHERE issuer = 'https://fault.example'});
+ok(logged($node, qr/HTTP status 410/, $well), 'and of an error that comes back');
 
 # Settings: plain http to loopback, public addresses, no setting from below.
 sql(q{ALTER SYSTEM SET jwt_jwks.allow_http_to_loopback = on; SELECT pg_reload_conf()});
 sql(qq{UPDATE jwt_jwks_source SET uri = 'http://localhost:$port{plain}/set/fault' WHERE issuer = 'https://fault.example'});
-wait_for(q{SELECT failures = 0 AND last_success > now() - interval '10 s' FROM jwt_jwks_source WHERE issuer = 'https://fault.example'}, 't', 'plain http to loopback, when it is allowed');
+wait_for("SELECT failures = 0 AND last_success = last_attempt FROM $state WHERE issuer = 'https://fault.example'", 't', 'plain http to loopback, when it is allowed');
 sql(q{ALTER SYSTEM SET jwt_jwks.allowed_hosts = '*:*'; SELECT pg_reload_conf()});
 for my $host ('localhost', '127.0.0.1', '[::1]', '[::ffff:127.0.0.1]', '0.0.0.0', '0', '2130706433', '0x7f000001', '10.0.0.1', '169.254.169.254', '192.168.1.1', '172.16.0.1', '100.100.100.200', '[fd00:ec2::254]', '[fe80::1]', '[64:ff9b::7f00:1]')
 {
@@ -425,7 +490,7 @@ $node->safe_psql('owned', qq{CREATE EXTENSION jwt;
 	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', 'https://localhost:$port{good}/set/one')}, extra_params => [ '-U', 'owner' ]);
 $node->poll_query_until('owned', $valid->('k2'), 'valid');
 is($node->safe_psql('owned', $valid->('k2'), extra_params => [ '-U', 'owner' ]), 'valid', 'a database that gains the extension later is served');
-like($set->(q{UPDATE jwt_jwks_source SET etag = E'"x"\r\nX-Evil: 1'; SELECT jwt_refresh_jwks('https://set.example')}), qr/^$/, 'a hostile entity tag is not sent');
+like($set->(q{UPDATE jwt_jwks_state SET etag = E'"x"\r\nX-Evil: 1'; SELECT jwt_refresh_jwks('https://set.example')}), qr/^$/, 'a hostile entity tag is not sent');
 
 # Discovery.
 sub configuration
@@ -437,12 +502,13 @@ sub configuration
 }
 my $issuer = "https://localhost:$port{good}/issuer/disco";
 sql("INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('$issuer', '{api}', '{ES256}'), ('not a URL', '{api}', '{ES256}');
-	INSERT INTO jwt_jwks_source (issuer, next_attempt) VALUES ('$issuer', 'infinity'), ('not a URL', 'infinity')");
+	BEGIN; INSERT INTO jwt_jwks_source (issuer) VALUES ('$issuer'), ('not a URL'); " . park("issuer IN ('$issuer', 'not a URL')") . '; COMMIT');
 set_keys('disco', 'k3');
 for my $case ([ 'nothing', '{}', qr/of another issuer/ ],
 	[ 'another issuer', qq({"issuer":"https://localhost:$port{good}/issuer/other","jwks_uri":"https://localhost:$port{good}/set/disco"}), qr/of another issuer/ ],
 	[ 'a slash more', qq({"issuer":"$issuer/","jwks_uri":"https://localhost:$port{good}/set/disco"}), qr/of another issuer/ ],
 	[ 'no jwks_uri', qq({"issuer":"$issuer"}), qr/names no "jwks_uri"/ ],
+	[ 'a member twice', qq({"issuer":"$issuer","jwks_uri":"https://localhost:$port{good}/set/other","jwks_uri":"https://localhost:$port{good}/set/disco"}), qr/configuration that was discovered has/ ],
 	[ 'no JSON', 'x', qr/is not JSON/ ],
 	[ 'a file', qq({"issuer":"$issuer","jwks_uri":"file:///etc/passwd"}), qr/not https|cannot be read/ ],
 	[ 'another host', qq({"issuer":"$issuer","jwks_uri":"https://evil.example/"}), qr/allowed_hosts/ ])
@@ -517,7 +583,7 @@ set_keys('one', 'k2');
 $standby->promote;
 $standby->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks launcher'});
 pass('a promoted one has a launcher');
-$standby->safe_psql('postgres', 'UPDATE jwt_jwks_source SET next_attempt = now(), refresh_interval = refresh_interval');
+$standby->safe_psql('postgres', due());
 ok($standby->poll_query_until('postgres', $valid->('k1'), '28J03'), 'and fetches');
 $standby->stop;
 

@@ -100,8 +100,8 @@ $node->safe_psql('postgres', qq{
 	CREATE POLICY own ON document USING (owner = jwt_subject());
 	GRANT SELECT ON document TO app;
 });
-ok($node->poll_query_until('postgres', 'SELECT last_success IS NOT NULL FROM jwt_jwks_source'), 'the key set is discovered and fetched')
-  or die $node->safe_psql('postgres', 'SELECT last_error FROM jwt_jwks_source');
+ok($node->poll_query_until('postgres', 'SELECT last_success IS NOT NULL FROM jwt_jwks_state'), 'the key set is discovered and fetched')
+  or die $node->safe_psql('postgres', 'SELECT last_error FROM jwt_jwks_state');
 is($node->safe_psql('postgres', q{SELECT string_agg(kid || ':' || alg || ':' || state, ' ' ORDER BY kid) FROM jwt_key_status}),
 	'ES256-1:ES256:current EdDSA-1:EdDSA:current PS256-1:PS256:current RS256-1:RS256:current', 'its keys are here');
 

@@ -75,8 +75,8 @@ sub set { sql(join('; ', map { "ALTER SYSTEM SET $_" } @_)); sql('SELECT pg_relo
 sub refresh
 {
 	my $uri = shift;
-	sql("UPDATE jwt_jwks_source SET next_attempt = 'infinity', uri = '$uri'") if defined $uri;
-	sql("UPDATE jwt_jwks_source SET next_attempt = 'infinity'");
+	sql(park());
+	sql("UPDATE jwt_jwks_source SET uri = '$uri'") if defined $uri;
 	my ($rc, $stdout, $stderr) = $node->psql('postgres', q{SELECT added, changed, retired, unchanged FROM jwt_refresh_jwks('https://set.example')});
 	return $rc == 0 ? $stdout : $stderr =~ /DETAIL:  (.*)/ ? $1 : $stderr;
 }
@@ -87,10 +87,10 @@ set_keys('one', 'k1');
 my $good = "https://localhost:$port{good}/set/one";
 sql(qq{CREATE EXTENSION jwt;
 	INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');
-	INSERT INTO jwt_jwks_source (issuer, uri, next_attempt) VALUES ('https://set.example', '$good', 'infinity')});
+	BEGIN; INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', '$good'); } . park() . '; COMMIT');
+my $state = state();
 
 # Proxies: that of the setting, and no other.
-# it is where it is to be: who moves it has it fetched by its worker, too
 is(refresh(), '1|0|0|0', 'a fetch without a proxy');
 is(news('proxy.log'), '', 'does not go through that of the environment');
 set("jwt_jwks.proxy = 'http://127.0.0.1:$port{proxy}'");
@@ -112,12 +112,29 @@ is(refresh($good), '0|0|0|1', 'without it all is well');
 is(sql(q{SELECT count(*) FROM pg_settings WHERE name = 'jwt_jwks.proxy'}), '1', 'a superuser sees the setting');
 
 # Authorities: those of the file, or of the system, not both.
-for my $case ([ '', 'those of the system' ], [ "$dir/expired.pem", 'another' ], [ "$dir/nothing.pem", 'a file that is not there' ], [ "$dir/one", 'a file that has none' ])
+for my $case ([ '', 'those of the system' ], [ "$dir/expired.pem", 'another' ])
 {
 	my ($file, $what) = @$case;
 	set("jwt_jwks.ca_file = '$file'");
 	like(refresh($good), qr/$unreachable|cannot be set up/, "authorities: $what");
 }
+# A file that cannot be used is refused, and the one before stays, also when it has
+# been written into the file by hand.
+put('ca_copy.pem', slurp_file("$dir/ca.pem"));
+set("jwt_jwks.ca_file = '$dir/ca_copy.pem'");
+my $log = -s $node->logfile;
+for my $case ([ "$dir/nothing.pem", qr/The file cannot be read/, 'a file that is not there' ], [ "$dir", qr/The file cannot be read/, 'a folder' ],
+	[ "$dir/one", qr/The file has no certificate in PEM form/, 'a file that has none' ])
+{
+	my ($file, $why, $what) = @$case;
+	my ($rc, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\nALTER SYSTEM SET jwt_jwks.ca_file = '$file'");
+	like($stderr, qr/ERROR:  22023: invalid value for parameter "jwt_jwks.ca_file".*DETAIL:  $why/s, "authorities: $what");
+}
+rename("$dir/ca_copy.pem", "$dir/ca_moved.pem") or die;
+sql('SELECT pg_reload_conf()');
+ok(logged($node, qr/LOG:  invalid value for parameter "jwt_jwks.ca_file"/, $log), 'a file that is gone is an error at reload');
+is(sql('SHOW jwt_jwks.ca_file'), "$dir/ca_copy.pem", 'and the setting stays');
+like(refresh($good), qr/$unreachable|cannot be set up/, 'with which nothing is trusted');
 is(sql('SELECT count(*) FROM jwt_key_status WHERE verifies'), '1', 'the key stays');
 set("jwt_jwks.ca_file = '$dir/ca.pem'");
 is(refresh($good), '0|0|0|1', 'authorities: the right one');
@@ -146,7 +163,8 @@ like(refresh("https://none.test:$port{good}/set/one"), $unreachable, 'a name tha
 news($_) for qw(log lookups);
 sql("UPDATE jwt_jwks_source SET uri = 'https://rebound.test:$port{good}/set/one'");
 # by its worker, whose look-ups shall not take turns with ours
-ok($node->poll_query_until('postgres', 'SELECT last_success = last_attempt OR failures > 0 FROM jwt_jwks_source WHERE next_attempt > last_attempt'), 'a name that leads elsewhere is asked');
+sql(due());
+ok($node->poll_query_until('postgres', "SELECT last_success = last_attempt OR failures > 0 FROM $state WHERE next_attempt > last_attempt"), 'a name that leads elsewhere is asked');
 my @answers = map { refresh() } 1 .. 8;
 sleep 2;
 my ($lookups, $requests) = (scalar(split(/ /, news('lookups'))), scalar(split(/GET/, news('log'))) - 1);
@@ -161,10 +179,10 @@ like(refresh("https://slow.test:$port{good}/set/one"), $unreachable, 'a name tha
 cmp_ok(time() - $start, '<', 5, sprintf('is waited for no longer than the timeout (%.1f s)', time() - $start));
 sql(qq{INSERT INTO jwt_issuer (issuer, audience, algorithms) SELECT 'https://slow' || i, '{api}', '{ES256}' FROM generate_series(1, 20) i;
 	INSERT INTO jwt_jwks_source (issuer, uri) SELECT 'https://slow' || i, 'https://slow.test:$port{good}/set/one' FROM generate_series(1, 20) i;
-	UPDATE jwt_jwks_source SET uri = '$good' WHERE issuer = 'https://set.example'});
+	UPDATE jwt_jwks_source SET uri = '$good' WHERE issuer = 'https://set.example'; } . due(q{issuer = 'https://set.example'}));
 $start = time();
-ok($node->poll_query_until('postgres', q{SELECT last_success = last_attempt AND last_error IS NULL FROM jwt_jwks_source WHERE issuer = 'https://set.example'}), 'others are fetched meanwhile');
-ok($node->poll_query_until('postgres', q{SELECT bool_and(failures = 1) FROM jwt_jwks_source WHERE issuer LIKE 'https://slow%'}), 'and all of them fail');
+ok($node->poll_query_until('postgres', "SELECT last_success = last_attempt AND last_error IS NULL FROM $state WHERE issuer = 'https://set.example' AND next_attempt < 'infinity'"), 'others are fetched meanwhile');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 20 AND bool_and(failures = 1) FROM jwt_jwks_state WHERE issuer LIKE 'https://slow%'}), 'and all of them fail');
 cmp_ok(time() - $start, '<', 8, sprintf('in %.1f s', time() - $start));
 sql(q{DELETE FROM jwt_issuer WHERE issuer LIKE 'https://slow%'});
 
@@ -175,7 +193,7 @@ for my $step ([ -86400 * 400, 'back by a year' ], [ 0, 'forth again' ], [ 600, '
 	my ($offset, $what) = @$step;
 	set_keys('one', 'k1');
 	refresh();
-	sql(q{UPDATE jwt_jwks_source SET next_attempt = now() + interval '1 hour'});
+	sql(q{UPDATE jwt_jwks_state SET next_attempt = now() + interval '1 hour'});
 	put('clock', $offset);
 	sleep 2;
 	news('log');
@@ -187,16 +205,16 @@ for my $step ([ -86400 * 400, 'back by a year' ], [ 0, 'forth again' ], [ 600, '
 	sleep 2;
 	my @asked = split(/ GET/, news('log'));
 	cmp_ok(scalar(@asked), '<=', 4, '  by ' . scalar(@asked) . ' requests');
-	is(sql(q{SELECT last_attempt BETWEEN now() - interval '1 minute' AND now() AND next_attempt BETWEEN now() AND now() + interval '1 hour' FROM jwt_jwks_source}), 't', '  and its times are of now');
+	is(sql(q{SELECT last_attempt BETWEEN now() - interval '1 minute' AND now() AND next_attempt BETWEEN now() AND now() + interval '1 hour' FROM jwt_jwks_state}), 't', '  and its times are of now');
 }
 # Also when no token asks for it.
 refresh();
-sql(q{UPDATE jwt_jwks_source SET next_attempt = now(), refresh_interval = refresh_interval});
-ok($node->poll_query_until('postgres', q{SELECT next_attempt > now() + interval '50 minutes' FROM jwt_jwks_source}), 'a source that is due within the hour');
+sql(due());
+ok($node->poll_query_until('postgres', q{SELECT next_attempt > now() + interval '50 minutes' FROM jwt_jwks_state}), 'a source that is due within the hour');
 put('clock', -86400 * 100);
 sql('SELECT pg_reload_conf()');
 $start = time();
-ok($node->poll_query_until('postgres', q{SELECT last_attempt BETWEEN now() - interval '1 minute' AND now() AND next_attempt < now() + interval '1 hour' FROM jwt_jwks_source}), 'is fetched when the clock goes back by months');
+ok($node->poll_query_until('postgres', q{SELECT last_attempt BETWEEN now() - interval '1 minute' AND now() AND next_attempt < now() + interval '1 hour' FROM jwt_jwks_state}), 'is fetched when the clock goes back by months');
 cmp_ok(time() - $start, '<', 10, sprintf('in %.1f s', time() - $start));
 put('clock', 0);
 
@@ -204,8 +222,8 @@ put('clock', 0);
 set_keys('late', 'k1');
 put('late.delay', 600);
 sql("UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/stale/late'");
-$node->poll_query_until('postgres', q{SELECT last_attempt > now() - interval '1 s' FROM jwt_jwks_source});
-sleep 0.2;
+$node->poll_query_until('postgres', "SELECT last_attempt IS DISTINCT FROM last_success FROM $state") or die;
+sleep 0.05 until news('log') =~ /stale/;
 set_keys('late', 'k2');
 put('late.delay', 0);
 my ($rc, $stdout, $stderr) = $node->psql('postgres', q{SELECT * FROM jwt_refresh_jwks('https://set.example')});
@@ -217,18 +235,33 @@ is(sql($keys), 'k2', 'and the earlier answer changes nothing');
 
 # Who puts a source off, or asks for it, while it is being fetched, is heard.
 put('late.delay', 700);
-my $due = q{SET next_attempt = now(), refresh_interval = refresh_interval};
-for my $case ([ q{SET next_attempt = 'infinity'}, 0, 'infinity' ], [ $due, 1, 'later' ], [ q{SET next_attempt = NULL, refresh_interval = refresh_interval}, 1, 'later' ])
+for my $case ([ park(), 0, 'infinity' ], [ due(), 1, 'later' ], [ q{DELETE FROM jwt_jwks_state; UPDATE jwt_jwks_source SET grace = grace}, 1, 'later' ])
 {
 	my ($set, $n, $next) = @$case;
 	news('log');
-	sql("UPDATE jwt_jwks_source $due");
+	sql(due());
 	sleep 0.05 until news('log') =~ /GET/;
-	sql("UPDATE jwt_jwks_source $set");
-	ok($node->poll_query_until('postgres', q{SELECT last_success = last_attempt AND next_attempt > now() + interval '2 minutes' FROM jwt_jwks_source}), "while it is being fetched: $set");
-	is(sql(q{SELECT CASE next_attempt WHEN 'infinity' THEN 'infinity' ELSE 'later' END FROM jwt_jwks_source}), $next, "  is due next: $next");
+	sql($set);
+	ok($node->poll_query_until('postgres', q{SELECT last_success = last_attempt AND next_attempt > now() + interval '2 minutes' FROM jwt_jwks_state}), "while it is being fetched: $set");
+	is(sql(q{SELECT CASE next_attempt WHEN 'infinity' THEN 'infinity' ELSE 'later' END FROM jwt_jwks_state}), $next, "  is due next: $next");
 	is(scalar(() = news('log') =~ /GET/g), $n, "  after $n more requests");
 }
+
+# A worker that is at work hears of other settings: the host that is to be asked
+# when another has kept it waiting is not allowed any more.
+sql(park());
+sql(qq{ALTER SYSTEM SET jwt_jwks.max_connections = 1; SELECT pg_reload_conf()});
+put('late.delay', 1000);
+my $workers = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'};
+ok($node->poll_query_until('postgres', $workers, '0'), 'no worker is at work');
+sql(qq{INSERT INTO jwt_issuer (issuer, audience, algorithms) SELECT 'https://next' || i, '{api}', '{ES256}' FROM generate_series(1, 2) i;
+	INSERT INTO jwt_jwks_source (issuer, uri) SELECT 'https://next' || i, 'https://localhost:$port{good}/stale/late?' || i FROM generate_series(1, 2) i});
+news('log');
+sleep 0.05 until news('log') =~ /GET/;
+sql(q{ALTER SYSTEM SET jwt_jwks.allowed_hosts = 'listed.test:*'; SELECT pg_reload_conf()});
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 AND bool_and(last_success = last_attempt OR failures = 1) FROM jwt_jwks_state WHERE issuer LIKE 'https://next%'}), 'two sources, one after the other');
+is(sql(q{SELECT count(*), min(last_error) FROM jwt_jwks_state WHERE issuer LIKE 'https://next%' AND failures = 1}),
+	'1|The host of the URL, at its port, is not one of those in jwt_jwks.allowed_hosts.', 'of which the second is not asked any more');
 
 $node->stop;
 unlike(slurp_file($node->logfile), qr/PANIC|was terminated by signal/, 'nobody crashed');

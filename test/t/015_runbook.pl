@@ -79,11 +79,17 @@ is(sql(q{SELECT count(DISTINCT to_jsonb(i) - 'issuer') FROM jwt_issuer i WHERE i
 is(sql(q{SELECT count(DISTINCT keys) FROM (SELECT string_agg(concat_ws(' ', kid, alg, state, not_before, not_after), ', ' ORDER BY kid) FROM jwt_key_status GROUP BY issuer HAVING issuer IN ('https://idp.example', 'https://new.example')) t (keys)}),
 	'1', 'with the same keys in the same states');
 
-# A key that both have is out.
-sql(block('Emergency', 2, '2026-11' => '2026-12'));
-is(verdicts($new, $renamed, token('alice'), token('alice', iss => 'https://new.example')), '28J03 28J03 valid valid', 'a key that both have is revoked for both');
-sql(block('Emergency', 1, '2026-11' => 'k1'));
-is(verdicts(token('alice'), token('alice', iss => 'https://new.example')), '28J07 valid', 'and one of one issuer for that one, whose token has the signature of the other now');
+# A key that both have is out for both; and all keys of an issuer are.
+sql(block('Emergency', 1, '2026-11' => '2026-12'));
+is(verdicts($new, $renamed, token('alice'), token('alice', iss => 'https://new.example')), '28J11 28J11 valid valid', 'a key that both have is revoked for both');
+sql(q{DELETE FROM jwt_key WHERE kid = '2026-12'});
+sql($add);
+is(verdicts($new), '28J11', 'and when it is added again');
+sql(q{SELECT jwt_unrevoke_key(value) FROM jwt_denylist WHERE kind = 'key'});
+is(verdicts($new), 'valid', 'until that is taken back');
+sql(block('Emergency', 2));
+is(verdicts($new, token('alice'), token('alice', iss => 'https://new.example')), '28J11 28J11 28J11', 'all keys of an issuer are revoked');
+sql(q{SELECT jwt_unrevoke_key(value) FROM jwt_denylist WHERE kind = 'key'});
 sql($last);
 is(verdicts($new, token('alice', iss => 'https://new.example')), '28J03 valid', 'at last there is the new name alone');
 

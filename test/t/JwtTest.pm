@@ -11,7 +11,7 @@ use MIME::Base64 qw(encode_base64);
 use PostgreSQL::Test::Utils ();
 use Time::HiRes qw(sleep);
 
-our @EXPORT = qw(token setup_trust verdict open_session logged);
+our @EXPORT = qw(token setup_trust verdict open_session logged state due park);
 
 my $secret = 'a secret of the tests of whole servers';
 
@@ -55,6 +55,28 @@ sub verdict
 {
 	my ($token) = @_;
 	return "SELECT coalesce(sqlstate, 'valid') FROM jwt_inspect('$token')";
+}
+
+# For FROM: how the fetches of sources went, of the places where they are now.
+sub state
+{
+	return '(SELECT t.* FROM jwt_jwks_state t JOIN jwt_jwks_source s USING (issuer) WHERE t.uri IS NOT DISTINCT FROM s.uri) t';
+}
+
+# The SQL that has sources fetched now; and that which parks them.
+sub due
+{
+	my ($where) = @_;
+	$where = $where ? "WHERE $where" : '';
+	return "UPDATE jwt_jwks_state SET next_attempt = now() $where; UPDATE jwt_jwks_source SET grace = grace $where";
+}
+
+sub park
+{
+	my ($where) = @_;
+	$where = $where ? "WHERE $where" : '';
+	return "INSERT INTO jwt_jwks_state (issuer, next_attempt) SELECT issuer, 'infinity' FROM jwt_jwks_source $where
+		ON CONFLICT (issuer) DO UPDATE SET next_attempt = excluded.next_attempt";
 }
 
 # Wait for something in a server's log, after so many bytes of it; false if it does

@@ -1,0 +1,177 @@
+# The workers of jwt_jwks beside others that write the same tables: a subscription, a
+# restore, whoever empties or drops them; and servers that have no worker to spare.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use File::Temp qw(tempdir);
+use JwtTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+plan skip_all => 'there is no node' unless grep { -x "$_/node" } split(/:/, $ENV{PATH});
+
+my $dir = tempdir(CLEANUP => 1);
+system('/usr/bin/python3', "$FindBin::RealBin/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
+my ($in, $out, $err) = ('', '', '');
+my $endpoint = IPC::Run::start([ 'node', "$FindBin::RealBin/endpoint.mjs", $dir ], '<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(600));
+END { local $?; $endpoint->kill_kill if $endpoint }
+$endpoint->pump until $out =~ /^ready$/m;
+my %port = $out =~ /^(\S+) (\d+)$/mg;
+my $uri = "https://localhost:$port{good}";
+
+sub set_keys
+{
+	my ($name, @kids) = @_;
+	append_to_file("$dir/$name.new", '{"keys":[' . join(',', map { slurp_file("$dir/$_.jwk") } @kids) . ']}');
+	rename("$dir/$name.new", "$dir/$name") or die;
+	return;
+}
+my $seen = 0;
+sub requests
+{
+	my @lines = -e "$dir/log" ? split(/\n/, slurp_file("$dir/log")) : ();
+	my @new = @lines[ $seen .. $#lines ];
+	$seen = @lines;
+	return join(' ', @new);
+}
+my $config = qq{
+	shared_preload_libraries = 'jwt, jwt_jwks'
+	jwt_jwks.allowed_hosts = 'localhost:*'
+	jwt_jwks.ca_file = '$dir/ca.pem'
+	log_min_messages = log
+};
+my $issuer = q{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}')};
+my $source = qq{INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', '$uri/set/one')};
+my $keys = q{SELECT string_agg(kid, ' ' ORDER BY kid) FROM jwt_key WHERE retired_at IS NULL};
+my $workers = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'};
+my $refresh = q{SELECT added, changed, retired, unchanged FROM jwt_refresh_jwks('https://set.example')};
+sub error { my ($node, $sql) = @_; my ($rc, $stdout, $stderr) = $node->psql('postgres', $sql); return $rc == 0 ? "accepted: $stdout" : $stderr }
+
+# A subscriber gets its keys from its publisher, and fetches none, whatever wakes its
+# workers; whatever the publisher writes arrives.
+set_keys('one', 'k1');
+my $publisher = PostgreSQL::Test::Cluster->new('publisher');
+$publisher->init(allows_streaming => 'logical');
+$publisher->append_conf('postgresql.conf', $config);
+$publisher->start;
+$publisher->safe_psql('postgres', "CREATE EXTENSION jwt; $issuer; $source; CREATE PUBLICATION everything FOR ALL TABLES;
+	CREATE PUBLICATION trust FOR TABLE jwt_issuer, jwt_jwks_source, jwt_key");
+ok($publisher->poll_query_until('postgres', 'SELECT last_success = last_attempt FROM jwt_jwks_state'), 'a publisher fetches');
+is(requests(), 'GET /set/one', 'once');
+for my $publication ('everything', 'trust')
+{
+	my $subscriber = PostgreSQL::Test::Cluster->new("subscriber_of_$publication");
+	$subscriber->init;
+	$subscriber->append_conf('postgresql.conf', $config);
+	$subscriber->start;
+	my $connection = $publisher->connstr . ' dbname=postgres';
+	$subscriber->safe_psql('postgres', "CREATE EXTENSION jwt; CREATE SUBSCRIPTION s CONNECTION '$connection' PUBLICATION $publication");
+	$subscriber->wait_for_subscription_sync($publisher, 's');
+	is($subscriber->safe_psql('postgres', $keys), $publisher->safe_psql('postgres', $keys), "$publication: a subscriber has the keys");
+	ok(logged($subscriber, qr/LOG:  no key sets are fetched for database "postgres"\n.*DETAIL:  The keys come by logical replication/, 0), 'and says where from');
+	# what is written to a source here or there wakes the worker here
+	$publisher->safe_psql('postgres', q{UPDATE jwt_jwks_source SET grace = '1 hour'});
+	$publisher->wait_for_catchup('s');
+	is($subscriber->safe_psql('postgres', 'SELECT grace FROM jwt_jwks_source'), '01:00:00', 'what changes there, changes here');
+	$subscriber->safe_psql('postgres', 'UPDATE jwt_jwks_source SET refresh_interval = refresh_interval');
+	like(error($subscriber, $refresh), qr/keys come by logical replication/, 'a refresh is refused');
+	ok($subscriber->poll_query_until('postgres', $workers, '0'), 'no worker stays');
+	is($subscriber->safe_psql('postgres', q{SELECT string_agg(DISTINCT last_error, ' ') FROM jwt_jwks_state}),
+		$publication eq 'trust' ? 'The keys come by logical replication, so they are not fetched here.' : '', 'its own state says why, and that of the publisher stays');
+	# a rotation
+	set_keys('one', $publication eq 'everything' ? 'k2' : 'k3');
+	requests();
+	$publisher->safe_psql('postgres', $refresh);
+	$publisher->wait_for_catchup('s');
+	is($subscriber->safe_psql('postgres', $keys), $publisher->safe_psql('postgres', $keys), 'a rotation arrives');
+	is(requests(), 'GET /set/one', 'by one request');
+	is(scalar(() = slurp_file($subscriber->logfile) =~ /no key sets are fetched/g), 1, 'the log has said it once');
+	unlike(slurp_file($subscriber->logfile), qr/ERROR:  (duplicate|could not)/, 'and nothing stopped replication');
+	# when there is no publisher any more
+	$subscriber->safe_psql('postgres', 'DROP SUBSCRIPTION s');
+	set_keys('one', 'k1');
+	is($subscriber->safe_psql('postgres', $refresh), '0|1|1|0', 'without the subscription it fetches');
+	is($subscriber->safe_psql('postgres', 'SELECT last_error IS NULL FROM jwt_jwks_state'), 't', 'and says so');
+	$subscriber->stop;
+}
+$publisher->stop;
+
+# A restore while the workers fetch: at worst a key is there twice, until it is fetched
+# again, for which nobody asks whether the set has been modified.
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "$config\nmax_worker_processes = 3\nmax_logical_replication_workers = 0");
+$node->start;
+sub sql { return $node->safe_psql('postgres', shift) }
+set_keys('one', 'k1', 'k2');
+sql("CREATE EXTENSION jwt; $issuer; $source");
+my $state = state();
+ok($node->poll_query_until('postgres', 'SELECT last_success = last_attempt FROM jwt_jwks_state'), 'a source is fetched');
+requests();
+sql(due());
+ok($node->poll_query_until('postgres', "SELECT last_success = last_attempt AND next_attempt > now() FROM $state"), 'and again');
+is(requests(), 'GET /set/one 304', 'when it was not modified');
+# as if the restore had come between the import and its end
+sql(park() . q{; INSERT INTO jwt_key (issuer, kid, alg, jwk, source, created_at) SELECT issuer, kid, alg, jwk, source, created_at + interval '1 s' FROM jwt_key});
+is(sql($keys), 'k1 k1 k2 k2', 'keys that are there twice');
+sql(due());
+ok($node->poll_query_until('postgres', $keys, 'k1 k2'), 'are there once when the source has been fetched');
+is(requests(), 'GET /set/one', 'whether it was modified or not');
+$node->command_ok([ 'pg_dump', '-Fd', '-f', "$dir/dump", '-d', $node->connstr('postgres') ], 'a dump');
+for my $run (1 .. 4)
+{
+	sql("CREATE DATABASE restored");
+	$node->command_ok([ 'pg_restore', '-j', 4, '-d', $node->connstr('restored'), "$dir/dump" ], "restore $run, with workers");
+	ok($node->poll_query_until('restored', 'SELECT count(last_success) = 1 FROM jwt_jwks_state'), 'its source is fetched');
+	$node->safe_psql('restored', $refresh);
+	is($node->safe_psql('restored', $keys), 'k1 k2', 'and its keys are those of the set');
+	sql('DROP DATABASE restored');
+}
+
+# Who is not an issuer yet is fetched when he is.
+sql(q{INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://later.example', '} . "$uri/set/one')");
+ok($node->poll_query_until('postgres', q{SELECT last_error = 'The issuer has no row in jwt_issuer.' FROM jwt_jwks_state WHERE issuer = 'https://later.example'}), 'a source without an issuer says so');
+sql(q{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://later.example', '{api}', '{ES256}'); } . due(q{issuer = 'https://later.example'}));
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM jwt_key WHERE issuer = 'https://later.example'}), 'and has its keys when there is one');
+sql(q{DELETE FROM jwt_issuer WHERE issuer = 'https://later.example'});
+
+# Tables that are emptied, and made anew, while a worker is at work.
+for my $case ([ 'TRUNCATE jwt_jwks_state, jwt_jwks_source, jwt_key', "$source" ], [ 'TRUNCATE jwt_issuer', "$issuer; $source" ], [ 'DROP EXTENSION jwt', "CREATE EXTENSION jwt; $issuer; $source" ])
+{
+	my ($gone, $again) = @$case;
+	requests();
+	sql("UPDATE jwt_jwks_source SET uri = '$uri/delay/700-one'");
+	sleep 0.05 until requests() =~ /GET/;
+	sql($gone);
+	sql($again);
+	ok($node->poll_query_until('postgres', $keys, 'k1 k2'), "after $gone");
+	ok($node->poll_query_until('postgres', "SELECT last_success = last_attempt AND next_attempt > now() FROM $state"), '  all is as it was');
+}
+unlike(slurp_file($node->logfile), qr/TRAP|PANIC|terminated by signal/, 'nobody crashed');
+
+# No worker to spare, since sessions have all of them: it is said once, until there is
+# one again.
+ok($node->poll_query_until('postgres', $workers, '0'), 'no worker is at work');
+sql(q{INSERT INTO jwt_issuer (issuer, audience, algorithms) SELECT 'https://silent' || i, '{api}', '{ES256}' FROM generate_series(1, 2) i});
+sql(qq{BEGIN; INSERT INTO jwt_jwks_source (issuer, uri) SELECT 'https://silent' || i, '$uri/silent' FROM generate_series(1, 2) i; } . park(q{issuer LIKE 'https://silent%'}) . '; COMMIT');
+for my $round (1, 2)
+{
+	ok($node->poll_query_until('postgres', $workers, '0'), 'no worker is at work');
+	my $log = -s $node->logfile;
+	my @busy = map { IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SELECT jwt_refresh_jwks('https://silent$_')" ], '>', \my $o, '2>', \my $e) } 1, 2;
+	ok($node->poll_query_until('postgres', $workers, '2'), 'sessions have all workers');
+	my $now = sql('SELECT clock_timestamp(); ' . due(q{issuer = 'https://set.example'}));
+	ok(logged($node, qr/LOG:  no background worker is free to fetch key sets\n.*HINT:  You may need to increase max_worker_processes/, $log), 'the log tells of the shortage');
+	# it is tried again each second
+	sleep 2.5;
+	is(scalar(() = substr(slurp_file($node->logfile), $log) =~ /no background worker is free/g), 1, 'once');
+	sql(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT jwt_refresh_jwks(%'});
+	$_->finish for @busy;
+	ok($node->poll_query_until('postgres', "SELECT last_success > '$now' FROM jwt_jwks_state WHERE issuer = 'https://set.example'"), 'when it has ended, the source is fetched');
+}
+$node->stop;
+done_testing();
