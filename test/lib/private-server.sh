@@ -56,7 +56,7 @@ forget_client_settings()
 # Stage a copy of the installation; $1 is the folder with the built extension.
 server_stage()
 {
-	local config=${PG_CONFIG:-pg_config} tmp=${TMPDIR:-/tmp} bin share lib prefix
+	local config=${PG_CONFIG:-pg_config} tmp=${TMPDIR:-/tmp} bin share lib prefix libs
 	bin=$("$config" --bindir) share=$("$config" --sharedir) lib=$("$config" --pkglibdir)
 	prefix=$(common_prefix "$(common_prefix "$bin" "$share")" "$lib")
 
@@ -69,6 +69,11 @@ server_stage()
 	stage_bin=$server_dir/stage/${bin#"$prefix"}
 	stage_share=$server_dir/stage/${share#"$prefix"}
 	stage_lib=$server_dir/stage/${lib#"$prefix"}
+
+	# a wheel's programs find their libraries from where they lie, too
+	for libs in "$bin"/../../../*.libs; do
+		[ ! -d "$libs" ] || export LD_LIBRARY_PATH=$libs
+	done
 
 	# programs are copied: a link would be followed to the real installation
 	mkdir -p "$stage_bin"
@@ -150,7 +155,10 @@ server_cleanup()
 	trap - EXIT
 	if [ -n "$server_dir" ]; then
 		server_stop
-		umount -l "$server_dir/run/tap/small" 2>/dev/null || true
+		# disks of tests that were stopped
+		awk -v "dir=$server_dir/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | while read -r mounted; do
+			umount -l "$mounted"
+		done
 		if [ -n "${KEEP:-}" ]; then
 			echo "kept $server_dir" >&2
 		else

@@ -4,7 +4,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/../t";
 use File::Temp qw(tempdir);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -19,7 +19,7 @@ plan skip_all => 'there is no nginx' unless $nginx;
 
 my $cooldown = 2;
 my $dir = tempdir(CLEANUP => 1);
-system('/usr/bin/python3', "$FindBin::RealBin/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
+system('/usr/bin/python3', "$FindBin::RealBin/../t/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
 
 # The provider, and nginx as its front.
 my $inner = PostgreSQL::Test::Cluster::get_free_port();
