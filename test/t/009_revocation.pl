@@ -281,8 +281,7 @@ sql('DELETE FROM jwt_jwks_source');
 my ($seconds, $ids, $subjects, $others) = (8, 10000, 1000, 1000);
 my $all = $ids + $subjects + $others;
 my $hex = unpack('H*', JwtTest::secret());
-sql(qq{
-	CREATE EXTENSION pgcrypto;
+sql(JwtTest::hmac_function() . qq{
 	CREATE ROLE app LOGIN;
 	CREATE TABLE token AS
 	SELECT n, input || '.' || translate(encode(hmac(input::bytea, '\\x$hex', 'sha256'), 'base64'), '+/=', '-_') AS token
