@@ -77,7 +77,8 @@ end_parts()
 	echo
 	printf '%s\n' "${parts[@]}" | awk '{
 		name = $0
-		sub(/^([0-9]+ ){4}/, "", name)
+		for (i = 0; i < 4; i++)
+			sub(/^[0-9]+ /, "", name)
 		printf "%-24s %5d passed, %d failed, %d skipped in %d:%02d\n", name, $1, $2, $3, $4 / 60, $4 % 60
 	}'
 	printf '%-24s %d:%02d\n\n' 'in all' $(((SECONDS - parts_start) / 60)) $(((SECONDS - parts_start) % 60))
