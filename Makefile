@@ -80,48 +80,25 @@ endif
 demo:
 	@test/demo
 
-## test           set up what is missing, and test the extension by itself (SUITES="regress pgtap ..." for some)
+## test           set up what is missing, and test the extension by itself (SUITES="regress tap ..." for some)
 .PHONY: test
 test:
-	@test/run $(or $(SUITES),core)
+	@test/run $(SUITES)
 
 ## test-life      restore, upgrade, owner, replication, standby
 .PHONY: test-life
 test-life:
 	@test/run life
 
-## test-versions  the core on PostgreSQL 16, 17 and 18 (VERSIONS="17 18" for some), in roots of Debian releases that it makes (as root)
-.PHONY: test-versions
-test-versions:
-	@test/versions $(VERSIONS)
-
 ## test-peers     providers and drivers
 .PHONY: test-peers
 test-peers:
 	@test/run peers
 
-## bench          measure, as ratios to floors (bench/run cold cached rls transaction keys revocation first others)
-.PHONY: bench
-bench:
-	@bench/run
-	@echo; echo "jwt preloaded:"
-	@BENCH_CONFIG="shared_preload_libraries = 'jwt'" bench/run revocation first
-	@echo; bench/refresh
-
 ## test-long      hours: load, mutated tokens, memory, fuzzing; everything under sanitizers and valgrind
 .PHONY: test-long
 test-long:
 	@test/long
-
-## test-asan      under AddressSanitizer and UBSan, in a root of a Debian release (as root)
-.PHONY: test-asan
-test-asan:
-	@test/versions asan
-
-## test-valgrind  all but whole servers' tests, with the server under valgrind
-.PHONY: test-valgrind
-test-valgrind:
-	@JWT_VALGRIND=1 test/run regress isolation pgtap vectors malformed mutate
 
 ## mutate         verify mutated tokens (SEED=1 COUNT=1000000)
 .PHONY: mutate
@@ -138,10 +115,33 @@ leak:
 fuzz:
 	@SECONDS_EACH="$(or $(SECONDS),60)" TARGETS="$(TARGETS)" CORPUS="$(CORPUS)" ENGINE="$(ENGINE)" test/run fuzz
 
-## fuzz-asan      the same under AddressSanitizer and UBSan, in such a root (as root)
+## fuzz-asan      the same under AddressSanitizer and UBSan, in a root of a Debian release (as root)
 .PHONY: fuzz-asan
 fuzz-asan:
 	@SECONDS_EACH="$(or $(SECONDS),60)" TARGETS="$(TARGETS)" CORPUS="$(CORPUS)" ENGINE="$(ENGINE)" test/versions fuzz
+
+## bench          measure, as ratios to floors (bench/run cold cached rls transaction keys revocation first others)
+.PHONY: bench
+bench:
+	@bench/run
+	@echo; echo "jwt preloaded:"
+	@BENCH_CONFIG="shared_preload_libraries = 'jwt'" bench/run revocation first
+	@echo; bench/refresh
+
+## test-versions  the same as "test" on PostgreSQL 16, 17 and 18 (VERSIONS="17 18" for some), in roots of Debian releases that it makes (as root)
+.PHONY: test-versions
+test-versions:
+	@test/versions $(VERSIONS)
+
+## test-asan      under AddressSanitizer and UBSan, in such a root
+.PHONY: test-asan
+test-asan:
+	@test/versions asan
+
+## test-valgrind  all but whole servers' tests, with the server under valgrind
+.PHONY: test-valgrind
+test-valgrind:
+	@JWT_VALGRIND=1 test/run regress isolation pgtap vectors malformed mutate
 
 ## lint           what tools can say without running anything
 .PHONY: lint

@@ -53,22 +53,16 @@ forget_client_settings()
 	done
 }
 
-# Stage a copy of the installation; $1 is the folder with the built extension.
-server_stage()
+# Copy the installation of a pg_config into a folder, with the extension that was
+# built in $3.  Sets stage_bin, stage_share and stage_lib.
+stage_installation()
 {
-	local config=${PG_CONFIG:-pg_config} tmp=${TMPDIR:-/tmp} bin share lib prefix libs
+	local config=$1 to=$2 built=$3 bin share lib prefix libs
 	bin=$("$config" --bindir) share=$("$config" --sharedir) lib=$("$config" --pkglibdir)
 	prefix=$(common_prefix "$(common_prefix "$bin" "$share")" "$lib")
-
-	forget_client_settings
-	umask 022
-	# the path of a socket must fit into 107 bytes
-	[ ${#tmp} -le 60 ] || tmp=/tmp
-	server_dir=$(mktemp -d "$tmp/jwt.XXXXXX")
-	trap server_cleanup EXIT
-	stage_bin=$server_dir/stage/${bin#"$prefix"}
-	stage_share=$server_dir/stage/${share#"$prefix"}
-	stage_lib=$server_dir/stage/${lib#"$prefix"}
+	stage_bin=$to/${bin#"$prefix"}
+	stage_share=$to/${share#"$prefix"}
+	stage_lib=$to/${lib#"$prefix"}
 
 	# a wheel's programs find their libraries from where they lie, too
 	for libs in "$bin"/../../../*.libs; do
@@ -83,7 +77,21 @@ server_stage()
 	rm "$stage_share/extension"
 	link_all "$share/extension" "$stage_share/extension"
 	rm -f "$stage_share"/extension/jwt{.control,--*.sql} "$stage_lib"/jwt{,_jwks}.so
-	stage_extension "$1"
+	stage_extension "$built"
+}
+
+# Stage a copy of the installation; $1 is the folder with the built extension.
+server_stage()
+{
+	local tmp=${TMPDIR:-/tmp}
+
+	forget_client_settings
+	umask 022
+	# the path of a socket must fit into 107 bytes
+	[ ${#tmp} -le 60 ] || tmp=/tmp
+	server_dir=$(mktemp -d "$tmp/jwt.XXXXXX")
+	trap server_cleanup EXIT
+	stage_installation "${PG_CONFIG:-pg_config}" "$server_dir/stage" "$1"
 
 	if [ "$(id -u)" = 0 ]; then
 		server_user=(setpriv "--reuid=${JWT_TEST_USER:-nobody}" --regid=nogroup --clear-groups)

@@ -126,38 +126,13 @@ setup_test()
 {
 	local node=()
 	command -v node >/dev/null || node+=(nodejs)
-	setup_build "${test_packages[@]}" "${node[@]}" "$@" &&
-		setup_perl && setup_pgtap
+	setup_build "${test_packages[@]}" "${node[@]}" "$@" && setup_perl &&
+		setup_pgtap
 }
 
-# What the tests with providers and drivers need besides.
-setup_peers()
-{
-	local npm=()
-	command -v npm >/dev/null || npm+=(npm)
-	install_missing pgbouncer nginx-light "${npm[@]}"
-}
-
-# PostgreSQL's Perl modules for tests, which a server that comes from elsewhere may
-# lack.  Those of another version serve as well; sets perl_modules.
-setup_perl()
-{
-	find_perl && return 0
-	! command -v apt-get >/dev/null || PG_CONFIG='' install_missing
-	find_perl || { echo "PostgreSQL's Perl modules for tests are missing." >&2; return 1; }
-}
-
-find_perl()
-{
-	perl_modules=$("${PG_CONFIG:-pg_config}" --pgxs)
-	perl_modules=${perl_modules%/*/*}/test/perl
-	[ ! -d "$perl_modules" ] || return 0
-	perl_modules=$(find /usr/lib/postgresql -path '*/src/test/perl' -type d 2>/dev/null | sort -V | tail -n 1)
-	[ -n "$perl_modules" ]
-}
-
-# pgTAP is SQL that runs on any server: one that comes from elsewhere gets that of
-# another.  Sets pgtap_dir, which is empty where there is none.
+# The package of pgTAP for this server; a server that comes from elsewhere may have
+# its own, or none.  As it is SQL that runs on any, that of another will do.  Sets
+# pgtap_dir, which is empty where there is none.
 setup_pgtap()
 {
 	local package version
@@ -181,6 +156,32 @@ find_pgtap()
 	done
 	pgtap_dir=
 	return 1
+}
+
+# PostgreSQL's Perl modules for tests, which a server that comes from elsewhere may
+# lack.  Those of another version serve as well; sets perl_modules.
+setup_perl()
+{
+	find_perl && return 0
+	! command -v apt-get >/dev/null || PG_CONFIG='' install_missing
+	find_perl || { echo "PostgreSQL's Perl modules for tests are missing." >&2; return 1; }
+}
+
+find_perl()
+{
+	perl_modules=$("${PG_CONFIG:-pg_config}" --pgxs)
+	perl_modules=${perl_modules%/*/*}/test/perl
+	[ ! -d "$perl_modules" ] || return 0
+	perl_modules=$(find /usr/lib/postgresql -path '*/src/test/perl' -type d 2>/dev/null | sort -V | tail -n 1)
+	[ -n "$perl_modules" ]
+}
+
+# What the tests with providers and drivers need besides.
+setup_peers()
+{
+	local npm=()
+	command -v npm >/dev/null || npm+=(npm)
+	install_missing pgbouncer nginx-light "${npm[@]}"
 }
 
 # npm's packages go into the build folder, never into the source tree.
