@@ -4,6 +4,8 @@
 # compilers of their own; and a Python wheel that holds whole installations.  Both
 # are made once and kept outside of the source tree, in JWT_ROOTS.  Remove one to
 # have it made anew with what the release has by then.
+#
+# shellcheck disable=SC2154 # source_dir, and what setup.sh sets
 
 if [ "$(id -u)" = 0 ]; then
 	JWT_ROOTS=${JWT_ROOTS:-/var/cache/jwt-roots}
