@@ -80,10 +80,25 @@ endif
 demo:
 	@test/demo
 
-## test           set up what is missing, and run every test (SUITES="regress tap ..." for some)
+## test           set up what is missing, and test the extension by itself (SUITES="regress tap ..." for some)
 .PHONY: test
 test:
 	@test/run $(SUITES)
+
+## test-life      restore, upgrade, owner, replication, standby
+.PHONY: test-life
+test-life:
+	@test/run life
+
+## test-peers     providers and drivers
+.PHONY: test-peers
+test-peers:
+	@test/run peers
+
+## test-long      hours: load, mutated tokens, memory, fuzzing; everything under sanitizers and valgrind
+.PHONY: test-long
+test-long:
+	@test/long
 
 ## mutate         verify mutated tokens (SEED=1 COUNT=1000000)
 .PHONY: mutate
@@ -113,10 +128,10 @@ bench:
 	@BENCH_CONFIG="shared_preload_libraries = 'jwt'" bench/run revocation first
 	@echo; bench/refresh
 
-## test-versions  the whole suite on PostgreSQL 15 and 17, and dumps between them, in roots of Debian releases that it makes (as root)
+## test-versions  the same as "test" on PostgreSQL 16, 17 and 18 (VERSIONS="17 18" for some), in roots of Debian releases that it makes (as root)
 .PHONY: test-versions
 test-versions:
-	@test/versions bookworm trixie dump
+	@test/versions $(VERSIONS)
 
 ## test-asan      under AddressSanitizer and UBSan, in such a root
 .PHONY: test-asan
@@ -126,7 +141,7 @@ test-asan:
 ## test-valgrind  all but whole servers' tests, with the server under valgrind
 .PHONY: test-valgrind
 test-valgrind:
-	@JWT_VALGRIND=1 test/run regress isolation pgtap vectors malformed interop mutate
+	@JWT_VALGRIND=1 test/run regress isolation pgtap vectors malformed mutate
 
 ## lint           what tools can say without running anything
 .PHONY: lint

@@ -162,14 +162,16 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN timestamptz '2026-01-01 00:30:00+00'
 CREATE FUNCTION digest(data bytea, type text) RETURNS bytea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE type WHEN 'sha256' THEN sha256(data) WHEN 'sha384' THEN sha384(data) WHEN 'sha512' THEN sha512(data) END;
-CREATE FUNCTION hmac(data bytea, key bytea, type text) RETURNS bytea
+-- A key, filled up with zeros to the block of the digest, XOR one byte.
+CREATE FUNCTION hmac_pad(key bytea, type text, pad int) RETURNS bytea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN (SELECT digest(string_agg(set_byte('\x00', 0, byte # 92), '' ORDER BY i) ||
-		digest(string_agg(set_byte('\x00', 0, byte # 54), '' ORDER BY i) || data, type), type)
+RETURN (SELECT string_agg(set_byte('\x00', 0, pad # CASE WHEN i < length(short) THEN get_byte(short, i) ELSE 0 END), '' ORDER BY i)
 	FROM (SELECT CASE type WHEN 'sha256' THEN 64 ELSE 128 END) b (size),
 		LATERAL (SELECT CASE WHEN length(key) > size THEN digest(key, type) ELSE key END) k (short),
-		LATERAL generate_series(0, size - 1) i,
-		LATERAL (SELECT CASE WHEN i < length(short) THEN get_byte(short, i) ELSE 0 END) x (byte));
+		LATERAL generate_series(0, size - 1) i);
+CREATE FUNCTION hmac(data bytea, key bytea, type text) RETURNS bytea
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN digest(hmac_pad(key, type, 92) || digest(hmac_pad(key, type, 54) || data, type), type);
 CREATE FUNCTION b64url(data bytea) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN translate(encode(data, 'base64'), E'+/=\n', '-_');
 CREATE FUNCTION secret() RETURNS bytea

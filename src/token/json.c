@@ -16,6 +16,7 @@
 #include "compat.h"
 
 #include "catalog/namespace.h"
+#include "datatype/timestamp.h"
 #include "token/json.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"

@@ -104,6 +104,12 @@ install_quietly()
 	return $status
 }
 
+# The packages that building and the demo need, and those of the tests, without
+# the server's; what setup_test has found.
+perl_modules='' pgtap_dir=''
+build_packages=(gcc make openssl libssl-dev libcurl4-openssl-dev)
+test_packages=(clang libclang-rt-dev valgrind libipc-run-perl python3 python3-jwt python3-cryptography)
+
 # What building and the demo need, and the packages that are named.
 setup_build()
 {
@@ -112,30 +118,70 @@ setup_build()
 		echo "Please install a C compiler, PostgreSQL with its server headers, and OpenSSL and libcurl with their headers." >&2
 		return 1
 	fi
-	install_missing gcc make openssl libssl-dev libcurl4-openssl-dev "$@"
+	install_missing "${build_packages[@]}" "$@"
 }
 
-# The same and what the tests need besides.
+# The same, what the tests need besides, and the packages that are named.
 setup_test()
 {
 	local node=()
 	command -v node >/dev/null || node+=(nodejs)
-	command -v npm >/dev/null || node+=(npm)
-	setup_build clang libclang-rt-dev valgrind pgbouncer nginx-light libipc-run-perl python3 python3-jwt python3-cryptography "${node[@]}" &&
+	setup_build "${test_packages[@]}" "${node[@]}" "$@" && setup_perl &&
 		setup_pgtap
 }
 
 # The package of pgTAP for this server; a server that comes from elsewhere may have
-# its own, or none.
+# its own, or none.  As it is SQL that runs on any, that of another will do.  Sets
+# pgtap_dir, which is empty where there is none.
 setup_pgtap()
 {
-	local package
-	package=postgresql-$(server_version)-pgtap
-	if [ -f "$("${PG_CONFIG:-pg_config}" --sharedir)/extension/pgtap.control" ] || ! command -v apt-get >/dev/null; then
-		return 0
-	fi
-	apt-cache show "$package" >/dev/null 2>&1 || as_root apt-get update -q >/dev/null 2>&1 || true
-	! apt-cache show "$package" >/dev/null 2>&1 || install_missing "$package"
+	local package version
+	find_pgtap && return 0
+	command -v apt-get >/dev/null || return 0
+	for version in "$(server_version)" "$(PG_CONFIG='' server_version)"; do
+		package=postgresql-$version-pgtap
+		apt-cache show "$package" >/dev/null 2>&1 || as_root apt-get update -q >/dev/null 2>&1 || true
+		if apt-cache show "$package" >/dev/null 2>&1; then
+			install_missing "$package" || return
+			find_pgtap
+			return
+		fi
+	done
+}
+
+find_pgtap()
+{
+	for pgtap_dir in "$("${PG_CONFIG:-pg_config}" --sharedir)/extension" /usr/share/postgresql/*/extension; do
+		[ ! -f "$pgtap_dir/pgtap.control" ] || return 0
+	done
+	pgtap_dir=
+	return 1
+}
+
+# PostgreSQL's Perl modules for tests, which a server that comes from elsewhere may
+# lack.  Those of another version serve as well; sets perl_modules.
+setup_perl()
+{
+	find_perl && return 0
+	! command -v apt-get >/dev/null || PG_CONFIG='' install_missing
+	find_perl || { echo "PostgreSQL's Perl modules for tests are missing." >&2; return 1; }
+}
+
+find_perl()
+{
+	perl_modules=$("${PG_CONFIG:-pg_config}" --pgxs)
+	perl_modules=${perl_modules%/*/*}/test/perl
+	[ ! -d "$perl_modules" ] || return 0
+	perl_modules=$(find /usr/lib/postgresql -path '*/src/test/perl' -type d 2>/dev/null | sort -V | tail -n 1)
+	[ -n "$perl_modules" ]
+}
+
+# What the tests with providers and drivers need besides.
+setup_peers()
+{
+	local npm=()
+	command -v npm >/dev/null || npm+=(npm)
+	install_missing pgbouncer nginx-light "${npm[@]}"
 }
 
 # npm's packages go into the build folder, never into the source tree.

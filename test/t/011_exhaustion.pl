@@ -24,7 +24,7 @@ $node->append_conf('postgresql.conf', 'log_min_messages = fatal');
 sub sql { return $node->safe_psql('postgres', shift) }
 
 sql('CREATE EXTENSION jwt; CREATE EXTENSION jwt_test');
-my $fixture = `/usr/bin/python3 $FindBin::RealBin/../dump/fixture.py`;
+my $fixture = `/usr/bin/python3 $FindBin::RealBin/../life/dump/fixture.py`;
 is($?, 0, 'keys of every kind');
 $node->safe_psql('postgres', "\\set has_sets true\n\\set has_revocations true\n$fixture");
 

@@ -143,7 +143,7 @@ is(refresh($good), '0|0|0|1', 'authorities: the right one');
 # addresses only, whatever it is called.
 put('hosts', join("\n", 'listed.test 0 127.0.0.1', 'inner.test 0 127.0.0.1', 'mapped.test 0 ::ffff:127.0.0.1', 'meta.test 0 169.254.169.254',
 	'private.test 0 10.1.2.3', 'cgnat.test 0 100.64.0.1', 'zero.test 0 0.0.0.0', 'aws.test 0 fd00:ec2::254', 'six.test 0 ::1',
-	'nat64.test 0 64:ff9b::7f00:1', 'both.test 0 203.0.113.1 127.0.0.1', 'slow.test 6000 127.0.0.1', 'none.test 0',
+	'nat64.test 0 64:ff9b::7f00:1', 'both.test 0 203.0.113.1 127.0.0.1', 'slow.test 60000 127.0.0.1', 'none.test 0',
 	'public.test 0 192.88.98.1', 'rebound.test 0 192.88.98.1', 'rebound.test 0 127.0.0.1'));
 put('routes', '192.88.98.1 127.0.0.1');
 set("jwt_jwks.allowed_hosts = 'listed.test:*, slow.test:*, none.test:*, localhost:*, *.test:*'");
@@ -166,7 +166,7 @@ sql("UPDATE jwt_jwks_source SET uri = 'https://rebound.test:$port{good}/set/one'
 sql(due());
 ok($node->poll_query_until('postgres', "SELECT last_success = last_attempt OR failures > 0 FROM $state WHERE next_attempt > last_attempt"), 'a name that leads elsewhere is asked');
 my @answers = map { refresh() } 1 .. 8;
-sleep 2;
+$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'});
 my ($lookups, $requests) = (scalar(split(/ /, news('lookups'))), scalar(split(/GET/, news('log'))) - 1);
 cmp_ok($requests, '<=', ($lookups + 1) / 2, "$lookups look-ups of which every other led to loopback: $requests requests");
 cmp_ok(scalar(grep { $_ eq '0|0|0|1' } @answers), '>', 1, 'it was asked at its public address');
@@ -176,7 +176,7 @@ like(detail(), qr/no address that may be connected to/, '  as the log tells');
 # A resolver that does not answer holds up nobody.
 my $start = time();
 like(refresh("https://slow.test:$port{good}/set/one"), $unreachable, 'a name that takes long');
-cmp_ok(time() - $start, '<', 5, sprintf('is waited for no longer than the timeout (%.1f s)', time() - $start));
+cmp_ok(time() - $start, '<', 25, sprintf('is waited for no longer than the timeout (%.1f s)', time() - $start));
 sql(qq{INSERT INTO jwt_issuer (issuer, audience, algorithms) SELECT 'https://slow' || i, '{api}', '{ES256}' FROM generate_series(1, 20) i;
 	INSERT INTO jwt_jwks_source (issuer, uri) SELECT 'https://slow' || i, 'https://slow.test:$port{good}/set/one' FROM generate_series(1, 20) i;
 	UPDATE jwt_jwks_source SET uri = '$good' WHERE issuer = 'https://set.example'; } . due(q{issuer = 'https://set.example'}));
@@ -201,7 +201,7 @@ for my $step ([ -86400 * 400, 'back by a year' ], [ 0, 'forth again' ], [ 600, '
 	$start = time();
 	is(sql("SELECT sqlstate FROM jwt_inspect('$unknown')"), '28J03', 'a token of nobody');
 	ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM jwt_key_status WHERE issuer = 'https://set.example' AND retired_at IS NULL}), "the clock goes $what: a rotation is noticed");
-	cmp_ok(time() - $start, '<', 10, sprintf('in %.1f s', time() - $start));
+	cmp_ok(time() - $start, '<', 60, sprintf('in %.1f s', time() - $start));
 	sleep 2;
 	my @asked = split(/ GET/, news('log'));
 	cmp_ok(scalar(@asked), '<=', 4, '  by ' . scalar(@asked) . ' requests');

@@ -201,7 +201,7 @@ SKIP:
 	my $hex = unpack('H*', JwtTest::secret());
 	my $header = JwtTest::base64url('{"alg":"HS256","kid":"k1"}');
 	# tokens by the thousand, each with its claims; keys by the thousand; a set of many
-	sql(qq{CREATE EXTENSION pgcrypto;
+	sql(JwtTest::hmac_function() . qq{
 		CREATE FUNCTION b64(bytea) RETURNS text LANGUAGE sql AS \$\$ SELECT translate(encode(\$1, 'base64'), E'+/=\\n', '-_') \$\$;
 		CREATE TABLE tokens AS
 			SELECT i, input || '.' || b64(hmac(input::bytea, '\\x$hex', 'sha256')) AS token

