@@ -125,6 +125,12 @@ setup_test()
 		setup_pgtap
 }
 
+# What the bench needs.
+setup_bench()
+{
+	setup_build valgrind python3 python3-jwt python3-cryptography
+}
+
 # The package of pgTAP for this server; a server that comes from elsewhere may have
 # its own, or none.
 setup_pgtap()
