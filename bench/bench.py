@@ -27,7 +27,7 @@ AS_SERVER_USER = shlex.split(os.environ["BENCH_AS_SERVER_USER"])
 
 # Without callgrind a session runs so often, and takes each measure so often; the
 # least counts.
-PROCESSES = 3
+PROCESSES = 2
 ROUNDS = 10
 
 # Comes before and after each part.  It prints the time, and callgrind counts anew

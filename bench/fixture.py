@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SIZES = (2, 12, 100, 1000)          # of the JWK Sets
+SIZES = (1, 6, 100, 500)            # of the JWK Sets
 
 
 class Tokens:

@@ -38,12 +38,14 @@ static const EVP_MD *md;
 static EVP_MAC *hmac;
 static bool is_pss;
 
-extern void mark(void);
+typedef int (*Work) (void);
+
+extern void mark(void) __attribute__((noinline));
 
 /*
  * Print the time.  callgrind starts to count anew here (--dump-before).
  */
-__attribute__((noinline)) void
+void
 mark(void)
 {
 	struct timespec t;
@@ -88,11 +90,11 @@ verify_mac(void)
 	};
 	unsigned char mac[EVP_MAX_MD_SIZE];
 	size_t		mac_len = 0;
-	int			good = EVP_MAC_init(ctx, secret, secret_len, params) == 1 &&
-		EVP_MAC_update(ctx, input, input_len) == 1 &&
-		EVP_MAC_final(ctx, mac, &mac_len, sizeof(mac)) == 1 &&
-		mac_len == signature_len && CRYPTO_memcmp(mac, signature, mac_len) == 0;
+	int			good = EVP_MAC_init(ctx, secret, secret_len, params) == 1;
 
+	good = good && EVP_MAC_update(ctx, input, input_len) == 1;
+	good = good && EVP_MAC_final(ctx, mac, &mac_len, sizeof(mac)) == 1;
+	good = good && mac_len == signature_len && CRYPTO_memcmp(mac, signature, mac_len) == 0;
 	EVP_MAC_CTX_free(ctx);
 	return good;
 }
@@ -125,17 +127,17 @@ check_key(void)
 /*
  * Read what the work with this name needs; returns the work.
  */
-static int
-(*prepare(const char *folder, const char *name)) (void)
+static Work
+prepare(const char *folder, const char *name)
 {
 	bool		is_check = strncmp(name, "check_", 6) == 0;
-	FILE	   *file;
 
 	if (strcmp(name, "HS256") == 0)
 		secret_len = read_file(folder, name, "key", secret, sizeof(secret));
 	else
 	{
-		file = open_file(folder, is_check ? name + 6 : name, "key");
+		FILE	   *file = open_file(folder, is_check ? name + 6 : name, "key");
+
 		EVP_PKEY_free(pkey);
 		pkey = PEM_read_PUBKEY(file, NULL, NULL, NULL);
 		fclose(file);
@@ -155,7 +157,7 @@ static int
 }
 
 static void
-repeat(const char *name, int (*work) (void), int n)
+repeat(const char *name, Work work, int n)
 {
 	while (n-- > 0)
 		if (!work())
@@ -172,7 +174,7 @@ main(int argc, char **argv)
 		return 2;
 	for (int i = 3; i + 2 < argc; i += 3)
 	{
-		int			(*work) (void) = prepare(argv[1], argv[i]);
+		Work		work = prepare(argv[1], argv[i]);
 
 		repeat(argv[i], work, atoi(argv[i + 1]));
 		for (int round = 0; round < atoi(argv[2]); round++)

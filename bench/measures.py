@@ -16,7 +16,7 @@ Part = namedtuple("Part", "before sql weight")
 
 # What is done in OpenSSL alone (floor.c), for a short and for a long time.
 FLOOR = {"RS256": (50, 150), "PS256": (50, 150), "ES256": (20, 80), "ES384": (5, 25), "EdDSA": (10, 50), "HS256": (50, 1050),
-         "check_RS256": (2, 12), "check_ES256": (10, 50)}
+         "check_RS256": (1, 6), "check_ES256": (10, 50)}
 
 
 def each(name, sql, short, long, per=1, setup=(), before=lambda n: []):
@@ -78,9 +78,9 @@ def sessions(token, claims):
 
     # the floor's lengths will do for what is about as long
     yield floor()
-    yield from imports("RSA", 2, 12)
+    yield from imports("RSA", 1, 6)
     yield Session("cold", "plain", {}, [uncached], [calls(f"cold_{alg}", call, *FLOOR[alg]) for alg, call in verify.items()])
-    yield from imports("EC", 100, 1000)
+    yield from imports("EC", 100, 500)
     yield Session("scan", "plain", {}, [f"SELECT jwt_authenticate('{token('RS256')}', false)",
                                         f"SELECT set_config('request.jwt.claims', '{claims}', false)"], [
         scan("scan_constant", "owner = 'alice'"),

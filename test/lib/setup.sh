@@ -131,6 +131,12 @@ setup_bench()
 	setup_build valgrind python3 python3-jwt python3-cryptography
 }
 
+# What the bench's chart needs.
+setup_chart()
+{
+	install_missing python3-matplotlib
+}
+
 # The package of pgTAP for this server; a server that comes from elsewhere may have
 # its own, or none.
 setup_pgtap()
