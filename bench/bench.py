@@ -30,6 +30,9 @@ AS_SERVER_USER = shlex.split(os.environ["BENCH_AS_SERVER_USER"])
 PROCESSES = 2
 ROUNDS = 10
 
+# Statistics are sent once a second, so their cost would depend on the machine's load.
+SETTINGS = {"exit_on_error": "on", "jit": "off", "max_parallel_workers_per_gather": 0, "track_counts": "off"}
+
 # Comes before and after each part.  It prints the time, and callgrind counts anew
 # when clock_timestamp(), or the floor's mark(), is called.
 MARK = "SELECT extract(epoch FROM clock_timestamp())"
@@ -60,7 +63,7 @@ def run(session, data, rounds, *tool):
         command = [FLOOR, os.path.dirname(FLOOR), str(rounds)]
         command += [str(word) for name, lengths in measures.FLOOR.items() for word in (name, *lengths)]
     else:
-        settings = {"exit_on_error": "on", "jit": "off", "max_parallel_workers_per_gather": 0, **session.settings}
+        settings = {**SETTINGS, **session.settings}
         command = [POSTGRES, "--single", "-j", "-D", data, *(f"-c{name}={value}" for name, value in settings.items()), session.database]
     # addresses and the environment would change what is counted
     done = subprocess.run([*AS_SERVER_USER, "env", "-i", "LC_ALL=C", "TZ=UTC", "PATH=/usr/bin:/bin", "setarch", "-R", *tool, *command],
