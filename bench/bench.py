@@ -38,7 +38,7 @@ SETTINGS = {"exit_on_error": "on", "jit": "off", "max_parallel_workers_per_gathe
 MARK = "SELECT extract(epoch FROM clock_timestamp())"
 TIME = re.compile(r"\b\d{10}\.\d{6}\b")
 
-Row = collections.namedtuple("Row", "what unit value bar target")
+Row = collections.namedtuple("Row", "what unit value bar target note")
 
 
 def times_taken(measure, rounds):
