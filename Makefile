@@ -120,13 +120,15 @@ fuzz:
 fuzz-asan:
 	@SECONDS_EACH="$(or $(SECONDS),60)" TARGETS="$(TARGETS)" CORPUS="$(CORPUS)" ENGINE="$(ENGINE)" test/versions fuzz
 
-## bench          measure, as ratios to floors (bench/run cold cached rls transaction keys revocation first others)
+## bench          count what things cost, beside OpenSSL alone and no-ops, and fail when a row of bench/rows is missed (SESSIONS="cold floor" for some)
 .PHONY: bench
 bench:
-	@bench/run
-	@echo; echo "jwt preloaded:"
-	@BENCH_CONFIG="shared_preload_libraries = 'jwt'" bench/run revocation first
-	@echo; bench/refresh
+	@bench/run $(SESSIONS)
+
+## bench-chart    put the last such run into doc/bench.md and doc/bench.svg
+.PHONY: bench-chart
+bench-chart:
+	@bash -c '. test/lib/setup.sh && setup_chart && BENCH_OUT="$${JWT_BUILD:-build}/bench" /usr/bin/python3 bench/chart.py'
 
 ## test-versions  the same as "test" on PostgreSQL 16, 17 and 18 (VERSIONS="17 18" for some), in roots of Debian releases that it makes (as root)
 .PHONY: test-versions

@@ -4,20 +4,24 @@
  *	  What a verification costs in OpenSSL alone: the floor that the bench
  *	  divides by.
  *
- * The key is cached and there is a new context for each verification, as the
- * documentation of OpenSSL does it.  No base64, no JSON, no claims, no database.
+ * The key is parsed once and there is a new context for each verification, as
+ * the documentation of OpenSSL does it.  No base64, no JSON, no claims, no
+ * database.  "check_ALG" is EVP_PKEY_public_check() of the key of ALG.
  *
- *	  floor ALG KEY INPUT SIGNATURE SECONDS
+ *	  floor FOLDER ROUNDS NAME SHORT LONG ...
  *
- * KEY is a PEM public key, or the secret for HS256; INPUT is what was signed;
- * SIGNATURE is as OpenSSL wants it (DER for ECDSA).  Prints nanoseconds for one
- * verification, the best of ten rounds.
+ * NAME is an algorithm, or check_ and one.  FOLDER has for each algorithm ALG.key (a PEM
+ * public key, or the secret for HS256), ALG.input (the signed bytes) and
+ * ALG.signature (as OpenSSL wants it: DER for ECDSA).  For each NAME the work is
+ * done SHORT times to warm up, and then ROUNDS times: SHORT times, LONG times,
+ * with a mark() before and after each.
  *
  *-------------------------------------------------------------------------
  */
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,31 +36,48 @@ static size_t secret_len;
 static EVP_PKEY *pkey;
 static const EVP_MD *md;
 static EVP_MAC *hmac;
-static int	is_pss;
+static bool is_pss;
 
-static size_t
-read_file(const char *name, unsigned char *buf, size_t size)
-{
-	FILE	   *file = fopen(name, "rb");
-	size_t		len;
+typedef int (*Work) (void);
 
-	if (file == NULL)
-	{
-		perror(name);
-		exit(1);
-	}
-	len = fread(buf, 1, size, file);
-	fclose(file);
-	return len;
-}
+extern void mark(void) __attribute__((noinline));
 
-static double
-now(void)
+/*
+ * Print the time.  callgrind starts to count anew here (--dump-before).
+ */
+void
+mark(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double) t.tv_sec * 1e9 + (double) t.tv_nsec;
+	clock_gettime(CLOCK_REALTIME, &t);
+	printf("%ld.%06ld\n", (long) t.tv_sec, t.tv_nsec / 1000);
+}
+
+static FILE *
+open_file(const char *folder, const char *name, const char *kind)
+{
+	char		path[4096];
+	FILE	   *file;
+
+	snprintf(path, sizeof(path), "%s/%s.%s", folder, name, kind);
+	file = fopen(path, "rb");
+	if (file == NULL)
+	{
+		perror(path);
+		exit(1);
+	}
+	return file;
+}
+
+static size_t
+read_file(const char *folder, const char *name, const char *kind, unsigned char *buf, size_t size)
+{
+	FILE	   *file = open_file(folder, name, kind);
+	size_t		len = fread(buf, 1, size, file);
+
+	fclose(file);
+	return len;
 }
 
 static int
@@ -69,11 +90,11 @@ verify_mac(void)
 	};
 	unsigned char mac[EVP_MAX_MD_SIZE];
 	size_t		mac_len = 0;
-	int			good = EVP_MAC_init(ctx, secret, secret_len, params) == 1 &&
-		EVP_MAC_update(ctx, input, input_len) == 1 &&
-		EVP_MAC_final(ctx, mac, &mac_len, sizeof(mac)) == 1 &&
-		mac_len == signature_len && CRYPTO_memcmp(mac, signature, mac_len) == 0;
+	int			good = EVP_MAC_init(ctx, secret, secret_len, params) == 1;
 
+	good = good && EVP_MAC_update(ctx, input, input_len) == 1;
+	good = good && EVP_MAC_final(ctx, mac, &mac_len, sizeof(mac)) == 1;
+	good = good && mac_len == signature_len && CRYPTO_memcmp(mac, signature, mac_len) == 0;
 	EVP_MAC_CTX_free(ctx);
 	return good;
 }
@@ -93,60 +114,76 @@ verify_signature(void)
 	return good;
 }
 
+static int
+check_key(void)
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(pkey, NULL);
+	int			good = EVP_PKEY_public_check(ctx) == 1;
+
+	EVP_PKEY_CTX_free(ctx);
+	return good;
+}
+
+/*
+ * Read what the work with this name needs; returns the work.
+ */
+static Work
+prepare(const char *folder, const char *name)
+{
+	bool		is_check = strncmp(name, "check_", 6) == 0;
+
+	if (strcmp(name, "HS256") == 0)
+		secret_len = read_file(folder, name, "key", secret, sizeof(secret));
+	else
+	{
+		FILE	   *file = open_file(folder, is_check ? name + 6 : name, "key");
+
+		EVP_PKEY_free(pkey);
+		pkey = PEM_read_PUBKEY(file, NULL, NULL, NULL);
+		fclose(file);
+		if (is_check)
+			return check_key;
+	}
+	input_len = read_file(folder, name, "input", input, sizeof(input));
+	signature_len = read_file(folder, name, "signature", signature, sizeof(signature));
+	if (strcmp(name, "HS256") == 0)
+	{
+		hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+		return verify_mac;
+	}
+	md = strcmp(name, "EdDSA") == 0 ? NULL : EVP_MD_fetch(NULL, strcmp(name, "ES384") == 0 ? "SHA2-384" : "SHA2-256", NULL);
+	is_pss = strcmp(name, "PS256") == 0;
+	return verify_signature;
+}
+
+static void
+repeat(const char *name, Work work, int n)
+{
+	while (n-- > 0)
+		if (!work())
+		{
+			fprintf(stderr, "floor: %s: OpenSSL says no\n", name);
+			exit(1);
+		}
+}
+
 int
 main(int argc, char **argv)
 {
-	const char *alg = argv[1];
-	int			(*verify) (void) = verify_signature;
-	double		round_ns;
-	double		best = 1e18;
-
-	if (argc != 6)
+	if (argc < 3)
 		return 2;
-	round_ns = atof(argv[5]) * 1e9 / 10;
-	input_len = read_file(argv[3], input, sizeof(input));
-	signature_len = read_file(argv[4], signature, sizeof(signature));
-	if (strncmp(alg, "HS", 2) == 0)
+	for (int i = 3; i + 2 < argc; i += 3)
 	{
-		secret_len = read_file(argv[2], secret, sizeof(secret));
-		hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-		verify = verify_mac;
-	}
-	else
-	{
-		FILE	   *file = fopen(argv[2], "r");
+		Work		work = prepare(argv[1], argv[i]);
 
-		pkey = file ? PEM_read_PUBKEY(file, NULL, NULL, NULL) : NULL;
-		if (pkey == NULL)
-			return 2;
-		fclose(file);
-		if (strcmp(alg + 2, "384") == 0)
-			md = EVP_MD_fetch(NULL, "SHA2-384", NULL);
-		else if (strcmp(alg + 2, "256") == 0)
-			md = EVP_MD_fetch(NULL, "SHA2-256", NULL);
-		is_pss = strncmp(alg, "PS", 2) == 0;
+		repeat(argv[i], work, atoi(argv[i + 1]));
+		for (int round = 0; round < atoi(argv[2]); round++)
+			for (int length = 1; length <= 2; length++)
+			{
+				mark();
+				repeat(argv[i], work, atoi(argv[i + length]));
+				mark();
+			}
 	}
-
-	for (int round = 0; round < 10; round++)
-	{
-		double		start = now();
-		double		end;
-		long		n = 0;
-
-		do
-		{
-			for (int i = 0; i < 20; i++)
-				if (!verify())
-				{
-					fprintf(stderr, "%s: the signature is not good\n", alg);
-					return 1;
-				}
-			n += 20;
-			end = now();
-		} while (end - start < round_ns);
-		if ((end - start) / (double) n < best)
-			best = (end - start) / (double) n;
-	}
-	printf("%.1f\n", best);
 	return 0;
 }

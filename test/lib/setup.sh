@@ -130,6 +130,18 @@ setup_test()
 		setup_pgtap
 }
 
+# What the bench needs.
+setup_bench()
+{
+	setup_build valgrind python3 python3-jwt python3-cryptography
+}
+
+# What the bench's chart needs.
+setup_chart()
+{
+	install_missing python3-matplotlib
+}
+
 # The package of pgTAP for this server; a server that comes from elsewhere may have
 # its own, or none.  As it is SQL that runs on any, that of another will do.  Sets
 # pgtap_dir, which is empty where there is none.

@@ -1,0 +1,66 @@
+-- What the sessions of the bench find.  fixture.py runs it with psql, and sets the
+-- variables keys, tokens and key_sets.  Every statement that
+-- writes a table of the extension is in this file.
+
+-- Database "plain": an issuer, one key of each algorithm, no revocation.
+CREATE DATABASE plain;
+\c plain
+CREATE EXTENSION jwt;
+CREATE EXTENSION jwt_test;
+INSERT INTO jwt_issuer (issuer, audience, algorithms)
+SELECT 'https://idp.example', '{api}', array_agg(alg) FROM jsonb_object_keys(:'keys') AS k (alg);
+SELECT count(jwt_add_key('https://idp.example', jwk::text, alg, alg)) FROM jsonb_each(:'keys') AS k (alg, jwk);
+
+CREATE TABLE token AS SELECT value AS token FROM jsonb_array_elements_text(:'tokens');
+
+-- 2,000 and 22,000 rows for scans, a tenth of them Alice's, behind a policy that
+-- each measure sets.
+CREATE ROLE client;
+CREATE TABLE doc_2000 AS
+SELECT i AS id, CASE WHEN i % 10 = 0 THEN 'alice' ELSE 'user' || i % 1000 END AS owner, repeat('x', 40) AS body
+FROM generate_series(1, 2000) i;
+CREATE TABLE doc_22000 AS
+SELECT i AS id, CASE WHEN i % 10 = 0 THEN 'alice' ELSE 'user' || i % 1000 END AS owner, repeat('x', 40) AS body
+FROM generate_series(1, 22000) i;
+
+-- One row behind a policy that reads verified claims, and behind one that parses
+-- what the client says.
+CREATE TABLE verified AS SELECT i AS id, 'alice'::text AS owner, 'x'::text AS body FROM generate_series(1, 10000) i;
+CREATE TABLE unverified AS TABLE verified;
+ALTER TABLE verified ADD PRIMARY KEY (id);
+ALTER TABLE unverified ADD PRIMARY KEY (id);
+CREATE POLICY own ON doc_2000 USING (true);
+CREATE POLICY own ON doc_22000 USING (true);
+CREATE POLICY own ON verified USING (owner = jwt_subject());
+CREATE POLICY own ON unverified USING (owner = current_setting('request.jwt.claims', true)::jsonb ->> 'sub');
+ALTER TABLE doc_2000 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE doc_22000 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE verified ENABLE ROW LEVEL SECURITY;
+ALTER TABLE unverified ENABLE ROW LEVEL SECURITY;
+GRANT SELECT ON doc_2000, doc_22000, verified, unverified TO client;
+
+-- JWK Sets of each size, and an issuer to import them for.
+INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://big.example', '{api}', '{RS256,ES256}');
+CREATE TABLE key_set AS
+SELECT kind, size::int, jwk_set FROM jsonb_each(:'key_sets') AS k (kind, sizes), jsonb_each(sizes) AS s (size, jwk_set);
+
+-- Database "revoked": the same and 200,000 revocations of the issuer.
+CREATE DATABASE revoked TEMPLATE plain;
+\c revoked
+INSERT INTO jwt_revocation (issuer, jti, expires_at)
+SELECT 'https://idp.example', 'revoked' || i, 'infinity' FROM generate_series(1, 200000) i;
+VACUUM (FREEZE, ANALYZE);
+
+-- Database "many_keys": the same and 10,000 keys of 1,000 issuers.
+CREATE DATABASE many_keys TEMPLATE plain;
+\c many_keys
+INSERT INTO jwt_issuer (issuer, audience, algorithms)
+SELECT 'https://issuer' || i, '{api}', '{EdDSA}' FROM generate_series(1, 1000) i;
+INSERT INTO jwt_key (issuer, kid, alg, jwk)
+SELECT 'https://issuer' || i % 1000 + 1, 'kid' || i, 'EdDSA', jwk FROM generate_series(1, 10000) i, jsonb_each(:'keys') AS k (alg, jwk)
+WHERE alg = 'EdDSA';
+VACUUM (FREEZE, ANALYZE);
+
+VACUUM (FREEZE, ANALYZE);
+\c plain
+VACUUM (FREEZE, ANALYZE);

@@ -1,0 +1,119 @@
+"""What make bench measures.
+
+A session is one backend and what it measures.  A measure has a name, which
+bench/rows uses, and parts: SQL whose instructions are counted, and a weight with
+which they are added up.  Most measures do the same work for a short time and for a
+long time, and weigh these so that the cost of one piece of work is left: what
+parsing, planning and starting cost cancels out.
+
+To add a row, add a measure here, its tables to fixture.sql, and a line to
+bench/rows."""
+from collections import namedtuple
+
+Session = namedtuple("Session", "name database settings before measures")
+Measure = namedtuple("Measure", "name before parts repeats")
+Part = namedtuple("Part", "before sql weight")
+
+# What is done in OpenSSL alone (floor.c), for a short and for a long time.
+FLOOR = {"RS256": (50, 150), "PS256": (50, 150), "ES256": (20, 80), "ES384": (5, 25), "EdDSA": (10, 50), "HS256": (50, 1050),
+         "check_RS256": (1, 6), "check_ES256": (10, 50)}
+
+
+def each(name, sql, short, long, per=1, setup=(), before=lambda n: []):
+    """The cost of one of n: sql(n) are statements that do it n times.  The
+    statements of setup run once, those of before(n) each time that sql(n) does;
+    neither are counted."""
+    weight = 1 / (long - short) / per
+    return Measure(name, [*setup, *before(short), *sql(short)],
+                   [Part(before(short), sql(short), -weight), Part(before(long), sql(long), weight)], True)
+
+
+def first(name, sql, later):
+    """What the first statement of a backend costs beyond a later one."""
+    return Measure(name, [], [Part([], [sql], 1), Part([], [later], -1)], False)
+
+
+def floor():
+    return Session("floor", None, {}, [], [each(f"floor_{name}", lambda n: [], *lengths) for name, lengths in FLOOR.items()])
+
+
+def calls(name, call, short, long):
+    return each(name, lambda n: [f"SELECT count({call}) FROM generate_series(1, {n})"], short, long)
+
+
+def statements(name, *sql, setup=()):
+    return each(name, lambda n: [*sql] * n, 20, 120, setup=setup)
+
+
+def per_token(name, call):
+    """Of a call with each of the 1,024 tokens by turns."""
+    return each(name, lambda n: [f"SELECT count({call}) FROM generate_series(1, {n}), token"], 1, 6, per=1024)
+
+
+def scan(name, policy):
+    """The cost of a row that a policy decides on."""
+    return each(name, lambda n: [f"SELECT 1 / count(*) FROM doc_{n}"], 2000, 22000,
+                setup=["RESET ROLE", *(f"ALTER POLICY own ON doc_{n} USING ({policy})" for n in (2000, 22000)), "SET ROLE client"])
+
+
+def imports(kind, short, long):
+    """The cost of one key of a JWK Set of so many, of new keys and of the same again."""
+    def added(n, action="added"):
+        return [f"SELECT 1 / (count(*) = {n})::int FROM key_set, jwt_import_jwks('https://big.example', jwk_set)"
+                f" WHERE kind = '{kind}' AND size = {n} AND action = '{action}'"]
+
+    def emptied(n):
+        return ["DELETE FROM jwt_key WHERE issuer = 'https://big.example'"]
+
+    return [Session(f"import_{kind}", "plain", {}, [], [each(f"import_{kind}", added, short, long, before=emptied)]),
+            Session(f"import_{kind}_again", "plain", {}, [], [
+                each(f"import_{kind}_again", lambda n: added(n, "unchanged"), short, long, before=lambda n: [*emptied(n), *added(n)])])]
+
+
+def sessions(token, claims):
+    """token(alg, sub) makes a token, Alice's unless sub says otherwise; claims is
+    what hers say, in JSON.  Those that take longest come first."""
+    verify = {alg: f"jwt_verify('{token(alg)}')" for alg in ("RS256", "PS256", "ES256", "ES384", "EdDSA", "HS256")}
+    uncached = "SET jwt.cache_size = 0"
+
+    # the floor's lengths will do for what is about as long
+    yield floor()
+    yield from imports("RSA", 1, 6)
+    yield Session("cold", "plain", {}, [uncached], [calls(f"cold_{alg}", call, *FLOOR[alg]) for alg, call in verify.items()])
+    yield from imports("EC", 100, 500)
+    yield Session("scan", "plain", {}, [f"SELECT jwt_authenticate('{token('RS256')}', false)",
+                                        f"SELECT set_config('request.jwt.claims', '{claims}', false)"], [
+        scan("scan_constant", "owner = 'alice'"),
+        scan("scan_subject", "owner = jwt_subject()"),
+        scan("scan_claim", "owner = jwt_claim('sub')"),
+        scan("scan_claims", "owner = jwt_claims() ->> 'sub'"),
+        scan("scan_unverified", "owner = current_setting('request.jwt.claims', true)::jsonb ->> 'sub'")])
+
+    yield Session("cached", "plain", {}, [], [
+        *(calls(f"cached_{alg}", verify[alg], 1000, 11000) for alg in ("HS256", "RS256")),
+        calls("noop", f"jwt_test_noop('{token('HS256')}')", 1000, 11000)])
+    yield Session("cached_1024", "plain", {}, [], [
+        per_token("cached_1024", "jwt_verify(token)"), per_token("noop_1024", "jwt_test_noop(token)")])
+
+    for database in ("plain", "revoked"):
+        yield Session(f"statement_{database}", database, {}, [], [
+            statements(f"statement_cached_{database}", f"SELECT {verify['RS256']}"),
+            *(statements(f"statement_{alg}_{database}", f"SELECT {verify[alg]}", setup=[uncached]) for alg in ("RS256", "HS256"))])
+    yield Session("many_keys", "many_keys", {}, [uncached], [calls("cold_many_keys", verify["HS256"], *FLOOR["HS256"])])
+
+    yield Session("transaction", "plain", {}, [
+        f"PREPARE authenticate AS SELECT jwt_authenticate('{token('RS256')}')",
+        f"PREPARE set_claims AS SELECT set_config('request.jwt.claims', '{claims}', true)",
+        "PREPARE verified (int) AS SELECT body FROM verified WHERE id = $1",
+        "PREPARE unverified (int) AS SELECT body FROM unverified WHERE id = $1",
+        "SET ROLE client"], [
+        statements("transaction_verified", "BEGIN", "EXECUTE authenticate", "EXECUTE verified(4711)", "COMMIT"),
+        statements("transaction_unverified", "BEGIN", "EXECUTE set_claims", "EXECUTE unverified(4711)", "COMMIT")])
+
+    # what any backend has done before
+    known = ["SELECT jwt_test_noop('x')", "SELECT count(*) FROM pg_class"]
+    rows = "SELECT jwk, audience FROM jwt_key JOIN jwt_issuer USING (issuer) WHERE kid = 'RS256'"
+    for name, settings in (("first", {}), ("first_preloaded", {"shared_preload_libraries": "jwt"})):
+        yield Session(name, "plain", settings, known, [
+            first(name, f"SELECT jwt_verify('{token('RS256', 'one')}')", f"SELECT jwt_verify('{token('RS256', 'two')}')")])
+    yield Session("first_select", "plain", {}, known, [first("first_select", rows, rows)])
