@@ -75,15 +75,23 @@ def run(session, data, rounds, *tool):
     return times
 
 
-def counted(session):
+def copy_data(session, oids, to):
+    """A copy of the server's folder with the session's database alone."""
+    others = " ".join(f"--exclude=./base/{oid}" for name, oid in oids.items() if name != session.database)
+    subprocess.run([*AS_SERVER_USER, "sh", "-c", f"mkdir -m 700 '{to}' && tar -C data -cf - {others} . | tar -C '{to}' -xf -"],
+                   cwd=RUN, check=True)
+
+
+def counted(session, oids):
     """How many instructions each part of a session takes.  The profile of the
     last part of each measure is left in the folder callgrind."""
     # no two backends of this kind can share the databases
     data, out = (os.path.join(RUN, f"{what}.{session.name}") for what in ("data", "callgrind"))
-    subprocess.run([*AS_SERVER_USER, "cp", "-a", os.path.join(RUN, "data"), data], check=True)
+    if session.database is not None:
+        copy_data(session, oids, data)
     run(session, data, 1, "valgrind", "--tool=callgrind", "--quiet", f"--callgrind-out-file={out}",
         f"--dump-before={'mark' if session.database is None else 'clock_timestamp'}")
-    shutil.rmtree(data)
+    shutil.rmtree(data, ignore_errors=True)
     counts = []
     for measure in session.measures:
         for _ in measure.parts:
@@ -148,7 +156,7 @@ def judge(row, counts, times, comparable):
 def main():
     tokens = fixture.Tokens()
     fixture.write_for_floor(tokens, os.path.dirname(FLOOR))
-    fixture.make_databases(tokens)
+    oids = fixture.make_databases(tokens)
     subprocess.run([*AS_SERVER_USER, "pg_ctl", "-D", os.path.join(RUN, "data"), "-m", "fast", "-w", "stop"],
                    check=True, stdout=subprocess.DEVNULL, cwd=RUN)
 
@@ -157,7 +165,7 @@ def main():
         sessions = [session for session in sessions if session.name in sys.argv[1:]] or sys.exit("bench: there is no such session")
     os.makedirs(os.path.join(OUT, "callgrind"))
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        counts = values(zip(sessions, pool.map(counted, sessions)), 1)
+        counts = values(zip(sessions, pool.map(lambda session: counted(session, oids), sessions)), 1)
     times = values(((session, timed(session)) for session in sessions * PROCESSES), ROUNDS)
 
     of_table, rows = read_rows(counts)

@@ -96,10 +96,14 @@ def write_for_floor(tokens, folder):
 
 
 def make_databases(tokens):
-    """The databases of fixture.sql, in the server that psql finds."""
+    """The databases of fixture.sql, in the server that psql finds.  Returns the OID
+    of each."""
     variables = {"keys": {alg: jwk(key) for alg, key in tokens.keys.items()}, "key_sets": key_sets(),
                  "tokens": [tokens("HS256", f"user{n:04}") for n in range(1024)]}
     script = "".join(f"\\set {name} '{json.dumps(value)}'\n" for name, value in variables.items())
     with open(os.path.join(HERE, "fixture.sql"), encoding="utf-8") as file:
         script += file.read()
     subprocess.run(["psql", "-Xq", "-v", "ON_ERROR_STOP=1"], input=script, text=True, check=True, stdout=subprocess.DEVNULL)
+    oids = subprocess.run(["psql", "-XAtF=", "-c", "SELECT datname, oid FROM pg_database WHERE oid >= 16384"],
+                          text=True, check=True, capture_output=True).stdout
+    return dict(line.split("=") for line in oids.splitlines())

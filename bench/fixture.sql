@@ -44,14 +44,24 @@ INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://big.examp
 CREATE TABLE key_set AS
 SELECT kind, size::int, jwk_set FROM jsonb_each(:'key_sets') AS k (kind, sizes), jsonb_each(sizes) AS s (size, jwk_set);
 
--- Database "revoked": the same and 200,000 revocations of the issuer.
+-- Database "revoked": the same and 1,000,000 revocations of the issuer, by jti.
 CREATE DATABASE revoked TEMPLATE plain;
 \c revoked
-INSERT INTO jwt_revocation (issuer, jti, expires_at)
-SELECT 'https://idp.example', 'revoked' || i, 'infinity' FROM generate_series(1, 200000) i;
+INSERT INTO jwt_denylist (issuer, kind, value, expires_at)
+SELECT 'https://idp.example', 'jti', 'revoked' || i, 'infinity' FROM generate_series(1, 1000000) i;
+VACUUM (FREEZE, ANALYZE);
+
+-- Database "revoked_all": the same, and of every other kind.
+\c postgres
+CREATE DATABASE revoked_all TEMPLATE revoked;
+\c revoked_all
+INSERT INTO jwt_denylist (issuer, kind, value, issued_before)
+SELECT 'https://idp.example', kind, 'revoked' || i, '2020-01-01' FROM generate_series(1, 1000) i, unnest('{sub,sid,key}'::text[]) kind;
+INSERT INTO jwt_denylist (issuer, kind, issued_before) VALUES ('https://idp.example', 'iss', '2020-01-01');
 VACUUM (FREEZE, ANALYZE);
 
 -- Database "many_keys": the same and 10,000 keys of 1,000 issuers.
+\c postgres
 CREATE DATABASE many_keys TEMPLATE plain;
 \c many_keys
 INSERT INTO jwt_issuer (issuer, audience, algorithms)

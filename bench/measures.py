@@ -59,7 +59,7 @@ def scan(name, policy):
 def imports(kind, short, long):
     """The cost of one key of a JWK Set of so many, of new keys and of the same again."""
     def added(n, action="added"):
-        return [f"SELECT 1 / (count(*) = {n})::int FROM key_set, jwt_import_jwks('https://big.example', jwk_set)"
+        return [f"SELECT 1 / (count(*) = {n})::int FROM key_set, jwt_import_jwks('https://big.example', jwk_set::text)"
                 f" WHERE kind = '{kind}' AND size = {n} AND action = '{action}'"]
 
     def emptied(n):
@@ -95,10 +95,13 @@ def sessions(token, claims):
     yield Session("cached_1024", "plain", {}, [], [
         per_token("cached_1024", "jwt_verify(token)"), per_token("noop_1024", "jwt_test_noop(token)")])
 
-    for database in ("plain", "revoked"):
+    for database in ("revoked_all", "revoked", "plain"):
         yield Session(f"statement_{database}", database, {}, [], [
             statements(f"statement_cached_{database}", f"SELECT {verify['RS256']}"),
             *(statements(f"statement_{alg}_{database}", f"SELECT {verify[alg]}", setup=[uncached]) for alg in ("RS256", "HS256"))])
+    revoke = "INSERT INTO jwt_denylist (issuer, kind, value) VALUES ('https://idp.example', 'jti', 'another')"
+    yield Session("churn", "plain", {}, [], [
+        statements("churn_verified", revoke, f"SELECT {verify['RS256']}"), statements("churn", revoke)])
     yield Session("many_keys", "many_keys", {}, [uncached], [calls("cold_many_keys", verify["HS256"], *FLOOR["HS256"])])
 
     yield Session("transaction", "plain", {}, [
