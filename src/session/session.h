@@ -39,12 +39,21 @@ session_changes(void)
 }
 
 /*
- * Differs between two snapshots of which the later sees more.
+ * How many transactions the current snapshot sees as completed, so to say: it
+ * differs between two snapshots of which the later sees more.  One that completes is
+ * no longer among those that run below xmax, or is now below it, and none is ever
+ * added there.  PostgreSQL's own count is not kept in the copy that becomes active.
  */
 static inline uint64
 session_completions(void)
 {
-	return ActiveSnapshotSet() ? GetActiveSnapshot()->snapXactCompletionCount : 0;
+	Snapshot	snapshot;
+
+	if (!ActiveSnapshotSet())
+		return 0;
+	snapshot = GetActiveSnapshot();
+	/* on a standby all that run are among the subtransactions */
+	return snapshot->xmax - (snapshot->takenDuringRecovery ? snapshot->subxcnt : (int32) snapshot->xcnt);
 }
 
 /* Calls of an accessor between two that accept invalidations. */
