@@ -357,12 +357,12 @@ check_tables(Status *database)
 		Relation	rel = catalog_open(table, AccessShareLock);
 		char	   *name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 													  RelationGetRelationName(rel));
-		const char *trigger = "";
+		char	   *remedy;
 
-		for (int i = 0; trigger != NULL; i++)
-			if (!catalog_trigger_is_reliable(rel, i, &trigger))
-				add_problem(database, psprintf("A trigger does not fire always, so nothing is cached. As a superuser: ALTER TABLE %s ENABLE ALWAYS TRIGGER %s;",
-											   name, trigger));
+		for (int i = 0; catalog_trigger_remedy(rel, table, i, &remedy); i++)
+			if (remedy != NULL)
+				add_problem(database, psprintf("A trigger does not fire as it should%s. As a superuser: %s",
+											   table == TRUST_SOURCE || table == TRUST_STATE ? "" : ", so nothing is cached", remedy));
 		for (int index = 0; index < N_TRUST_INDEXES; index++)
 			if (catalog_index_table(index) == (TrustTable) table && !OidIsValid(catalog_index(index)))
 				add_problem(database, psprintf("An index is missing, so the table is read from end to end. As a superuser: CREATE INDEX ON %s (%s);",

@@ -39,8 +39,10 @@
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
@@ -50,9 +52,6 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
-
-/* Triggers of a table that must fire always. */
-#define MAX_TRIGGERS	2
 
 /* Columns of an index. */
 #define MAX_COLUMNS		3
@@ -65,38 +64,74 @@ typedef struct TableShape
 	const char *name;
 	int			n_columns;
 	Oid			types[MAX_SHAPE];
-	const char *triggers[MAX_TRIGGERS];
 } TableShape;
 
 static const TableShape table_shapes[N_TRUST_TABLES] = {
 	[TRUST_DENYLIST] = {
 		"jwt_denylist", Natts_denylist,
-		{UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TIMESTAMPTZOID},
-		{"jwt_denylist_check", "jwt_denylist_changed"}
+		{UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	},
 	[TRUST_ISSUER] = {
 		"jwt_issuer", Natts_issuer,
 		{TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID,
-		TEXTOID, TEXTARRAYOID, TEXTOID, INTERVALOID},
-		{"jwt_issuer_check", "jwt_issuer_changed"}
+		TEXTOID, TEXTARRAYOID, TEXTOID, INTERVALOID}
 	},
 	[TRUST_SOURCE] = {
 		"jwt_jwks_source", Natts_source,
-		{TEXTOID, TEXTOID, INTERVALOID, INTERVALOID},
-		{NULL}
+		{TEXTOID, TEXTOID, INTERVALOID, INTERVALOID}
 	},
 	[TRUST_STATE] = {
 		"jwt_jwks_state", Natts_state,
 		{TEXTOID, TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-		INT4OID, TEXTOID},
-		{NULL}
+		INT4OID, TEXTOID}
 	},
 	[TRUST_KEY] = {
 		"jwt_key", Natts_key,
 		{UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-		TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID},
-		{"jwt_key_check", "jwt_key_changed"}
+		TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID}
 	},
+};
+
+/* What a trigger must be to do what it is there for. */
+typedef struct TriggerShape
+{
+	const char *name;
+	TrustTable	table;
+	const char *function;
+	int16		type;
+	int16		n_columns;		/* of UPDATE OF */
+	char		enabled;
+	const char *text;			/* of CREATE TRIGGER: before ON, after ON */
+	const char *each;
+} TriggerShape;
+
+#define BEFORE_WRITE \
+	TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE, 0, \
+	TRIGGER_FIRES_ALWAYS, "BEFORE INSERT OR UPDATE OR DELETE", "ROW"
+#define AFTER_WRITE \
+	TRIGGER_TYPE_AFTER | TRIGGER_TYPE_STATEMENT | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE | \
+	TRIGGER_TYPE_TRUNCATE, 0, TRIGGER_FIRES_ALWAYS, "AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE", "STATEMENT"
+
+/* Those that only warn are left out: nothing depends on them. */
+static const TriggerShape trigger_shapes[] = {
+	{"jwt_denylist_check", TRUST_DENYLIST, "jwt_denylist_check", BEFORE_WRITE},
+	{"jwt_denylist_changed", TRUST_DENYLIST, "jwt_denylist_changed", AFTER_WRITE},
+	{"jwt_issuer_check", TRUST_ISSUER, "jwt_issuer_check", BEFORE_WRITE},
+	{"jwt_issuer_changed", TRUST_ISSUER, "jwt_trust_changed", AFTER_WRITE},
+	{"jwt_issuer_cascade", TRUST_ISSUER, "jwt_issuer_cascade",
+		TRIGGER_TYPE_AFTER | TRIGGER_TYPE_ROW | TRIGGER_TYPE_DELETE | TRIGGER_TYPE_UPDATE, 1,
+	TRIGGER_FIRES_ON_ORIGIN, "AFTER DELETE OR UPDATE OF issuer", "ROW"},
+	{"jwt_issuer_truncated", TRUST_ISSUER, "jwt_issuer_cascade",
+		TRIGGER_TYPE_AFTER | TRIGGER_TYPE_STATEMENT | TRIGGER_TYPE_TRUNCATE, 0,
+	TRIGGER_FIRES_ON_ORIGIN, "AFTER TRUNCATE", "STATEMENT"},
+	{"jwt_jwks_source_check", TRUST_SOURCE, "jwt_jwks_source_check",
+		TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE, 0,
+	TRIGGER_FIRES_ALWAYS, "BEFORE INSERT OR UPDATE", "ROW"},
+	{"jwt_jwks_source_changed", TRUST_SOURCE, "jwt_jwks_source_changed",
+		TRIGGER_TYPE_AFTER | TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE, 0,
+	TRIGGER_FIRES_ALWAYS, "AFTER INSERT OR UPDATE", "ROW"},
+	{"jwt_key_check", TRUST_KEY, "jwt_key_check", BEFORE_WRITE},
+	{"jwt_key_changed", TRUST_KEY, "jwt_trust_changed", AFTER_WRITE},
 };
 
 /* What an index must be to be used. */
@@ -361,28 +396,89 @@ find_indexes(Relation rel, TrustTable table, FoundTable *result)
 }
 
 /*
- * Does the i-th trigger that a table must have fire in whatever session?  Not if
- * somebody has disabled it, or has it fire in ordinary sessions only, as what
- * pg_restore --disable-triggers leaves behind does.  *name is its name; NULL
- * after the last.
+ * Is a trigger's function the one that the script made?
+ */
+static bool
+is_function_of(Oid function, const char *name)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		good = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+
+		good = form->pronamespace == found.schema && form->prolang == ClanguageId &&
+			form->pronargs == 0 && strcmp(NameStr(form->proname), name) == 0;
+		ReleaseSysCache(tuple);
+	}
+	return good;
+}
+
+/*
+ * Is a trigger of a table that is open as the script made it?  Not if somebody has
+ * disabled it, replaced it, or has it fire in other sessions than it should, as what
+ * pg_restore --disable-triggers leaves behind does.  *exists is true if it has only
+ * to be enabled.
+ */
+static bool
+trigger_is_as_made(Relation rel, const TriggerShape *shape, bool *exists)
+{
+	*exists = false;
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		const		Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (strcmp(trigger->tgname, shape->name) != 0)
+			continue;
+		*exists = trigger->tgtype == shape->type && trigger->tgnattr == shape->n_columns &&
+			trigger->tgqual == NULL && is_function_of(trigger->tgfoid, shape->function);
+		return *exists &&
+			(trigger->tgenabled == shape->enabled || trigger->tgenabled == TRIGGER_FIRES_ALWAYS);
+	}
+	return false;
+}
+
+/*
+ * The i-th trigger that the script has made: false after the last.  *remedy is the
+ * statement that makes it that again; NULL when it is, or is of another table than
+ * this, which is open.
  */
 bool
-catalog_trigger_is_reliable(Relation rel, int i, const char **name)
+catalog_trigger_remedy(Relation rel, TrustTable table, int i, char **remedy)
 {
-	const char *wanted = NULL;
+	const TriggerShape *shape = &trigger_shapes[i];
+	const char *schema = quote_identifier(get_namespace_name(found.schema));
+	const char *name;
+	bool		exists;
 
-	for (int table = 0; table < N_TRUST_TABLES; table++)
-		if (catalog_is_table(RelationGetRelid(rel), table) && i < MAX_TRIGGERS)
-			wanted = table_shapes[table].triggers[i];
-	*name = wanted;
-	for (int t = 0; wanted != NULL && rel->trigdesc != NULL && t < rel->trigdesc->numtriggers; t++)
-	{
-		const		Trigger *trigger = &rel->trigdesc->triggers[t];
+	*remedy = NULL;
+	if (i >= (int) lengthof(trigger_shapes))
+		return false;
+	if (shape->table != table || trigger_is_as_made(rel, shape, &exists))
+		return true;
+	name = psprintf("%s.%s", schema, table_shapes[table].name);
+	*remedy = psprintf("%sALTER TABLE %s ENABLE %sTRIGGER %s;",
+					   exists ? "" :
+					   psprintf("DROP TRIGGER IF EXISTS %s ON %s; CREATE TRIGGER %s %s ON %s FOR EACH %s EXECUTE FUNCTION %s.%s(); ",
+								shape->name, name, shape->name, shape->text, name, shape->each, schema, shape->function),
+					   name, shape->enabled == TRIGGER_FIRES_ALWAYS ? "ALWAYS " : "", shape->name);
+	return true;
+}
 
-		if (strcmp(trigger->tgname, wanted) == 0)
-			return trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
-	}
-	return wanted == NULL;
+/*
+ * Do the triggers of a table that is open fire at every write?
+ */
+static bool
+triggers_are_reliable(Relation rel, TrustTable table)
+{
+	bool		exists;
+
+	for (int i = 0; i < (int) lengthof(trigger_shapes); i++)
+		if (trigger_shapes[i].table == table && trigger_shapes[i].enabled == TRIGGER_FIRES_ALWAYS &&
+			!trigger_is_as_made(rel, &trigger_shapes[i], &exists))
+			return false;
+	return true;
 }
 
 /*
@@ -409,13 +505,11 @@ catalog_open(TrustTable table, LOCKMODE lockmode)
 		rel = try_table_open(entry->oid, lockmode);
 		if (rel != NULL && before == catalog_generation && entry->generation != before)
 		{
-			FoundTable	fresh = {.oid = entry->oid, .reliable = true};
-			const char *name = "";
+			FoundTable	fresh = {.oid = entry->oid};
 
 			check_columns(rel, shape);
 			find_indexes(rel, table, &fresh);
-			for (int i = 0; name != NULL; i++)
-				fresh.reliable = catalog_trigger_is_reliable(rel, i, &name) && fresh.reliable;
+			fresh.reliable = triggers_are_reliable(rel, table);
 			fresh.generation = before;
 			if (before == catalog_generation)
 				*entry = fresh;

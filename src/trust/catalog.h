@@ -161,7 +161,7 @@ extern const char *catalog_table_name(TrustTable table);
 extern int	catalog_table_columns(TrustTable table);
 extern const char *catalog_index_columns(TrustIndex index);
 extern TrustTable catalog_index_table(TrustIndex index);
-extern bool catalog_trigger_is_reliable(Relation rel, int i, const char **name);
+extern bool catalog_trigger_remedy(Relation rel, TrustTable table, int i, char **remedy);
 extern Oid	catalog_extension(void);
 extern Oid	catalog_schema(void);
 extern Oid	catalog_function(const char *name, int n, const Oid *types);

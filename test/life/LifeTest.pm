@@ -1,0 +1,108 @@
+# LifeTest: sessions that are asked many at a time, and servers that follow others.
+package LifeTest;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Exporter 'import';
+use IPC::Open3;
+use Time::HiRes qw(sleep time);
+
+our @EXPORT = qw(ask_all until_true);
+
+# Seconds after which an answer does not come any more.
+my $patience = 60;
+
+# A session of psql; errors come as "ERROR:  28J11" among its output.
+sub new
+{
+	my ($class, $connstr, @set_up) = @_;
+	my ($in, $out);
+	my $pid = open3($in, $out, undef, 'psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-d', $connstr);
+	my $self = bless { pid => $pid, in => $in, out => $out, buffer => '' }, $class;
+	$in->autoflush(1);
+	$self->ask($_) for @set_up;
+	return $self;
+}
+
+# Send statements, whose answer has still to be received.
+sub tell
+{
+	my ($self, $sql) = @_;
+	local $SIG{PIPE} = 'IGNORE';
+	$self->{told} = $sql;
+	print { $self->{in} } "$sql;\n\\echo =done=\n";
+	return;
+}
+
+# The answer to what was sent: what psql has written.
+sub answer
+{
+	my ($self) = @_;
+	my $deadline = time() + $patience;
+	my $answer;
+	until (($answer) = $self->{buffer} =~ /\A(.*?)^=done=\n/ms)
+	{
+		my $bits = '';
+		vec($bits, fileno($self->{out}), 1) = 1;
+		my $left = $deadline - time();
+		die "$self->{told}\nno answer, but: $self->{buffer}" if $left <= 0 || !select($bits, undef, undef, $left);
+		sysread($self->{out}, $self->{buffer}, 65536, length $self->{buffer})
+		  or die "the session has ended: $self->{buffer}";
+	}
+	substr($self->{buffer}, 0, length($answer) + length("=done=\n")) = '';
+	chomp $answer;
+	return $answer;
+}
+
+sub ask
+{
+	my ($self, $sql) = @_;
+	$self->tell($sql);
+	return $self->answer;
+}
+
+# Ask, and fail unless all went well.
+sub must
+{
+	my ($self, $sql) = @_;
+	my $answer = $self->ask($sql);
+	die "$sql\n$answer" if $answer =~ /^(ERROR|FATAL|psql:)/m;
+	return $answer;
+}
+
+sub finish
+{
+	my ($self) = @_;
+	close $self->{in};
+	waitpid $self->{pid}, 0;
+	return;
+}
+
+# Send each session its question, then take the answers.
+sub ask_all
+{
+	my @questions = @_;    # session, statement, session, statement …
+	my @sessions;
+	while (my ($session, $sql) = splice(@questions, 0, 2))
+	{
+		$session->tell($sql);
+		push @sessions, $session;
+	}
+	return map { $_->answer } @sessions;
+}
+
+# Wait until a function says yes; false when it does not.
+sub until_true
+{
+	my ($condition) = @_;
+	my $deadline = time() + $patience;
+	until ($condition->())
+	{
+		return 0 if time() > $deadline;
+		sleep 0.003;
+	}
+	return 1;
+}
+
+1;
