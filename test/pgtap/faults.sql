@@ -64,4 +64,4 @@ SELECT is((SELECT count(*) FROM outcome WHERE verdict = 'valid'), 1::bigint, 'an
 
 SELECT * FROM finish();
 DELETE FROM jwt_issuer;
-TRUNCATE jwt_revocation;
+TRUNCATE jwt_denylist;
