@@ -406,25 +406,24 @@ source_is_news(const Source *source, const char *error, const char *detail)
 }
 
 /*
- * What the log shows of the URL that was asked: no user's name or password, no
- * query, in which there may be another secret, and nothing that could forge a line.
+ * What the log shows of the URL that was asked, or was not to be: no user's name or
+ * password, no query, in which there may be another secret, and nothing that could
+ * forge a line.
  */
 static char *
 url_for_log(const Source *source)
 {
-	const char *start = source->asked ? strstr(source->asked, "://") : NULL;
-	const char *at;
+	const char *url = source->asked ? source->asked : "";
+	const char *at = strrchr(url, '@');
 	int			len = 0;
 
-	if (start == NULL)
-		return pstrdup("");
+	if (strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0)
+		return "";
 	/* a password may have any character, not escaped */
-	at = strrchr(start, '@');
-	start = at ? at + 1 : start + 3;
-	while (len < MAX_LOGGED_URL && start[len] > ' ' && start[len] < 0x7f && strchr("?#", start[len]) == NULL)
+	url = at ? at + 1 : url;
+	while (len < MAX_LOGGED_URL && url[len] > ' ' && url[len] < 0x7f && strchr("?#", url[len]) == NULL)
 		len++;
-	return psprintf("%s://%.*s%s", pg_strncasecmp(source->asked, "http:", 5) == 0 ? "http" : "https",
-					len, start, start[len] != '\0' ? "..." : "");
+	return psprintf("URL \"%s%.*s%s\": ", at ? "..." : "", len, url, url[len] != '\0' ? "..." : "");
 }
 
 /*
@@ -441,7 +440,7 @@ log_outcome(const Source *source, const Fetched *fetched, const char *error, con
 	if (error != NULL && source_is_news(source, error, fetched->error ? detail : NULL))
 		ereport(LOG,
 				(errmsg("could not refresh the key set of issuer \"%s\" in database \"%s\"", issuer, database),
-				 errdetail_internal("URL \"%s\": %s%s%s", url_for_log(source), error, detail ? " " : "", detail ? detail : "")));
+				 errdetail_internal("%s%s%s%s", url_for_log(source), error, detail ? " " : "", detail ? detail : "")));
 	if (error == NULL && source->failures > 0)
 		ereport(LOG,
 				(errmsg("the key set of issuer \"%s\" in database \"%s\" is refreshed again", issuer, database)));

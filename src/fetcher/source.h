@@ -28,7 +28,7 @@ typedef struct Source
 	TimestampTz last_success;	/* or 0 */
 	int64		refresh_interval;	/* in seconds */
 	bool		discovered;		/* what is being fetched is the set itself */
-	char	   *asked;			/* the URL that was asked last, or NULL */
+	char	   *asked;			/* the URL that was asked last, for the log */
 } Source;
 
 extern int	source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources);

@@ -130,6 +130,7 @@ begin_fetch(FetchPool *pool, Source *source)
 	const char *error = source->error;
 	const char *url = source->uri;
 
+	source->asked = source->uri;
 	if (error == NULL && !source->discovered)
 		url = source_discovery_url(source, &error);
 	if (error == NULL)

@@ -143,19 +143,19 @@ su('ALTER ROLE renamer CREATEDB');
 my $renaming = open_session($node->connstr('postgres') . ' user=renamer');
 sql('renamed', $due, 'renamer');
 ok($node->poll_query_until('renamed', $workers, '0'), 'no worker is there');
-$renaming->('BEGIN; ALTER DATABASE renamed RENAME TO "Renamed, 2"');
+$renaming->('BEGIN; ALTER DATABASE renamed RENAME TO "Renamed-2"');
 # names as they are written, in double quotes where need be
-su(q{ALTER SYSTEM SET jwt_jwks.databases = 'postgres, "renamed", "Renamed, 2"'; SELECT pg_reload_conf()});
+su(q{ALTER SYSTEM SET jwt_jwks.databases = 'postgres, "renamed", Renamed-2'; SELECT pg_reload_conf()});
 $served->('while one is being renamed');
 $renaming->('COMMIT');
 $renaming->();
-sql('Renamed, 2', $due, 'renamer');
-ok($node->poll_query_until('Renamed, 2', 'SELECT last_success = last_attempt AND next_attempt > now() FROM jwt_jwks_state'), 'which is served under its new name');
+sql('Renamed-2', $due, 'renamer');
+ok($node->poll_query_until('Renamed-2', 'SELECT last_success = last_attempt AND next_attempt > now() FROM jwt_jwks_state'), 'which is served under its new name');
 su(q{ALTER SYSTEM SET jwt_jwks.databases = 'postgres'; SELECT pg_reload_conf()});
 sleep 1;
-sql('Renamed, 2', "UPDATE jwt_jwks_source SET uri = '$uri/two'", 'renamer');
+sql('Renamed-2', "UPDATE jwt_jwks_source SET uri = '$uri/two'", 'renamer');
 $served->('when it alone is to be');
-is(sql('Renamed, 2', q{SELECT uri LIKE '%/one' FROM jwt_jwks_state}), 't', 'and the others are not');
+is(sql('Renamed-2', q{SELECT uri LIKE '%/one' FROM jwt_jwks_state}), 't', 'and the others are not');
 su(q{ALTER SYSTEM RESET jwt_jwks.databases; SELECT pg_reload_conf()});
 
 su("INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://locked.example', '{api}', '{ES256}');
