@@ -6,6 +6,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../t";
 use DocTest;
+use JwtTest ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -95,11 +96,11 @@ is(outcome('watch', "SELECT count(*) FROM auth.jwt_status, unnest(grants) g WHER
 my $lock = 'BEGIN; LOCK auth.jwt_denylist IN ACCESS EXCLUSIVE MODE; COMMIT';
 is(outcome('events', $lock), '42501', 'INSERT does not suffice to lock');
 $node->safe_psql('shop', 'GRANT DELETE ON auth.jwt_denylist TO events');
-my $locker = $node->background_psql('shop', extra_params => [ '-U', 'events' ], on_error_stop => 1);
-$locker->query_safe('BEGIN; LOCK auth.jwt_denylist IN ACCESS EXCLUSIVE MODE');
+my $locker = JwtTest::open_session($node->connstr('shop') . ' user=events');
+$locker->('BEGIN; LOCK auth.jwt_denylist IN ACCESS EXCLUSIVE MODE');
 is(outcome('api', "SET lock_timeout = '1s'; SELECT auth.jwt_verify('$a')"), '55P03', 'DELETE does, and a verification waits');
-$locker->query_safe('ROLLBACK');
-$locker->quit;
+$locker->('ROLLBACK');
+$locker->();
 $node->safe_psql('shop', "REVOKE DELETE ON auth.jwt_denylist FROM events");
 
 # Whoever else reads.
