@@ -3,13 +3,15 @@
 #
 # A comment on the line before a block says who runs it:
 #
-#     <!-- run: ROLE [in DATABASE] [, refused SQLSTATE] [, gives] [, since VERSION] -->
+#     <!-- run: ROLE [in DATABASE] [, refused SQLSTATE] [, gives] [, since VERSION]
+#     [, needs EXTENSION] -->
 #
 # SQL is pasted into psql.  Blocks of one role in one database that follow each other
 # go into one psql, so what one sets the next has.  The role "superuser" is the
 # server's; "shell" stands for a block of shell commands.  A block that is refused
 # ends in an error of that SQLSTATE.  One that gives something prints, spaces apart,
-# what the next block of the page shows.  Older servers leave out what they cannot do.
+# what the next block of the page shows.  Servers that are older, or lack an
+# extension, leave out what they cannot do.
 package DocTest;
 
 use strict;
@@ -43,8 +45,8 @@ sub ed25519_token
 }
 
 # The marked blocks of a page, in order; of one section by its heading, or of all.
-# Each has: line, section, role, text, and if they are said database, refused, since,
-# gives.
+# Each has: line, section, role, text, and if they are said database, refused, gives,
+# since, needs.
 sub doc_blocks
 {
 	my ($path, $only) = @_;
@@ -71,6 +73,7 @@ sub doc_blocks
 			{
 				if    ($more =~ /^refused (\w{5})$/) { $mark->{refused} = $1; }
 				elsif ($more =~ /^since (\d+)$/)     { $mark->{since}   = $1; }
+				elsif ($more =~ /^needs (\w+)$/)     { $mark->{needs}   = $1; }
 				elsif ($more eq 'gives')             { $mark->{gives}   = ''; }
 				else                                 { die "$path:$n: what is $more?"; }
 			}
@@ -177,6 +180,7 @@ sub doc_run
 	my $superuser = $options{superuser} // $node->safe_psql('postgres', 'SELECT current_user');
 	my $name      = $path =~ s{.*/}{}r;
 	@blocks = grep { !$_->{since} || $node->pg_version >= $_->{since} } @blocks;
+	@blocks = grep { !$_->{needs} || $node->safe_psql('postgres', "SELECT name FROM pg_available_extensions WHERE name = '$_->{needs}'") ne '' } @blocks;
 	while (my $block = shift @blocks)
 	{
 		if ($block->{role} eq 'shell')
