@@ -138,7 +138,9 @@ revoke_claims(const Jsonb *claims, bool session_first, const JwsString *reason)
 	sid = claim(claims, issuer->policy.session_claim ? issuer->policy.session_claim : "sid");
 	if (sid.data != NULL && (session_first || jti.data == NULL))
 	{
-		expires_at = expiry_of_session(issuer);
+		/* this token may live longer than its issuer says that sessions last */
+		expires_at = Max(expiry_of_session(issuer),
+						 add_usec(time_claim(claims, "exp", DT_NOEND), USECS_PER_SEC));
 		write_revocation(REVOKED_SESSION, &name, &sid, DT_NOEND, expires_at, reason);
 	}
 	else if (jti.data != NULL)

@@ -1,0 +1,50 @@
+# The pages that people paste from do what they say.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib $FindBin::RealBin;
+use DocTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->start;
+
+# Run a page in a database that has nothing, or the extension; and look at it.
+sub page
+{
+	my ($page, $extension, $look) = @_;
+	$node->safe_psql('postgres', 'CREATE DATABASE fresh');
+	$node->safe_psql('fresh', 'CREATE EXTENSION jwt') if $extension;
+	doc_run($node, "$FindBin::RealBin/../$page", database => 'fresh');
+	$look->() if $look;
+	$node->safe_psql('postgres', 'DROP DATABASE fresh WITH (FORCE)');
+	$node->safe_psql('postgres', 'DROP ROLE IF EXISTS app, reader, editor');
+	return;
+}
+sub sql { return $node->safe_psql('fresh', shift) }
+
+page('README.md', 0);
+page('doc/providers.md', 1, sub {
+	is(sql(q{SELECT string_agg(DISTINCT p, ' ') FROM jwt_status, unnest(problems) p}), 'It has no key that verifies now.', 'providers lack nothing but their keys');
+});
+page('doc/cookbook.md', 1);
+
+# Until when the revocation of a session is kept.  The key is that of RFC 8037.
+page('doc/revocation.md', 1, sub {
+	my $seed = '9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60';
+	sql(q{TRUNCATE jwt_denylist; UPDATE jwt_issuer SET required_claims = '{}', session_claim = 'sid'});
+	for my $case ([ ',"exp":4102444800', '2100-01-01 00:00:01' ], [ ',"exp":' . (time() + 60), 'a session' ], [ '', 'infinity' ])
+	{
+		my ($exp, $until) = @$case;
+		my $token = ed25519_token($seed, 'demo', qq({"iss":"https://idp.example","aud":"api","sid":"s$until"$exp}));
+		is(sql(qq{SET timezone = 'UTC'; SELECT CASE WHEN at BETWEEN now() + interval '399 days' AND now() + interval '401 days' THEN 'a session' ELSE at::timestamp::text END FROM jwt_revoke('$token') at}),
+			$until, 'as long as sessions last, and the token at hand lives');
+	}
+});
+
+$node->stop;
+done_testing();
