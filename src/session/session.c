@@ -189,8 +189,11 @@ switch_role(const Jsonb *claims, bool is_local, Failure *failure)
 	if (getKeyJsonValueFromContainer(root, "iss", 3, &value) != NULL)
 		name = json_string(&value, &len);
 	issuer = rows_find_issuer(name, len);
-	if (issuer == NULL || issuer->unusable != NULL || issuer->role_claim == NULL)
-		return true;			/* changed this very moment */
+	/* the row may have changed since the token was verified */
+	if (issuer == NULL || issuer->unusable != NULL)
+		return fail(failure, FAILURE_ISSUER, "The token's issuer is not trusted any more.");
+	if (issuer->role_claim == NULL)
+		return true;
 
 	if (getKeyJsonValueFromContainer(root, issuer->role_claim, (int) strlen(issuer->role_claim),
 									 &value) == NULL ||
