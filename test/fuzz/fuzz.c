@@ -31,7 +31,8 @@
 #include "token/jwk.h"
 #include "token/jws.h"
 #include "token/key_text.h"
-#include "trust/jwks.h"
+#include "trust/catalog.h"
+#include "trust/key_set.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -61,6 +62,9 @@ typedef struct Target
 
 static const Target *target;
 static MemoryContext context;
+
+/* The thumbprint of a key that run has revoked, the one of RFC 8037 appendix A.3. */
+#define REVOKED "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 
 #if __has_feature(address_sanitizer)
 #include <sanitizer/asan_interface.h>
@@ -496,34 +500,39 @@ fuzz_claims(const char *data, int len)
 }
 
 /*
- * A JWK Set: what is usable is a public key that the issuer allows.
+ * A JWK Set: what is usable is a public key that the issuer allows and that has not
+ * been revoked.  run has given the issuer a key that it has from its set, and
+ * another is revoked.
  */
 static void
 fuzz_jwks(const char *data, int len)
 {
 	static char *algorithms[] = {"RS256", "ES256", "EdDSA", "HS256"};
 	TrustIssuer issuer = {.policy = {.issuer = "https://idp.example"}, .n_algorithms = 4, .algorithms = algorithms};
-	Jsonb	   *set = read_json(data, len);
-	TrustRevokedKeys revoked = {0};
-	JwksMember *members;
+	KeySetMember *members;
 	char	   *reason;
 	int			n;
-	int			usable = 0;
+	int			keys = 0;
 
-	if (set == NULL || !jwks_read(set, &issuer, &revoked, &members, &n, &reason))
+	if (!key_set_read(data, len, &issuer, &members, &n, &reason))
+	{
+		claim(reason != NULL && reason[0] != '\0');
 		return;
+	}
+	claim(read_json(data, len) != NULL);
 	for (int i = 0; i < n; i++)
 	{
 		Jwk			jwk;
 
+		keys += members[i].jwk != NULL;
 		if (members[i].reason != NULL)
 			continue;
-		usable++;
 		claim(members[i].jwk != NULL && members[i].alg != NULL);
 		claim(jwk_read(members[i].jwk, &jwk, &reason));
 		claim(strcmp(jwk.kty, "oct") != 0);
+		claim(strcmp(jwk_thumbprint(&jwk), REVOKED) != 0);
 	}
-	claim(usable > 0);
+	claim(keys > 0);
 }
 
 /*
@@ -644,6 +653,7 @@ jwt_fuzz(PG_FUNCTION_ARGS)
 				 errmsg("there is no fuzz target \"%s\"", name)));
 	context = AllocSetContextCreate(TopMemoryContext, "jwt_fuzz", ALLOCSET_DEFAULT_SIZES);
 	jws_init();
+	catalog_init();
 
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &n);
 	argc = n + 1;

@@ -58,6 +58,12 @@ for jwk in jwks:
     seed("key_text", json.dumps(jwk))
     seed("jwks", json.dumps({"keys": [jwk]}))
 seed("jwks", json.dumps({"keys": jwks}))
+# what run has imported and revoked
+revoked = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+known = {"kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+         "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}
+seed("jwks", json.dumps({"keys": [revoked]}))
+seed("jwks", json.dumps({"keys": [known, revoked, {**known, "kid": "1"}, {**revoked, "kid": "1"}, known]}))
 rsa_key = KEYS["RS256"]
 seed("key_text", rsa_key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.PKCS1))
 seed("key_text", rsa_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
