@@ -92,15 +92,17 @@ string_claim(const JsonbValue *claims, const char *name)
 }
 
 /*
- * Has the token, whose claims are good, not been revoked?
+ * Has the token, whose claims are good, not been revoked?  key_generation is the
+ * denylist_generation for which its key has not.
  */
 static bool
-check_revocation(Verdict *verdict)
+check_revocation(Verdict *verdict, uint64 key_generation)
 {
 	const TrustKey *key = verdict->key;
 	const ClaimsPolicy *policy = &key->issuer->policy;
 	RevocationQuery query = {
 		.thumbprint = {key->thumbprint, (int) strlen(key->thumbprint)},
+		.key_generation = key_generation,
 		.issuer = {policy->issuer, (int) strlen(policy->issuer)},
 		.sub = string_claim(&verdict->claims, "sub"),
 		.sid = string_claim(&verdict->claims, policy->session_claim),
@@ -146,7 +148,7 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 
 	return claims_check(&verdict->claims, payload, jws, &verdict->key->issuer->policy,
 						&request->audience, request->at, &verdict->times, failure) &&
-		check_revocation(verdict);
+		check_revocation(verdict, candidates->denylist_generation);
 }
 
 /*

@@ -364,7 +364,7 @@ check_tables(Status *database)
 				add_problem(database, psprintf("A trigger does not fire as it should%s. As a superuser: %s",
 											   table == TRUST_SOURCE || table == TRUST_STATE ? "" : ", so nothing is cached", remedy));
 		for (int index = 0; index < N_TRUST_INDEXES; index++)
-			if (catalog_index_table(index) == (TrustTable) table && !OidIsValid(catalog_index(index)))
+			if (catalog_index_table(index) == (TrustTable) table && !OidIsValid(catalog_index(rel, index)))
 				add_problem(database, psprintf("An index is missing, so the table is read from end to end. As a superuser: CREATE INDEX ON %s (%s);",
 											   name, catalog_index_columns(index)));
 		table_close(rel, AccessShareLock);

@@ -167,6 +167,7 @@ typedef struct FoundTable
 	Oid			oid;
 	uint64		generation;		/* for which the rest is true; 0: not looked */
 	bool		reliable;		/* its triggers fire always */
+	uint64		indexes_generation; /* for which the indexes are known */
 	Oid			indexes[N_TRUST_INDEXES];	/* InvalidOid: there is none */
 } FoundTable;
 
@@ -262,12 +263,11 @@ find_member(const char *name, char relkind)
 	if (HeapTupleIsValid(tuple))
 	{
 		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
-		/* of a composite type the type is the member */
-		Oid			class = relkind == RELKIND_COMPOSITE_TYPE ? TypeRelationId : RelationRelationId;
-		Oid			object = relkind == RELKIND_COMPOSITE_TYPE ? form->reltype : form->oid;
 
+		/* a marker holds nothing, so it is enough that it is a superuser's */
 		if (form->relkind == relkind && superuser_arg(form->relowner) &&
-			getExtensionOfObject(class, object) == found.extension)
+			(relkind == RELKIND_COMPOSITE_TYPE ||
+			 getExtensionOfObject(RelationRelationId, form->oid) == found.extension))
 			relid = form->oid;
 		ReleaseSysCache(tuple);
 	}
@@ -376,7 +376,7 @@ index_fits(HeapTuple tuple, const IndexShape *shape)
  * Find the indexes of a table that is open.
  */
 static void
-find_indexes(Relation rel, TrustTable table, FoundTable *result)
+find_indexes(Relation rel, TrustTable table, Oid *result)
 {
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *lc;
@@ -389,7 +389,7 @@ find_indexes(Relation rel, TrustTable table, FoundTable *result)
 			continue;
 		for (int i = 0; i < N_TRUST_INDEXES; i++)
 			if (index_shapes[i].table == table && index_fits(tuple, &index_shapes[i]))
-				result->indexes[i] = lfirst_oid(lc);
+				result[i] = lfirst_oid(lc);
 		ReleaseSysCache(tuple);
 	}
 	list_free(indexes);
@@ -508,7 +508,6 @@ catalog_open(TrustTable table, LOCKMODE lockmode)
 			FoundTable	fresh = {.oid = entry->oid};
 
 			check_columns(rel, shape);
-			find_indexes(rel, table, &fresh);
 			fresh.reliable = triggers_are_reliable(rel, table);
 			fresh.generation = before;
 			if (before == catalog_generation)
@@ -584,13 +583,23 @@ catalog_is_table(Oid relid, TrustTable table)
 }
 
 /*
- * An index of a table that is open; InvalidOid when there is none that can be
- * used.
+ * An index of a table that catalog_open() has opened; InvalidOid when there is none
+ * that can be used.
  */
 Oid
-catalog_index(TrustIndex index)
+catalog_index(Relation rel, TrustIndex index)
 {
-	return found.tables[index_shapes[index].table].indexes[index];
+	TrustTable	table = index_shapes[index].table;
+	FoundTable *entry = &found.tables[table];
+	Oid			indexes[N_TRUST_INDEXES] = {InvalidOid};
+	uint64		before = catalog_generation;
+
+	if (likely(entry->indexes_generation == before))
+		return entry->indexes[index];
+	find_indexes(rel, table, indexes);
+	memcpy(entry->indexes, indexes, sizeof(indexes));
+	entry->indexes_generation = before;
+	return indexes[index];
 }
 
 /*

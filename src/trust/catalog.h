@@ -156,7 +156,7 @@ catalog_accept_changes(void)
 
 extern bool catalog_is_table(Oid relid, TrustTable table);
 extern Relation catalog_open(TrustTable table, LOCKMODE lockmode);
-extern Oid	catalog_index(TrustIndex index);
+extern Oid	catalog_index(Relation rel, TrustIndex index);
 extern const char *catalog_table_name(TrustTable table);
 extern int	catalog_table_columns(TrustTable table);
 extern const char *catalog_index_columns(TrustIndex index);

@@ -45,8 +45,6 @@ typedef struct CacheEntry
 	KeyLookupResult result;
 	TimestampTz valid_from;		/* the result holds from here */
 	TimestampTz valid_until;	/* and before here */
-	uint64		denylist_generation;	/* for which no key is revoked but those
-										 * that are said to be */
 	MemoryContext context;		/* owns all of the entry */
 	Size		size;
 	dlist_node	lru;
@@ -457,11 +455,11 @@ load_entry(const KeyLookup *lookup, TimestampTz at)
 static bool
 revocations_still_hold(CacheEntry *entry)
 {
-	const KeyLookupResult *result = &entry->result;
+	KeyLookupResult *result = &entry->result;
 	uint64		generation = denylist_generation;
 	TimestampTz revoked_at;
 
-	if (entry->denylist_generation == generation)
+	if (result->denylist_generation == generation)
 		return true;
 	if (result->n_revoked > 0 || result->too_many)
 		return false;
@@ -469,7 +467,7 @@ revocations_still_hold(CacheEntry *entry)
 		for (int i = 0; i < result->n_keys; i++)
 			if (revocation_of_key(result->keys[i].thumbprint, &revoked_at))
 				return false;
-	entry->denylist_generation = generation;
+	result->denylist_generation = generation;
 	return true;
 }
 
@@ -518,7 +516,7 @@ key_cache_find(const KeyLookup *lookup, TimestampTz at)
 		before = trust_generation;
 		denylist_before = denylist_generation;
 		entry = load_entry(lookup, at);
-		entry->denylist_generation = denylist_before;
+		entry->result.denylist_generation = denylist_before;
 		AcceptInvalidationMessages();
 		if (before == trust_generation)
 			break;

@@ -26,6 +26,7 @@
 #include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "trust/catalog.h"
 #include "trust/revocation.h"
 #include "utils/builtins.h"
@@ -47,6 +48,14 @@ static const char *const kind_names[N_REVOCATION_KINDS] = {
 	[REVOKED_ID] = "jti",
 };
 
+/* A row that revokes. */
+typedef struct Revocation
+{
+	RevocationKind kind;
+	TimestampTz issued_before;	/* DT_NOEND: whenever issued */
+	TimestampTz revoked_at;		/* DT_NOBEGIN: not known */
+} Revocation;
+
 /* Which kinds of revocation an issuer has; the issuer "" has those of keys. */
 typedef struct Summary
 {
@@ -54,6 +63,7 @@ typedef struct Summary
 	int			len;
 	uint64		generation;		/* for which a kind that is absent is */
 	bool		present[N_REVOCATION_KINDS];
+	Revocation	of_issuer;		/* the one that reaches furthest, when present */
 } Summary;
 
 static Summary summaries[MAX_SUMMARIES];
@@ -68,14 +78,6 @@ typedef struct RevocationScan
 	Snapshot	snapshot;
 	uint64		generation;		/* noted before the snapshot was taken */
 } RevocationScan;
-
-/* A row that revokes. */
-typedef struct Revocation
-{
-	RevocationKind kind;
-	TimestampTz issued_before;	/* DT_NOEND: whenever issued */
-	TimestampTz revoked_at;		/* DT_NOBEGIN: not known */
-} Revocation;
 
 /*
  * The name of a kind in the table's column.
@@ -202,7 +204,7 @@ init_key(ScanKey key, AttrNumber column, const char *str, int len)
 static void
 begin_probe(RevocationScan *scan, TrustIndex index, int n, ScanKey keys)
 {
-	Oid			oid = catalog_index(index);
+	Oid			oid = catalog_index(scan->rel, index);
 
 	if (scan->index == NULL || RelationGetRelid(scan->index) != oid)
 	{
@@ -220,21 +222,33 @@ static bool
 next_row(RevocationScan *scan)
 {
 	CHECK_FOR_INTERRUPTS();
-	return index_getnext_slot(scan->rows, ForwardScanDirection, row_slot(scan));
+	/* most probes find no entry, and need no slot for its row */
+	while (index_getnext_tid(scan->rows, ForwardScanDirection) != NULL)
+	{
+		if (index_fetch_heap(scan->rows, row_slot(scan)))
+			return true;
+		CHECK_FOR_INTERRUPTS();
+	}
+	return false;
 }
 
-/*
- * Does the current row, which has the token's value, revoke the token?  By subject
- * and by issuer only what was issued until then.  A token's iat has seconds: one
- * that is the same may be earlier, and is refused.
- */
-static bool
-row_revokes(const RevocationScan *scan, RevocationKind kind, const RevocationQuery *query, Revocation *revocation)
+static void
+row_read(const RevocationScan *scan, RevocationKind kind, Revocation *revocation)
 {
 	revocation->kind = kind;
 	revocation->issued_before = time_column(scan, Anum_denylist_issued_before, DT_NOEND);
 	revocation->revoked_at = time_column(scan, Anum_denylist_revoked_at, DT_NOBEGIN);
-	return (kind != REVOKED_SUBJECT && kind != REVOKED_ISSUER) ||
+}
+
+/*
+ * Does a revocation whose value the token has revoke it?  By subject and by issuer
+ * only what was issued until then.  A token's iat has seconds: one that is the same
+ * may be earlier, and is refused.
+ */
+static bool
+revokes(const Revocation *revocation, const RevocationQuery *query)
+{
+	return (revocation->kind != REVOKED_SUBJECT && revocation->kind != REVOKED_ISSUER) ||
 		!query->has_issued || query->issued <= revocation->issued_before;
 }
 
@@ -257,8 +271,11 @@ probe(RevocationScan *scan, RevocationKind kind, const RevocationQuery *query, R
 	init_key(&keys[2], 3, issuer.data, issuer.len);
 	begin_probe(scan, INDEX_DENYLIST_VALUE, lengthof(keys), keys);
 	while (next_row(scan))
-		if (row_revokes(scan, kind, query, revocation))
+	{
+		row_read(scan, kind, revocation);
+		if (revokes(revocation, query))
 			return true;
+	}
 	return false;
 }
 
@@ -279,9 +296,19 @@ begin_kind(RevocationScan *scan, const JwsString *issuer, RevocationKind kind)
  * Has the table the indexes?
  */
 static bool
-has_indexes(void)
+has_indexes(const RevocationScan *scan)
 {
-	return OidIsValid(catalog_index(INDEX_DENYLIST_VALUE)) && OidIsValid(catalog_index(INDEX_DENYLIST_ISSUER));
+	return OidIsValid(catalog_index(scan->rel, INDEX_DENYLIST_VALUE)) &&
+		OidIsValid(catalog_index(scan->rel, INDEX_DENYLIST_ISSUER));
+}
+
+/*
+ * Has the table no row at all, as before anything is revoked?
+ */
+static bool
+is_empty(const RevocationScan *scan)
+{
+	return RelationGetNumberOfBlocks(scan->rel) == 0;
 }
 
 /*
@@ -309,6 +336,27 @@ find_summary(const JwsString *issuer)
 }
 
 /*
+ * Find the revocation of an issuer as a whole that reaches furthest.  There are few
+ * of them, and no token need be asked about.
+ */
+static void
+read_issuer_revocations(RevocationScan *scan, const JwsString *issuer, Summary *summary)
+{
+	summary->present[REVOKED_ISSUER] = false;
+	begin_kind(scan, issuer, REVOKED_ISSUER);
+	while (next_row(scan))
+	{
+		Revocation	revocation;
+
+		row_read(scan, REVOKED_ISSUER, &revocation);
+		if (!summary->present[REVOKED_ISSUER] ||
+			revocation.issued_before > summary->of_issuer.issued_before)
+			summary->of_issuer = revocation;
+		summary->present[REVOKED_ISSUER] = true;
+	}
+}
+
+/*
  * Which kinds does an issuer have, at least?  A kind that is said to be absent has
  * no row that the scan's snapshot sees.
  */
@@ -321,7 +369,9 @@ current_summary(RevocationScan *scan, const JwsString *issuer)
 		return summary;
 	summary->generation = 0;
 	for (int kind = 0; kind < N_REVOCATION_KINDS; kind++)
-		if (!summary->present[kind] && (kind != REVOKED_KEY || issuer->len == 0))
+		if (kind == REVOKED_ISSUER)
+			read_issuer_revocations(scan, issuer, summary);
+		else if (!summary->present[kind] && (kind != REVOKED_KEY || issuer->len == 0))
 		{
 			begin_kind(scan, issuer, kind);
 			summary->present[kind] = next_row(scan);
@@ -337,13 +387,18 @@ static bool
 look_up(RevocationScan *scan, const RevocationQuery *query, Revocation *revocation)
 {
 	static const JwsString every_issuer = {"", 0};
-	bool		present[N_REVOCATION_KINDS];
+	Summary		summary = *current_summary(scan, &query->issuer);
 
 	/* a copy, as the summary of the keys can take the other's slot */
-	memcpy(present, current_summary(scan, &query->issuer)->present, sizeof(present));
-	present[REVOKED_KEY] = current_summary(scan, &every_issuer)->present[REVOKED_KEY];
+	summary.present[REVOKED_KEY] = query->key_generation != scan->generation &&
+		current_summary(scan, &every_issuer)->present[REVOKED_KEY];
+	if (summary.present[REVOKED_ISSUER] && revokes(&summary.of_issuer, query))
+	{
+		*revocation = summary.of_issuer;
+		return true;
+	}
 	for (int kind = 0; kind < N_REVOCATION_KINDS; kind++)
-		if (present[kind] && probe(scan, kind, query, revocation))
+		if (kind != REVOKED_ISSUER && summary.present[kind] && probe(scan, kind, query, revocation))
 			return true;
 	return false;
 }
@@ -369,8 +424,12 @@ read_all(RevocationScan *scan, const RevocationQuery *query, Revocation *revocat
 			revoked = value.data != NULL &&
 				text_column_is(scan, Anum_denylist_value, value.data, value.len) &&
 				text_column_is(scan, Anum_denylist_kind, kind_names[kind], (int) strlen(kind_names[kind])) &&
-				text_column_is(scan, Anum_denylist_issuer, issuer.data, issuer.len) &&
-				row_revokes(scan, kind, query, revocation);
+				text_column_is(scan, Anum_denylist_issuer, issuer.data, issuer.len);
+			if (revoked)
+			{
+				row_read(scan, kind, revocation);
+				revoked = revokes(revocation, query);
+			}
 		}
 	}
 	table_endscan(rows);
@@ -421,7 +480,10 @@ revocation_check(const RevocationQuery *query, uint64 *generation, Failure *fail
 	bool		revoked;
 
 	begin_scan(&scan);
-	revoked = has_indexes() ? look_up(&scan, query, &revocation) : read_all(&scan, query, &revocation);
+	if (is_empty(&scan))
+		revoked = false;
+	else
+		revoked = has_indexes(&scan) ? look_up(&scan, query, &revocation) : read_all(&scan, query, &revocation);
 	end_scan(&scan);
 	*generation = scan.generation;
 	return !revoked || fail(failure, FAILURE_REVOKED, show_revocation(&revocation, query));
@@ -439,7 +501,7 @@ revocation_of_key(const char *thumbprint, TimestampTz *revoked_at)
 	bool		revoked;
 
 	begin_scan(&scan);
-	revoked = has_indexes() ? probe(&scan, REVOKED_KEY, &query, &revocation) : read_all(&scan, &query, &revocation);
+	revoked = has_indexes(&scan) ? probe(&scan, REVOKED_KEY, &query, &revocation) : read_all(&scan, &query, &revocation);
 	end_scan(&scan);
 	if (revoked)
 		*revoked_at = revocation.revoked_at;
@@ -457,7 +519,8 @@ revocation_has_keys(void)
 	bool		present;
 
 	begin_scan(&scan);
-	present = !has_indexes() || current_summary(&scan, &every_issuer)->present[REVOKED_KEY];
+	present = !is_empty(&scan) &&
+		(!has_indexes(&scan) || current_summary(&scan, &every_issuer)->present[REVOKED_KEY]);
 	end_scan(&scan);
 	return present;
 }
@@ -475,7 +538,7 @@ revocation_count(const char *issuer, RevocationKind kind)
 	int64		n = 0;
 
 	begin_scan(&scan);
-	if (has_indexes())
+	if (has_indexes(&scan))
 	{
 		begin_kind(&scan, &name, kind);
 		while (next_row(&scan))

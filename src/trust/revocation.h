@@ -32,6 +32,8 @@ typedef enum RevocationKind
 typedef struct RevocationQuery
 {
 	JwsString	thumbprint;		/* of the key that signed it */
+	uint64		key_generation; /* denylist_generation for which the key is
+								 * known not to be revoked, or 0 */
 	JwsString	issuer;			/* whose key that is */
 	JwsString	sub;
 	JwsString	sid;

@@ -54,7 +54,7 @@ rows_begin(TrustTable table, TrustIndex index,
 	RowScan		scan = {.rel = catalog_open(table, AccessShareLock)};
 	ScanKeyData keys[2];
 	int			n = 0;
-	Oid			index_oid = catalog_index(index);
+	Oid			index_oid = InvalidOid;
 
 	if (first_value != NULL && first_value->data != NULL)
 		ScanKeyInit(&keys[n++], first, BTEqualStrategyNumber, F_TEXTEQ,
@@ -62,8 +62,8 @@ rows_begin(TrustTable table, TrustIndex index,
 	if (second_value != NULL && second_value->data != NULL)
 		ScanKeyInit(&keys[n++], second, BTEqualStrategyNumber, F_TEXTEQ,
 					PointerGetDatum(cstring_to_text_with_len(second_value->data, second_value->len)));
-	if (n == 0 || RelationGetNumberOfBlocks(scan.rel) <= SMALL_TABLE)
-		index_oid = InvalidOid;
+	if (n > 0 && RelationGetNumberOfBlocks(scan.rel) > SMALL_TABLE)
+		index_oid = catalog_index(scan.rel, index);
 	scan.scan = systable_beginscan(scan.rel, index_oid, OidIsValid(index_oid), NULL, n, keys);
 	return scan;
 }
