@@ -2,13 +2,15 @@
 \pset pager off
 -- Whom do we trust, for which audience, with which algorithms?
 CREATE EXTENSION jwt;
-INSERT INTO jwt_issuer (issuer, audience, algorithms)
-VALUES ('https://idp.example', '{api}', '{RS256,ES256,EdDSA}');
+SELECT jwt_add_issuer('https://idp.example', '{api}', '{RS256,ES256,EdDSA}');
 
 -- With which keys?  Public ones, as PEM; the private keys never come here.
 SELECT jwt_add_key('https://idp.example', :'rsa_key', 'RS256', 'rsa-1');
 SELECT jwt_add_key('https://idp.example', :'ec_key', 'ES256', 'ec-1');
 SELECT jwt_add_key('https://idp.example', :'ed_key', 'EdDSA', 'ed-1');
+-- Is all well?
+SELECT issuer, ok, usable_keys, problems FROM jwt_status;
+SELECT bool_and(ok) AS all_well FROM jwt_status \gset
 
 -- Tokens that OpenSSL has signed: RS256, ES256, EdDSA.
 SELECT jwt_verify(:'alice');
@@ -59,11 +61,18 @@ SELECT * FROM note;
 \set policy_sqlstate :SQLSTATE
 ROLLBACK;
 
+-- Bob's laptop is stolen: the next statement of every session refuses his tokens.
+RESET ROLE;
+SELECT jwt_verify(:'bob') ->> 'sub' = 'bob' AS bob_verified \gset
+SELECT jwt_revoke_subject('https://idp.example', 'bob', reason => 'stolen laptop');
+SELECT jwt_verify(:'bob');
+SELECT :'SQLSTATE' = '28J11' AS bob_refused \gset
+
 \set ECHO none
 SELECT :'as_alice' = 't' AND :'as_bob' = 't' AND :'as_nobody' = 't' AND :'tampered_refused' = 't' AND
 	:'expired_refused' = 't' AND :'none_refused' = 't' AND :'elsewhere_refused' = 't' AND
 	:'policy_sqlstate' = '28J04' AND jwt_verify(:'alice') ->> 'sub' = 'alice' AND
-	jwt_verify(:'bob') ->> 'sub' = 'bob' AND jwt_verify(:'carol') ->> 'sub' = 'carol' AS good \gset
+	:'all_well' = 't' AND :'bob_verified' = 't' AND :'bob_refused' = 't' AND jwt_verify(:'carol') ->> 'sub' = 'carol' AS good \gset
 \if :good
 \echo 'demo: all as it should be'
 \endif
