@@ -32,10 +32,11 @@ JWT_SQL_FUNCTION(jwt_sql_has_scope);
 JWT_SQL_FUNCTION(jwt_sql_cache);
 
 /*
- * Raise the error of a failure.
+ * Raise the error of a failure; hide says that a secret was given along with the
+ * token.
  */
-void
-raise_failure(const Failure *failure)
+pg_noreturn static void
+report_failure(const Failure *failure, bool hide)
 {
 	const FailureKind *kind = failure_kind(failure->code);
 	const char *s = kind->sqlstate;
@@ -44,7 +45,14 @@ raise_failure(const Failure *failure)
 			(errcode(MAKE_SQLSTATE(s[0], s[1], s[2], s[3], s[4])),
 			 errmsg("%s", kind->message),
 			 errdetail_internal("%s", failure->detail),
-			 failure->hint ? errhint("%s", failure->hint) : 0));
+			 failure->hint ? errhint("%s", failure->hint) : 0,
+			 hide ? errhidesecret() : 0));
+}
+
+void
+raise_failure(const Failure *failure)
+{
+	report_failure(failure, false);
 }
 
 /*
@@ -57,7 +65,7 @@ raise_bad_key(const char *reason)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("key is not acceptable"),
 			 errdetail_internal("%s", reason),
-			 errhidestmt(true)));
+			 errhidesecret()));
 }
 
 /*
@@ -228,7 +236,7 @@ jwt_sql_jws_verify(PG_FUNCTION_ARGS)
 
 	if (!jws_split(token.data, token.len, verify_max_token_size(), &jws, &failure) ||
 		!jws_check_header(&jws, &failure))
-		raise_failure(&failure);
+		report_failure(&failure, true);
 	if (!algorithm_is(algorithm, jws.alg.data, jws.alg.len))
 		(void) fail(&failure, FAILURE_ALGORITHM,
 					psprintf("The header's \"alg\" is \"%s\", not %s.",
@@ -243,7 +251,7 @@ jwt_sql_jws_verify(PG_FUNCTION_ARGS)
 		memcpy(VARDATA(payload), jws.payload, jws.payload_len);
 		PG_RETURN_BYTEA_P(payload);
 	}
-	raise_failure(&failure);
+	report_failure(&failure, true);
 }
 
 /*

@@ -56,7 +56,7 @@ required_argument(FunctionCallInfo fcinfo, int n, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", name),
-				 errhidestmt(true)));
+				 errhidesecret()));
 	return text_argument(fcinfo, n);
 }
 
@@ -72,7 +72,7 @@ require_issuer(const JwsString *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("issuer \"%s\" does not exist", quote_untrusted(name->data, name->len)),
-				 errhidestmt(true)));
+				 errhidesecret()));
 	return issuer;
 }
 
@@ -103,7 +103,7 @@ require_thumbprint(const Jwk *jwk)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 				 errmsg("OpenSSL could not compute a SHA-256 digest"),
-				 errhidestmt(true)));
+				 errhidesecret()));
 	return thumbprint;
 }
 
@@ -382,7 +382,7 @@ jwt_sql_jwks_members(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("JWK Set is not acceptable"),
 				 errdetail_internal("%s", reason),
-				 errhidestmt(true)));
+				 errhidesecret()));
 
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < n; i++)

@@ -116,7 +116,7 @@ sub literal { my ($value) = @_; return defined $value ? "'" . $value =~ s/'/''/g
 
 my @columns = qw(id issuer kid alg jwk);
 my $columns = join(', ', @columns);
-sub values_of { my ($key) = @_; return join(', ', map { literal($key->{$_}) . { id => '::uuid', jwk => '::jsonb' }->{$_} // '' } @columns) }
+sub values_of { my ($key) = @_; return join(', ', map { literal($key->{$_}) . ({ id => '::uuid', jwk => '::jsonb' }->{$_} // '') } @columns) }
 
 sql('postgres', q{
 	CREATE EXTENSION jwt;
@@ -150,10 +150,9 @@ for my $n (0 .. $#keys)
 	  [ "a writable CTE: $what", $outcome, "WITH new AS (INSERT INTO jwt_key ($columns) VALUES ($values) RETURNING id) SELECT count(*) FROM new" ],
 	  [ "UPDATE: $what", $outcome, "UPDATE jwt_key SET $update" ],
 	  [ "MERGE: $what", $outcome, "MERGE INTO jwt_key k USING (SELECT $values) AS n ($columns) ON k.id = n.id WHEN NOT MATCHED THEN INSERT ($columns) VALUES (n.id, n.issuer, n.kid, n.alg, n.jwk)" ],
-	  [ "EXECUTE: $what", $outcome, "PREPARE p AS INSERT INTO jwt_key ($columns) VALUES (\$1, \$2, \$3, \$4, \$5); EXECUTE p ($values); DEALLOCATE p" ],
+	  [ "EXECUTE: $what", $outcome, "DEALLOCATE ALL; PREPARE p AS INSERT INTO jwt_key ($columns) VALUES (\$1, \$2, \$3, \$4, \$5); EXECUTE p ($values)" ],
 	  [ "DO: $what", $outcome, "DO \$do\$ BEGIN INSERT INTO jwt_key ($columns) VALUES ($values); END \$do\$" ],
 	  [ "DO, EXECUTE: $what", $outcome, "DO \$do\$ BEGIN EXECUTE \$x\$ INSERT INTO jwt_key ($columns) VALUES ($values) \$x\$; END \$do\$" ],
-	  [ "DO, EXECUTE ... USING: $what", $outcome, "DO \$do\$ DECLARE n record; BEGIN FOR n IN SELECT $values LOOP EXECUTE 'INSERT INTO jwt_key SELECT $values'; END LOOP; END \$do\$" =~ s/EXECUTE '.*?'; END LOOP/INSERT INTO jwt_key ($columns) VALUES ($values); END LOOP/sr ],
 	  (map { [ "COPY, $_: $what", $outcome, "\\copy jwt_key ($columns) FROM '$dir/$n.$_' ($_)" ] } 'FORMAT text', 'FORMAT csv', 'FORMAT binary'),
 	  [ "COPY, the key first: $what", $outcome, "\\copy jwt_key ($first) FROM '$dir/$n.first'" ];
 }
