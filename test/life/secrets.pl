@@ -264,4 +264,114 @@ for my $setting (@settings)
 	else { unlike($text, $shown, 'nor does anything else') }
 }
 
+#
+# Bound parameters, which are the way to keep a secret out of logged statements
+#
+
+# What pgbench sends has its variables as parameters.
+sub bound
+{
+	my ($options, $sql, %variables) = @_;
+	local $ENV{PGOPTIONS} = $options;
+	my $script = "$dir/bound";
+	open(my $fh, '>', $script) or die;
+	print $fh "BEGIN;\n$sql;\nROLLBACK;\n";
+	close $fh;
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'pgbench', '-n', '-t', 1, '-M', 'extended', (map { ('-D', "$_=$variables{$_}") } sort keys %variables), '-f', $script, $node->connstr('postgres') ],
+		'>', \$out, '2>', \$err);
+	return $err;
+}
+
+my $plan = '-c session_preload_libraries=auto_explain -c auto_explain.log_min_duration=0 -c auto_explain.log_nested_statements=on -c auto_explain.log_analyze=on -c auto_explain.log_triggers=on'
+  . ($node->pg_version >= 16 ? ' -c auto_explain.log_parameter_max_length=0' : '');
+my @bound = (
+	[ 'INSERT, a good key', qr/\A\z/, "INSERT INTO jwt_key (issuer, kid, alg, jwk) VALUES ('$idp', 'bound', 'HS256', :jwk)", jwk => $jwk ],
+	[ 'INSERT, one that verifies nothing', qr/WARNING:  1 row of "jwt_key"/, "INSERT INTO jwt_key (issuer, kid, alg, jwk) VALUES ('$idp', 'bound', 'HS512', :jwk)", jwk => $jwk ],
+	[ 'INSERT, one that is refused', qr/ERROR:  column "jwk"/, "INSERT INTO jwt_key (issuer, kid, alg, jwk) VALUES ('$idp', 'bound', 'HS256', :jwk)", jwk => "[$jwk]" ],
+	[ 'UPDATE', qr/ERROR:  column "jwk"/, "INSERT INTO jwt_key (issuer, alg, jwk) VALUES ('$idp', 'HS256', '{}');\nUPDATE jwt_key SET jwk = :jwk", jwk => "[$jwk]" ],
+	[ 'jwt_add_secret', qr/\A\z/, "SELECT jwt_add_secret('$idp', :secret, 'HS256', 'bound')", secret => "\\x$hex" ],
+	[ 'jwt_add_secret, too short', qr/ERROR:  key is not acceptable/, "SELECT jwt_add_secret('$idp', :secret, 'HS512', 'bound')", secret => "\\x$hex" ],
+	[ 'jwt_add_secret, no such issuer', qr/ERROR:  issuer "https:\/\/nobody.example" does not exist/, "SELECT jwt_add_secret('$nobody', :secret, 'HS256', 'bound')", secret => "\\x$hex" ],
+	[ 'jwt_add_secret, read only', qr/ERROR:  cannot execute jwt_add_secret/, "SET TRANSACTION READ ONLY;\nSELECT jwt_add_secret('$idp', :secret, 'HS256', 'bound')", secret => "\\x$hex" ],
+	[ 'jwt_add_key, no JSON', qr/ERROR:  key is not acceptable/, "SELECT jwt_add_key('$idp', :key, 'HS256', 'bound')", key => $cut ],
+	[ 'jwt_import_jwks', qr/ERROR:  JWK Set is not acceptable/, "SELECT count(*) FROM jwt_import_jwks('$idp', :key)", key => qq({"keys":[$jwk]}) ],
+	[ 'jws_verify', qr/ERROR:  .*signature/, "SELECT jws_verify(:token, :key, 'HS256')", token => $signed, key => $jwk ]);
+for my $setting (
+	[ 'parameters of errors', '-c log_parameter_max_length_on_error=-1 -c log_error_verbosity=verbose -c log_min_error_statement=warning' ],
+	[ 'plans', $plan ])
+{
+	my ($what, $options) = @$setting;
+	my $mark = log_mark($node);
+	my @leaks;
+	for my $case (@bound)
+	{
+		my ($name, $told, $sql, %variables) = @$case;
+		my $was = bound($options, $sql, %variables) =~ s/\A.*?^(?=pgbench: error|WARNING)|\A.*\z//smr;
+		like($was, $told, "$what: $name, bound");
+		push @leaks, "$name: $was" if $was =~ $shown;
+	}
+	is(join("\n", @leaks), '', 'no client is told the secret');
+	my ($text) = logged_since($node, $mark);
+	like($text, $what eq 'plans' ? qr/plan:\n\s*Query Text: INSERT/ : qr/ERROR:  22023: key is not acceptable/, 'it was logged');
+	unlike($text, $shown, 'without the secret');
+}
+
+#
+# Restores of a dump that has bad rows
+#
+
+sql('postgres', 'CREATE DATABASE bad');
+sql('bad', "CREATE EXTENSION jwt; INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('a', '{api}', '{HS256}'); ALTER TABLE jwt_key DISABLE TRIGGER jwt_key_check; SET client_min_messages = error;"
+	. join('', map { "INSERT INTO jwt_key ($columns) VALUES (" . values_of({ %{ $_->[2] }, id => undef }) =~ s/\ANULL::uuid/gen_random_uuid()/r . ');' } @keys));
+for my $case ([ 'COPY', '-Fc' ], [ 'INSERT', '-Fc', '--inserts' ], [ 'COPY, the data twice', '-Fc' ])
+{
+	my ($what, @flags) = @$case;
+	my $file = "$dir/" . join('', @flags);
+	sql('postgres', 'CREATE DATABASE restored');
+	# the second time the rows are there already: one of a short line
+	sql('bad', "DELETE FROM jwt_key; INSERT INTO jwt_key (issuer, kid, alg, jwk) VALUES ('a', NULL, 'HS256', '$jwk'), ('a', 'b', 'HS256', '$jwk')") if $what =~ /twice/;
+	IPC::Run::run([ 'pg_dump', @flags, '-f', $file, $node->connstr('bad') ]) or die 'pg_dump';
+	my $mark = log_mark($node);
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'pg_restore', '-d', $node->connstr('restored'), @$_, $file ], '>', \$out, '2>', \$err) for [], ($what =~ /twice/ ? [ '--data-only' ] : ());
+	# pg_restore itself shows the command that failed
+	$err =~ s/^Command was: .*?(?=^pg_restore: )//gms;
+	my ($text) = logged_since($node, $mark);
+	like($text, $what =~ /twice/ ? qr/duplicate key.*CONTEXT:  COPY jwt_key, line 1: "/s : qr/column "jwk" of "jwt_key" is not acceptable/, "a restore by $what: has an error");
+	unlike("$text$err", $shown, 'and neither the log nor the client shows the secret');
+	sql('postgres', 'DROP DATABASE restored');
+}
+
+#
+# Logical replication: a subscriber that refuses a row, at first and later
+#
+
+my $subscriber = new_node('subscriber');
+sql('postgres', 'CREATE PUBLICATION keys FOR TABLE jwt_key');
+sql('postgres', "ALTER TABLE jwt_key DISABLE TRIGGER jwt_key_check; INSERT INTO jwt_key ($columns) VALUES (" . values_of($keys[2][2]) . "), ('22222222-2222-3333-4444-555555555555', '$idp', 'x', 'HS256', '[$jwk]')");
+$subscriber->safe_psql('postgres', 'CREATE EXTENSION jwt');
+my $mark = log_mark($subscriber);
+my $refused = sub {
+	my ($from, $pattern, $what) = @_;
+	my $text;
+	for (1 .. 300)
+	{
+		($text) = logged_since($subscriber, $from);
+		last if $text =~ $pattern;
+		select(undef, undef, undef, 0.1);
+	}
+	like($text, $pattern, "$what: the subscriber logs an error");
+};
+$subscriber->safe_psql('postgres', sprintf("CREATE SUBSCRIPTION keys CONNECTION '%s' PUBLICATION keys", $node->connstr('postgres') =~ s/'/''/gr));
+$refused->($mark, qr/column "jwk" of "jwt_key" is not acceptable/, 'initial sync');
+sql('postgres', q{DELETE FROM jwt_key WHERE kid = 'x'});
+$subscriber->poll_query_until('postgres', q{SELECT count(*) = 1 FROM jwt_key}) or die 'it does not copy';
+$subscriber->wait_for_subscription_sync($node, 'keys');
+my $apply = log_mark($subscriber);
+sql('postgres', "INSERT INTO jwt_key ($columns) VALUES ('33333333-2222-3333-4444-555555555555', '$idp', 'y', 'HS256', '[$jwk]')");
+$refused->($apply, qr/column "jwk" of "jwt_key" is not acceptable/, 'apply');
+my ($logged) = logged_since($subscriber, $mark);
+unlike($logged, $shown, 'and its log does not show the secret');
+
 done_testing();
