@@ -28,10 +28,11 @@ JWT_SQL_FUNCTION(jwt_sql_authenticate);
 JWT_SQL_FUNCTION(jwt_sql_cache);
 
 /*
- * Raise the error of a failure.
+ * Raise the error of a failure; hide says that a secret was given along with the
+ * token.
  */
-void
-raise_failure(const Failure *failure)
+pg_noreturn static void
+report_failure(const Failure *failure, bool hide)
 {
 	const FailureKind *kind = failure_kind(failure->code);
 	const char *s = kind->sqlstate;
@@ -40,18 +41,14 @@ raise_failure(const Failure *failure)
 			(errcode(MAKE_SQLSTATE(s[0], s[1], s[2], s[3], s[4])),
 			 errmsg("%s", kind->message),
 			 errdetail_internal("%s", failure->detail),
-			 failure->hint ? errhint("%s", failure->hint) : 0));
+			 failure->hint ? errhint("%s", failure->hint) : 0,
+			 hide ? errhidesecret() : 0));
 }
 
-/*
- * Call before reporting an error about a key.  The context of a function that is
- * called by another is the statement, which may have the key in it; errhidestmt()
- * does the same for the statement itself.
- */
 void
-hide_context(void)
+raise_failure(const Failure *failure)
 {
-	error_context_stack = NULL;
+	report_failure(failure, false);
 }
 
 /*
@@ -60,12 +57,11 @@ hide_context(void)
 void
 raise_bad_key(const char *reason)
 {
-	hide_context();
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("key is not acceptable"),
 			 errdetail_internal("%s", reason),
-			 errhidestmt(true)));
+			 errhidesecret()));
 }
 
 /*
@@ -236,7 +232,7 @@ jwt_sql_jws_verify(PG_FUNCTION_ARGS)
 
 	if (!jws_split(token.data, token.len, verify_max_token_size(), &jws, &failure) ||
 		!jws_check_header(&jws, &failure))
-		raise_failure(&failure);
+		report_failure(&failure, true);
 	if (!algorithm_is(algorithm, jws.alg.data, jws.alg.len))
 		(void) fail(&failure, FAILURE_ALGORITHM,
 					psprintf("The header's \"alg\" is \"%s\", not %s.",
@@ -251,7 +247,7 @@ jwt_sql_jws_verify(PG_FUNCTION_ARGS)
 		memcpy(VARDATA(payload), jws.payload, jws.payload_len);
 		PG_RETURN_BYTEA_P(payload);
 	}
-	raise_failure(&failure);
+	report_failure(&failure, true);
 }
 
 /*

@@ -16,7 +16,6 @@
 #include "trust/rows.h"
 
 pg_noreturn extern void raise_failure(const Failure *failure);
-extern void hide_context(void);
 pg_noreturn extern void raise_bad_key(const char *reason);
 extern JwsString text_argument(FunctionCallInfo fcinfo, int n);
 extern JwsString required_argument(FunctionCallInfo fcinfo, int n, const char *name);

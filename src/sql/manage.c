@@ -53,13 +53,10 @@ JwsString
 required_argument(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (PG_ARGISNULL(n))
-	{
-		hide_context();
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", name),
-				 errhidestmt(true)));
-	}
+				 errhidesecret()));
 	return text_argument(fcinfo, n);
 }
 
@@ -72,13 +69,10 @@ require_issuer(const JwsString *name)
 	TrustIssuer *issuer = name->len > TRUST_MAX_NAME ? NULL : rows_find_issuer(name->data, name->len);
 
 	if (issuer == NULL)
-	{
-		hide_context();
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("issuer \"%s\" does not exist", quote_untrusted(name->data, name->len)),
-				 errhidestmt(true)));
-	}
+				 errhidesecret()));
 	return issuer;
 }
 
@@ -106,13 +100,10 @@ require_thumbprint(const Jwk *jwk)
 	char	   *thumbprint = jwk_thumbprint(jwk);
 
 	if (thumbprint == NULL)
-	{
-		hide_context();
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 				 errmsg("OpenSSL could not compute a SHA-256 digest"),
-				 errhidestmt(true)));
-	}
+				 errhidesecret()));
 	return thumbprint;
 }
 
@@ -185,14 +176,11 @@ require_new_kid(const char *issuer, const char *kid)
 
 	rows_end(&scan);
 	if (found)
-	{
-		hide_context();
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("issuer \"%s\" already has a key \"%s\"", quote_untrusted(name.data, name.len),
 						quote_untrusted(value.data, value.len)),
-				 errhidestmt(true)));
-	}
+				 errhidesecret()));
 }
 
 /*
@@ -418,14 +406,11 @@ jwt_sql_jwks_members(PG_FUNCTION_ARGS)
 	utf8 = pg_server_to_any(document, (int) strlen(document), PG_UTF8);
 	issuer = require_issuer(&name);
 	if (!key_set_read(utf8, (int) strlen(utf8), issuer, &members, &n, &reason))
-	{
-		hide_context();
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("JWK Set is not acceptable"),
 				 errdetail_internal("%s", reason),
-				 errhidestmt(true)));
-	}
+				 errhidesecret()));
 
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < n; i++)

@@ -50,6 +50,13 @@ typedef struct FailureKind
 	const char *message;		/* primary message, by the style guide */
 } FailureKind;
 
+/*
+ * Part of an ereport(ERROR) about something secret: PostgreSQL adds neither the
+ * statement nor the context, either of which may show it.  Context is the line that
+ * COPY reads, the statement that PL/pgSQL runs, or what parameters are bound to.
+ */
+#define errhidesecret() (error_context_stack = NULL, errhidestmt(true))
+
 extern const FailureKind *failure_kind(FailureCode code);
 extern bool fail(Failure *failure, FailureCode code, const char *detail);
 extern bool fail_hint(Failure *failure, FailureCode code, const char *detail, const char *hint);

@@ -30,6 +30,7 @@
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "token/failure.h"
 #include "token/json.h"
 #include "trust/revocation.h"
 #include "trust/rows.h"
@@ -74,16 +75,13 @@ refuse_row(const Row *row, AttrNumber column, int sqlstate, const char *detail)
 {
 	const char *name = NameStr(TupleDescAttr(RelationGetDescr(row->rel), column - 1)->attname);
 
-	/* the context of COPY is the row */
-	if (row->secret)
-		error_context_stack = NULL;
 	ereport(ERROR,
 			(errcode(sqlstate),
 			 errmsg("column \"%s\" of \"%s\" is not acceptable", name,
 					RelationGetRelationName(row->rel)),
 			 errdetail_internal("%s", detail),
 			 errtablecol(row->rel, column),
-			 errhidestmt(row->secret)));
+			 row->secret ? errhidesecret() : 0));
 }
 
 static void

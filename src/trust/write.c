@@ -20,7 +20,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_relation.h"
-#include "tcop/utility.h"
+#include "token/failure.h"
 #include "trust/write.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -29,13 +29,22 @@
 /*
  * Raise the error that PostgreSQL raises for a statement that writes, where none
  * may: in a read-only transaction, on a standby, in a parallel worker.  function
- * is named in it, as "jwt_logout()".
+ * is named in it, as "jwt_logout()"; its arguments may be secret.
  */
 void
 write_require(const char *function)
 {
-	PreventCommandIfReadOnly(function);
-	PreventCommandIfParallelMode(function);
+	/* as PreventCommandIfReadOnly() and PreventCommandIfParallelMode() do */
+	if (XactReadOnly)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot execute %s in a read-only transaction", function),
+				 errhidesecret()));
+	if (IsInParallelMode())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("cannot execute %s during a parallel operation", function),
+				 errhidesecret()));
 }
 
 /*

@@ -56,7 +56,7 @@ SELECT count(pg_temp.judge('each', ARRAY[n])) FROM revocation \g /dev/null
 SELECT is_empty(pg_temp.wrong('each'), 'under each of ' || (SELECT count(*) FROM revocation) || ' rows alone');
 SELECT count(pg_temp.judge('pair', ARRAY[a.n, b.n])) FROM revocation a JOIN revocation b ON a.n < b.n WHERE (a.n + b.n) % 10 = 0 \g /dev/null
 SELECT is_empty(pg_temp.wrong('pair'), 'under ' || (SELECT count(DISTINCT rows) FROM outcome WHERE setting = 'pair') || ' pairs of them');
-DROP INDEX jwt_denylist_issuer_kind_value_idx;
+DROP INDEX jwt_denylist_value_kind_issuer_idx;
 SELECT count(pg_temp.judge('each, without index', ARRAY[n])) FROM revocation \g /dev/null
 SELECT is_empty(pg_temp.wrong('each, without index'), 'under each when there is no index');
 SELECT pg_temp.judge('all, without index', array_agg(n)) FROM revocation \g /dev/null
