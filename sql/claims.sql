@@ -68,6 +68,23 @@ SELECT changes, v.* FROM (VALUES
 	) t (changes), judge(changes::jsonb) v;
 SELECT sqlstate, detail FROM jwt_inspect(sign('{"iss":"https://hmac.example","aud":"api","exp":null}'), at => half_past());
 
+-- What a token can be revoked by is a string of at most 1,024 bytes.
+SELECT claim, length, what, v.sqlstate, v.detail FROM unnest('{sub,jti,sid}'::text[]) claim,
+	(VALUES (0, 'x'), (1024, 'x'), (1025, 'x'), (512, 'é'), (513, 'é')) s (length, what),
+	judge(jsonb_build_object(claim, repeat(what, length))) v ORDER BY claim, what, length;
+SELECT changes, v.* FROM (VALUES
+	('{"sid":1}'), ('{"sid":["s"]}'), ('{"sid":{}}'), ('{"sid":true}'), ('{"session_id":1}'), ('{"sid":"s","exp":"1767229200"}'), ('{"sid":1,"aud":"x"}')
+	) t (changes), judge(changes::jsonb) v;
+SELECT sqlstate, detail FROM jwt_inspect(sign('{"iss":"https://hmac.example","aud":"api","exp":1767229200,"sid":null}'), at => half_past());
+-- A token that was issued before all time is revoked like any other of its subject.
+BEGIN;
+SELECT jwt_revoke_subject('https://hmac.example', 'alice') IS NOT NULL AS revoked;
+SELECT changes, v.sqlstate FROM (VALUES
+	('{"sub":"alice","iat":-1e300}'), ('{"sub":"alice","iat":-1e18}'), ('{"sub":"alice","iat":-9223372036854775808}'), ('{"sub":"alice","iat":0}'), ('{"sub":"alice"}'),
+	('{"sub":"bob","iat":-1e300}')
+	) t (changes), judge(changes::jsonb) v;
+ROLLBACK;
+
 -- Required claims: exp unless the policy says otherwise.
 SELECT * FROM judge('{"exp":null}');
 UPDATE jwt_issuer SET required_claims = '{sub,tenant}' WHERE issuer = 'https://hmac.example';

@@ -10,11 +10,37 @@
  */
 #include "compat.h"
 
+#include "common/hashfn.h"
 #include "common/int.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "token/claims.h"
 #include "token/json.h"
 #include "utils/timestamp.h"
+
+/* Audiences that a list has at most where each is compared with each. */
+#define FEW_AUDIENCES	8
+
+/* A set of audiences. */
+typedef struct AudienceEntry
+{
+	JwsString	name;
+	uint32		hash;
+	char		status;
+} AudienceEntry;
+
+#define SH_PREFIX audience
+#define SH_ELEMENT_TYPE AudienceEntry
+#define SH_KEY_TYPE JwsString
+#define SH_KEY name
+#define SH_HASH_KEY(set, key) hash_bytes((const unsigned char *) (key).data, (key).len)
+#define SH_EQUAL(set, a, b) jws_string_equal(&(a), &(b))
+#define SH_STORE_HASH
+#define SH_GET_HASH(set, entry) (entry)->hash
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
 /* Microseconds from the Unix epoch to PostgreSQL's. */
 #define UNIX_EPOCH_USECS \
@@ -23,7 +49,9 @@
 static bool check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure);
 static bool check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
 						   const JwsString *wanted, Failure *failure);
-static bool read_times(const JsonbValue *claims, const char *text, ClaimsTimes *times, Failure *failure);
+static bool read_times(const JsonbValue *claims, const char *text, const ClaimsPolicy *policy,
+					   ClaimsTimes *times, Failure *failure);
+static bool check_ids(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure);
 static bool check_validity(const ClaimsTimes *times, const ClaimsPolicy *policy,
 						   TimestampTz at, Failure *failure);
 static bool check_lifetime(const ClaimsTimes *times, const ClaimsPolicy *policy,
@@ -32,7 +60,7 @@ static bool check_required(const JsonbValue *claims, const ClaimsPolicy *policy,
 static bool check_type(const JwsString *typ, const ClaimsPolicy *policy, Failure *failure);
 
 static bool
-equal(const char *expected, const char *str, int len)
+matches(const char *expected, const char *str, int len)
 {
 	return (int) strlen(expected) == len && memcmp(expected, str, len) == 0;
 }
@@ -116,7 +144,7 @@ claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
 			 TimestampTz at, ClaimsTimes *times, Failure *failure)
 {
 	Failure		untyped;
-	bool		typed = read_times(claims, text, times, &untyped);
+	bool		typed = read_times(claims, text, policy, times, &untyped);
 
 	if (!check_issuer(claims, policy, failure) ||
 		!check_audience(claims, policy, audience, failure))
@@ -146,7 +174,7 @@ claims_issuer_is(const JsonbValue *claims, const char *issuer)
 	if (member == NULL)
 		return issuer[0] == '\0';
 	claimed = json_string(&member->value, &len);
-	return claimed != NULL && issuer[0] != '\0' && equal(issuer, claimed, len);
+	return claimed != NULL && issuer[0] != '\0' && matches(issuer, claimed, len);
 }
 
 /*
@@ -179,7 +207,7 @@ check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *fail
 }
 
 /*
- * The audiences that a token may name, for a message.
+ * The audiences that a token may name, for a message: some, if there are many.
  */
 static char *
 show_accepted(const ClaimsPolicy *policy, const JwsString *wanted)
@@ -189,8 +217,10 @@ show_accepted(const ClaimsPolicy *policy, const JwsString *wanted)
 	if (wanted->data != NULL)
 		return psprintf("\"%s\"", quote_untrusted(wanted->data, wanted->len));
 	initStringInfo(&buf);
-	for (int i = 0; i < policy->n_audience; i++)
+	for (int i = 0; i < policy->n_audience && i < FEW_AUDIENCES; i++)
 		appendStringInfo(&buf, "%s\"%s\"", i == 0 ? "" : ", ", policy->audience[i]);
+	if (policy->n_audience > FEW_AUDIENCES)
+		appendStringInfo(&buf, ", or one of %d others", policy->n_audience - FEW_AUDIENCES);
 	return buf.data;
 }
 
@@ -200,14 +230,35 @@ policy_has_audience(const ClaimsPolicy *policy, const char *audience, int len)
 	if (policy->any_audience)
 		return true;
 	for (int i = 0; i < policy->n_audience; i++)
-		if (equal(policy->audience[i], audience, len))
+		if (matches(policy->audience[i], audience, len))
 			return true;
 	return false;
 }
 
 /*
+ * The policy's audiences as a set.  A look-up in it takes the same time however
+ * many there are.
+ */
+static audience_hash *
+audience_set(const ClaimsPolicy *policy)
+{
+	audience_hash *set = audience_create(CurrentMemoryContext, policy->n_audience, NULL);
+
+	for (int i = 0; i < policy->n_audience; i++)
+	{
+		JwsString	name = {policy->audience[i], (int) strlen(policy->audience[i])};
+		bool		found;
+
+		CHECK_FOR_INTERRUPTS();
+		audience_insert(set, name, &found);
+	}
+	return set;
+}
+
+/*
  * The "aud" claim, a string or an array of strings, names one of the policy's
- * audiences (RFC 7519 section 4.1.3), and the one that the caller wanted.
+ * audiences (RFC 7519 section 4.1.3), and the one that the caller wanted.  Takes
+ * time in proportion to the length of both lists.
  */
 static bool
 check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
@@ -216,6 +267,7 @@ check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
 	const JsonbPair *member = json_member(claims, "aud");
 	const JsonbValue *values;
 	int			n;
+	audience_hash *set = NULL;
 	bool		accepted = false;
 
 	if (wanted->data != NULL && !policy_has_audience(policy, wanted->data, wanted->len))
@@ -238,19 +290,28 @@ check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
 		n = values->val.array.nElems;
 		values = values->val.array.elems;
 	}
+	if (wanted->data == NULL && n > FEW_AUDIENCES && policy->n_audience > FEW_AUDIENCES)
+		set = audience_set(policy);
 	for (int i = 0; i < n; i++)
 	{
-		int			len;
-		const char *audience = json_string(&values[i], &len);
+		JwsString	audience;
 
-		if (audience == NULL)
+		CHECK_FOR_INTERRUPTS();
+		audience.data = json_string(&values[i], &audience.len);
+		if (audience.data == NULL)
 			return fail(failure, FAILURE_CLAIM,
 						"The claim \"aud\" is neither a string nor an array of strings.");
-		if (wanted->data != NULL ?
-			(len == wanted->len && memcmp(audience, wanted->data, len) == 0) :
-			policy_has_audience(policy, audience, len))
-			accepted = true;
+		if (accepted)
+			continue;
+		if (wanted->data != NULL)
+			accepted = jws_string_equal(&audience, wanted);
+		else if (set != NULL)
+			accepted = audience_lookup(set, audience) != NULL;
+		else
+			accepted = policy_has_audience(policy, audience.data, audience.len);
 	}
+	if (set != NULL)
+		audience_destroy(set);
 	if (accepted || (policy->any_audience && wanted->data == NULL))
 		return true;
 	if (policy->n_audience == 0 && !policy->any_audience)
@@ -288,12 +349,41 @@ read_time(const JsonbValue *claims, const char *text, const char *name,
 }
 
 /*
- * Read the claims that say when, and check the type of those that say who.
+ * The claims by which a token can be revoked are strings, of a length that the
+ * denylist can hold: a token that cannot be revoked is not accepted.
  */
 static bool
-read_times(const JsonbValue *claims, const char *text, ClaimsTimes *times, Failure *failure)
+check_ids(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure)
 {
-	static const char *const strings[] = {"sub", "jti"};
+	const char *const names[] = {
+		"sub", "jti", policy->session_claim != NULL ? policy->session_claim : CLAIMS_SESSION
+	};
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		const JsonbPair *member = json_member(claims, names[i]);
+		int			len;
+
+		if (member == NULL)
+			continue;
+		if (json_string(&member->value, &len) == NULL)
+			return fail(failure, FAILURE_CLAIM,
+						psprintf("The claim \"%s\" is not a string.", names[i]));
+		if (len > CLAIMS_MAX_ID)
+			return fail(failure, FAILURE_CLAIM,
+						psprintf("The claim \"%s\" is %d bytes long; at most %d are accepted.",
+								 names[i], len, CLAIMS_MAX_ID));
+	}
+	return true;
+}
+
+/*
+ * Read the claims that say when, and check those that say which token it is.
+ */
+static bool
+read_times(const JsonbValue *claims, const char *text, const ClaimsPolicy *policy,
+		   ClaimsTimes *times, Failure *failure)
+{
 	bool		has_not_before;
 
 	times->expires = DT_NOEND;
@@ -301,15 +391,8 @@ read_times(const JsonbValue *claims, const char *text, ClaimsTimes *times, Failu
 	times->issued = DT_NOBEGIN;
 	times->has_expires = times->has_issued = false;
 
-	for (int i = 0; i < (int) lengthof(strings); i++)
-	{
-		const JsonbPair *member = json_member(claims, strings[i]);
-
-		if (member != NULL && member->value.type != jbvString)
-			return fail(failure, FAILURE_CLAIM,
-						psprintf("The claim \"%s\" is not a string.", strings[i]));
-	}
-	return read_time(claims, text, "exp", &times->expires, &times->has_expires, failure) &&
+	return check_ids(claims, policy, failure) &&
+		read_time(claims, text, "exp", &times->expires, &times->has_expires, failure) &&
 		read_time(claims, text, "nbf", &times->not_before, &has_not_before, failure) &&
 		read_time(claims, text, "iat", &times->issued, &times->has_issued, failure);
 }

@@ -18,6 +18,12 @@
 /* No limit, for the intervals of a policy. */
 #define CLAIMS_NO_LIMIT	(-1)
 
+/* Bytes of a claim by which a token can be revoked: what the denylist holds. */
+#define CLAIMS_MAX_ID	1024
+
+/* The claim that names the session, for issuers that do not say (OpenID). */
+#define CLAIMS_SESSION	"sid"
+
 /*
  * On what terms an issuer is trusted: a row of jwt_issuer, ready to use.
  * Strings are terminated; intervals are in microseconds.
@@ -31,13 +37,17 @@ typedef struct ClaimsPolicy
 	int			n_required;
 	char	  **required;
 	char	   *token_type;		/* or NULL */
-	char	   *session_claim;	/* names the session; NULL: "sid" */
+	char	   *session_claim;	/* or NULL: CLAIMS_SESSION */
 	int64		leeway;
 	int64		max_lifetime;	/* or CLAIMS_NO_LIMIT */
 	int64		max_age;		/* or CLAIMS_NO_LIMIT */
 } ClaimsPolicy;
 
-/* Times of a token, as timestamps; saturated, and at infinity when absent. */
+/*
+ * Times of a token, as timestamps; saturated, and at infinity when absent.  So a
+ * token that was issued before all timestamps is as old as one that does not say
+ * when it was; has_issued tells them apart.
+ */
 typedef struct ClaimsTimes
 {
 	TimestampTz expires;		/* exp, or DT_NOEND */

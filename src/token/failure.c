@@ -62,30 +62,90 @@ fail_hint(Failure *failure, FailureCode code, const char *detail, const char *hi
 }
 
 /*
- * A palloc'd copy of a string from outside that a message may quote: bounded,
- * and without characters that could forge a log line or a terminal's state.
- * str is in the server encoding and need not be terminated.
+ * Does this character do something to the line it is in?  Controls (C0, DEL, C1),
+ * marks and embeddings of direction, line and paragraph separators, and the byte
+ * order mark.
+ */
+static bool
+is_disruptive(pg_wchar c)
+{
+	return c < 0x20 || (c >= 0x7f && c <= 0x9f) || c == 0x061c || c == 0x200e || c == 0x200f ||
+		(c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
+}
+
+/*
+ * The same of a character of one byte in another encoding than UTF-8.  Of those
+ * of several bytes none is.
+ */
+static bool
+is_disruptive_byte(int encoding, unsigned char c)
+{
+	bool		is_c1 = c >= 0x80 && c <= 0x9f;
+	bool		is_mark = c == 0xfd || c == 0xfe;
+
+	switch (encoding)
+	{
+		case PG_LATIN1:
+		case PG_LATIN2:
+		case PG_LATIN3:
+		case PG_LATIN4:
+		case PG_LATIN5:
+		case PG_LATIN6:
+		case PG_LATIN7:
+		case PG_LATIN8:
+		case PG_LATIN9:
+		case PG_LATIN10:
+		case PG_ISO_8859_5:
+		case PG_ISO_8859_6:
+		case PG_ISO_8859_7:
+			return c < 0x20 || c == 0x7f || is_c1;
+		case PG_ISO_8859_8:
+			return c < 0x20 || c == 0x7f || is_c1 || is_mark;
+		case PG_WIN1255:
+		case PG_WIN1256:
+			return c < 0x20 || c == 0x7f || is_mark;
+		default:
+			return c < 0x20 || c == 0x7f;
+	}
+}
+
+/*
+ * A palloc'd copy of a string from outside that a message may quote: bounded, and
+ * without characters that could forge a log line, a terminal's state or the order
+ * in which a line reads.  str is in the server encoding and need not be
+ * terminated.  In SQL_ASCII it is read as UTF-8, which JSON is; what is no
+ * character in its encoding is shown byte by byte.
  */
 char *
 quote_untrusted(const char *str, int len)
 {
-	int			keep = len;
+	int			encoding = GetDatabaseEncoding();
+	int			size;
 	StringInfoData buf;
 
-	if (keep > QUOTE_MAX)
-		keep = pg_mbcliplen(str, len, QUOTE_MAX);
-
+	if (encoding == PG_SQL_ASCII)
+		encoding = PG_UTF8;
 	initStringInfo(&buf);
-	for (int i = 0; i < keep; i++)
+	for (int i = 0; i < len; i += size)
 	{
-		unsigned char c = (unsigned char) str[i];
+		const unsigned char *c = (const unsigned char *) str + i;
+		bool		valid;
 
-		if (c < 0x20 || c == 0x7f)
-			appendStringInfo(&buf, "\\x%02x", c);
+		size = pg_encoding_verifymbchar(encoding, str + i, len - i);
+		valid = size > 0;
+		if (!valid)
+			size = 1;
+		if (i + size > QUOTE_MAX)
+		{
+			appendStringInfoString(&buf, "...");
+			break;
+		}
+		if (valid && encoding == PG_UTF8 && is_disruptive(utf8_to_unicode(c)))
+			appendStringInfo(&buf, "\\u%04x", utf8_to_unicode(c));
+		else if (!valid || (size == 1 && is_disruptive_byte(encoding, *c)))
+			appendStringInfo(&buf, "\\x%02x", *c);
 		else
-			appendStringInfoChar(&buf, (char) c);
+			appendBinaryStringInfo(&buf, str + i, size);
 	}
-	if (keep < len)
-		appendStringInfoString(&buf, "...");
 	return buf.data;
 }

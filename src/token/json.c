@@ -56,6 +56,7 @@ typedef struct Reader
 	JsonbPair  *stack;
 	int			used;
 	int			size;
+	int			entries;		/* how many there have been */
 	int			depth;
 	struct
 	{
@@ -131,6 +132,7 @@ json_read_object(const char *text, int len, JsonbValue *object)
 	reader.stack = reader.initial;
 	reader.used = 0;
 	reader.size = STACK_INITIAL;
+	reader.entries = 0;
 	reader.depth = 0;
 
 	json_lexer_init(lex, text, len);
@@ -212,6 +214,8 @@ json_read_object(const char *text, int len, JsonbValue *object)
 				}
 				break;
 		}
+		if (reader.entries > JSON_MAX_ENTRIES)
+			return "has too many members and elements";
 	}
 
 	if (json_lex(lex) != JSON_SUCCESS || lex->token_type != JSON_TOKEN_END)
@@ -353,6 +357,7 @@ push_entry(Reader *reader)
 			reader->stack = repalloc(reader->stack, bytes * 2);
 		reader->size *= 2;
 	}
+	reader->entries++;
 	return &reader->stack[reader->used++];
 }
 

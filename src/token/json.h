@@ -15,6 +15,12 @@
 /* Objects and arrays may be nested this deep. */
 #define JSON_MAX_DEPTH	64
 
+/*
+ * Members and elements of all objects and arrays together.  A token has room for
+ * fewer.  It bounds the memory that a document takes to a hundred times its own.
+ */
+#define JSON_MAX_ENTRIES	1000000
+
 extern const char *json_read_object(const char *text, int len, JsonbValue *object);
 extern Jsonb *json_to_jsonb(JsonbValue *object);
 extern const JsonbPair *json_find_member(const JsonbValue *object, const char *name, int len);

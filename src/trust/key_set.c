@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "token/json.h"
+#include "token/jwk_set.h"
 #include "trust/key_set.h"
 #include "trust/new_key.h"
 #include "trust/revocation.h"
@@ -213,29 +214,15 @@ key_set_read(const char *text, int len, const TrustIssuer *issuer,
 			 KeySetMember **members, int *n, char **reason)
 {
 	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(MemberIdentity), .hcxt = CurrentMemoryContext};
-	JsonbValue	document;
-	const JsonbPair *keys;
 	JsonbValue *elements;
 	HTAB	   *known;
 	HTAB	   *seen;
 	bool		revocations;
 	int			usable = 0;
-	const char *malformed = json_read_object(text, len, &document);
 	TimestampTz start = GetCurrentTimestamp();
 
-	if (malformed != NULL)
-		return refuse(reason, "The document %s.", malformed);
-	keys = json_member(&document, "keys");
-	if (keys == NULL)
-		return refuse(reason, "The document has no member \"keys\".");
-	if (keys->value.type != jbvArray)
-		return refuse(reason, "The member \"keys\" of the document is not an array.");
-	*n = keys->value.val.array.nElems;
-	elements = keys->value.val.array.elems;
-	if (*n == 0)
-		return refuse(reason, "The member \"keys\" of the document is empty.");
-	if (*n > KEY_SET_MAX_MEMBERS)
-		return refuse(reason, "The document has %d keys; at most %d are accepted.", *n, KEY_SET_MAX_MEMBERS);
+	if (!jwk_set_read(text, len, &elements, n, reason))
+		return false;
 
 	known = read_known_keys(issuer);
 	seen = hash_create("jwt members", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);

@@ -12,9 +12,6 @@
 
 #include "trust/rows.h"
 
-/* Members of a set at most. */
-#define KEY_SET_MAX_MEMBERS	5000
-
 /*
  * A member of a set.  One with a reason is not usable.  If it has a jwk all the
  * same, then it has been revoked, or all that it lacks is its algorithm.

@@ -16,6 +16,16 @@ AS 'MODULE_PATHNAME' LANGUAGE C STRICT IMMUTABLE;
 COMMENT ON FUNCTION jwt_test_ed25519(text)
 IS 'the member x of a JWK for Ed25519, another for each seed';
 
+CREATE FUNCTION jwt_test_jwk_set(document bytea, OUT n integer, OUT first jsonb, OUT last jsonb, OUT reason text)
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_jwk_set(bytea)
+IS 'the members of a JWK Set, how many, and the first and the last, or why it is none';
+
+CREATE FUNCTION jwt_test_quote(string bytea, encoding name) RETURNS bytea
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_quote(bytea, name)
+IS 'what a message of a server of this encoding quotes of a string';
+
 CREATE FUNCTION jwt_test_check_memory(entries text[]) RETURNS void
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION jwt_test_check_memory(text[])

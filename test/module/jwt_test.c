@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * jwt_test.c
- *	  Functions that only tests call: signatures below SQL, OpenSSL's errors,
- *	  mutated tokens, memory in use, and memory that cannot be had.
+ *	  Functions that only tests call: signatures, key sets and quotations below
+ *	  SQL, OpenSSL's errors, mutated tokens, memory in use, and memory that
+ *	  cannot be had.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,6 +18,8 @@
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "token/base64url.h"
+#include "token/failure.h"
+#include "token/jwk_set.h"
 #include "token/jws.h"
 #include "token/openssl_errors.h"
 #include "utils/array.h"
@@ -30,6 +33,8 @@ PG_MODULE_MAGIC;
 JWT_SQL_FUNCTION(jwt_test_signature);
 JWT_SQL_FUNCTION(jwt_test_available);
 JWT_SQL_FUNCTION(jwt_test_ed25519);
+JWT_SQL_FUNCTION(jwt_test_jwk_set);
+JWT_SQL_FUNCTION(jwt_test_quote);
 JWT_SQL_FUNCTION(jwt_test_check_memory);
 JWT_SQL_FUNCTION(jwt_test_has_errors);
 JWT_SQL_FUNCTION(jwt_test_properties);
@@ -101,15 +106,63 @@ jwt_test_ed25519(PG_FUNCTION_ARGS)
 	size_t		len = sizeof(public_key);
 	char	   *x = palloc(base64url_encoded_size(sizeof(public_key)) + 1);
 	EVP_PKEY   *pkey = NULL;
-	bool		good = EVP_Digest(VARDATA_ANY(seed), VARSIZE_ANY_EXHDR(seed), private_key, NULL, EVP_sha256(), NULL) == 1 &&
-		(pkey = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, private_key, sizeof(private_key))) != NULL &&
-		EVP_PKEY_get_raw_public_key(pkey, public_key, &len) == 1;
+	bool		good;
 
+	if (EVP_Digest(VARDATA_ANY(seed), VARSIZE_ANY_EXHDR(seed), private_key, NULL, EVP_sha256(), NULL) == 1)
+		pkey = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, private_key, sizeof(private_key));
+	good = pkey != NULL && EVP_PKEY_get_raw_public_key(pkey, public_key, &len) == 1;
 	EVP_PKEY_free(pkey);
 	if (!good)
 		elog(ERROR, "OpenSSL made no key");
 	x[base64url_encode(public_key, (int) len, x)] = '\0';
 	PG_RETURN_TEXT_P(cstring_to_text(x));
+}
+
+/*
+ * jwt_test_jwk_set(document)
+ */
+Datum
+jwt_test_jwk_set(PG_FUNCTION_ARGS)
+{
+	bytea	   *document = PG_GETARG_BYTEA_PP(0);
+	TupleDesc	desc;
+	Datum		values[4];
+	bool		nulls[4] = {true, true, true, true};
+	JsonbValue *members;
+	int			n;
+	char	   *reason;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (jwk_set_read(VARDATA_ANY(document), (int) VARSIZE_ANY_EXHDR(document), &members, &n, &reason))
+	{
+		values[0] = Int32GetDatum(n);
+		values[1] = JsonbPGetDatum(JsonbValueToJsonb(&members[0]));
+		values[2] = JsonbPGetDatum(JsonbValueToJsonb(&members[n - 1]));
+		nulls[0] = nulls[1] = nulls[2] = false;
+	}
+	else
+	{
+		values[3] = CStringGetTextDatum(reason);
+		nulls[3] = false;
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/*
+ * jwt_test_quote(string, encoding)
+ */
+Datum
+jwt_test_quote(PG_FUNCTION_ARGS)
+{
+	bytea	   *string = PG_GETARG_BYTEA_PP(0);
+	int			ours = GetDatabaseEncoding();
+	char	   *quoted;
+
+	SetDatabaseEncoding(pg_char_to_encoding(NameStr(*PG_GETARG_NAME(1))));
+	quoted = quote_untrusted(VARDATA_ANY(string), (int) VARSIZE_ANY_EXHDR(string));
+	SetDatabaseEncoding(ours);
+	PG_RETURN_BYTEA_P((bytea *) cstring_to_text(quoted));
 }
 
 /*

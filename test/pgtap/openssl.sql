@@ -2,7 +2,6 @@
 -- openssl: "out of memory" is said when memory was lacking, and at no other time
 --
 SELECT plan(18);
-CREATE EXTENSION jwt_test;
 
 -- What the queue of errors can hold, and whether it says that memory was lacking.
 CREATE TEMP TABLE queue (entries text[], lacking boolean);
@@ -31,4 +30,3 @@ SELECT jwt_test_properties('') \g /dev/null
 SELECT lives_ok($$ SELECT jwt_jwk(fixture('pem', 'ec spki')) $$, 'and afterwards a good one is good');
 
 SELECT * FROM finish();
-DROP EXTENSION jwt_test;
