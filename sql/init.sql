@@ -182,7 +182,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN sha256('a secret of the regression t
 CREATE FUNCTION sign(claims bytea, header bytea DEFAULT '{"alg":"HS256","kid":"h1"}') RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN b64url(header) || '.' || b64url(claims) || '.' ||
-	b64url(hmac_sha256(convert_to(b64url(header) || '.' || b64url(claims), 'UTF8'), secret()));
+	b64url(hmac(convert_to(b64url(header) || '.' || b64url(claims), 'UTF8'), secret(), 'sha256'));
 CREATE FUNCTION sign(claims text, header text DEFAULT '{"alg":"HS256","kid":"h1"}') RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN sign(convert_to(claims, 'UTF8'), convert_to(header, 'UTF8'));
