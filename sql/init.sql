@@ -159,19 +159,22 @@ LANGUAGE sql STABLE PARALLEL SAFE RETURN (SELECT f.value FROM fixture f WHERE f.
 CREATE FUNCTION half_past() RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN timestamptz '2026-01-01 00:30:00+00';
 -- HS256 tokens of any content.  HMAC (RFC 2104) is not built in, its digests are.
-CREATE FUNCTION digest(data bytea, type text) RETURNS bytea
+-- A key, filled up with zeros to a block, XOR a byte; the first four are its length.
+CREATE FUNCTION hmac_pad(key bytea, block int, pad text) RETURNS bytea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE type WHEN 'sha256' THEN sha256(data) WHEN 'sha384' THEN sha384(data) WHEN 'sha512' THEN sha512(data) END;
--- A key, filled up with zeros to the block of the digest, XOR one byte.
-CREATE FUNCTION hmac_pad(key bytea, type text, pad int) RETURNS bytea
+RETURN substr(varbit_send(('x' || rpad(encode(key, 'hex'), block * 2, '0'))::varbit # ('x' || repeat(pad, block))::varbit), 5);
+CREATE FUNCTION hmac_sha256(data bytea, key bytea) RETURNS bytea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN (SELECT string_agg(set_byte('\x00', 0, pad # CASE WHEN i < length(short) THEN get_byte(short, i) ELSE 0 END), '' ORDER BY i)
-	FROM (SELECT CASE type WHEN 'sha256' THEN 64 ELSE 128 END) b (size),
-		LATERAL (SELECT CASE WHEN length(key) > size THEN digest(key, type) ELSE key END) k (short),
-		LATERAL generate_series(0, size - 1) i);
+RETURN sha256(hmac_pad(key, 64, '5c') || sha256(hmac_pad(key, 64, '36') || data));
 CREATE FUNCTION hmac(data bytea, key bytea, type text) RETURNS bytea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN digest(hmac_pad(key, type, 92) || digest(hmac_pad(key, type, 54) || data, type), type);
+RETURN CASE type
+	WHEN 'sha256' THEN hmac_sha256(data, CASE WHEN length(key) > 64 THEN sha256(key) ELSE key END)
+	WHEN 'sha384' THEN sha384(hmac_pad(CASE WHEN length(key) > 128 THEN sha384(key) ELSE key END, 128, '5c') ||
+		sha384(hmac_pad(CASE WHEN length(key) > 128 THEN sha384(key) ELSE key END, 128, '36') || data))
+	WHEN 'sha512' THEN sha512(hmac_pad(CASE WHEN length(key) > 128 THEN sha512(key) ELSE key END, 128, '5c') ||
+		sha512(hmac_pad(CASE WHEN length(key) > 128 THEN sha512(key) ELSE key END, 128, '36') || data))
+END;
 CREATE FUNCTION b64url(data bytea) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN translate(encode(data, 'base64'), E'+/=\n', '-_');
 CREATE FUNCTION secret() RETURNS bytea

@@ -42,7 +42,7 @@ sub token
 sub hmac_function
 {
 	my $init = PostgreSQL::Test::Utils::slurp_file("$FindBin::RealBin/../init.sql");
-	return join('', $init =~ /^(CREATE FUNCTION (?:digest|hmac_pad|hmac)\(.*?;\n)/msg);
+	return join('', $init =~ /^(CREATE FUNCTION (?:hmac_pad|hmac_sha256|hmac)\(.*?;\n)/msg);
 }
 
 # Install the extension, trust the issuer, add the key.
