@@ -22,6 +22,8 @@ def text(row, column):
 
 
 def table(results):
+    yield f"{results['platform']}, {os.cpu_count()} cores of {results['processor']}."
+    yield ""
     yield "| | counted | at most | target | timed, noisy |"
     yield "|---|--:|--:|--:|--:|"
     for row in results["rows"]:
