@@ -133,6 +133,11 @@ def platform():
                       version("gcc", r"\d+", os.environ.get("CC", "gcc"), "-dumpversion")))
 
 
+def processor():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        return re.search(r"model name\s*: (.*)|$", file.read())[1]
+
+
 def read_rows(measured):
     """The platform of absolute counts, and the rows for which enough is measured."""
     with open(os.path.join(HERE, "rows"), encoding="utf-8") as file:
@@ -177,7 +182,7 @@ def main():
         value, time = ((f"{found[-1][column]:.3f}" if row.unit == "x" else f"{found[-1][column]:.0f}") for column in ("counted", "timed"))
         print(f"{row.what:52s}{value:>9s}{row.bar:>9s}{row.target:>9s}{time + ('' if row.unit == 'x' else ' ns'):>15s}  {found[-1]['verdict']}")
     with open(os.path.join(OUT, "results.json"), "w", encoding="utf-8") as file:
-        json.dump({"platform": here, "rows": found, "counts": counts, "times": times}, file, indent=1)
+        json.dump({"platform": here, "processor": processor(), "rows": found, "counts": counts, "times": times}, file, indent=1)
     verdicts = [row["verdict"] for row in found]
     print(f"{verdicts.count('ok')} passed, {verdicts.count('MISSED')} failed, {verdicts.count('not judged')} skipped")
     sys.exit("MISSED" in verdicts)

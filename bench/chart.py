@@ -22,6 +22,8 @@ def text(row, column):
 
 
 def table(results):
+    yield f"{results['platform']}, {os.cpu_count()} cores of {results['processor']}."
+    yield ""
     yield "| | counted | at most | target | timed, noisy |"
     yield "|---|--:|--:|--:|--:|"
     for row in results["rows"]:
@@ -38,6 +40,7 @@ def draw(axes, rows, start, label):
         if row["target"] != "-":
             axes.plot(float(row["target"]), y, "|", color="#c0392b", markersize=11, markeredgewidth=2, zorder=2)
     axes.set_yticks(range(len(rows)), [row["what"].replace(" / ", " ÷ ") for row in reversed(rows)])
+    axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.set_xscale("log")
     axes.set_xlabel(label)
     axes.axvline(start, color="black", linewidth=0.8)

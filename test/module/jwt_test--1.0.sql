@@ -65,8 +65,3 @@ CREATE FUNCTION jwt_test_allocations(OUT fired boolean, OUT live bigint)
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION jwt_test_allocations()
 IS 'lets no more fail; whether one has, and how many blocks OpenSSL has';
-
-CREATE FUNCTION jwt_test_same(value anyelement) RETURNS anyelement
-AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL SAFE;
-COMMENT ON FUNCTION jwt_test_same(anyelement)
-IS 'its argument: what a call costs in a plan that may not be folded';

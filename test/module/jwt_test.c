@@ -41,7 +41,6 @@ JWT_SQL_FUNCTION(jwt_test_properties);
 JWT_SQL_FUNCTION(jwt_test_mutate);
 JWT_SQL_FUNCTION(jwt_test_memory);
 JWT_SQL_FUNCTION(jwt_test_noop);
-JWT_SQL_FUNCTION(jwt_test_same);
 JWT_SQL_FUNCTION(jwt_test_fail_allocation);
 JWT_SQL_FUNCTION(jwt_test_allocations);
 
@@ -454,15 +453,6 @@ jwt_test_noop(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(0)) == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_POINTER(&empty);
-}
-
-/*
- * jwt_test_same(value): the least that a function can do.
- */
-Datum
-jwt_test_same(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 }
 
 /*
