@@ -307,7 +307,7 @@ compare_public_keys(const void *a, const void *b)
 }
 
 static void
-push_string(JsonbParseState **state, const char *name, const char *value, JsonbValue **result)
+push_string(JsonbParseState * *state, const char *name, const char *value, JsonbValue **result)
 {
 	JsonbValue	v = {.type = jbvString};
 

@@ -54,7 +54,8 @@ JWT_SQL_FUNCTION(jwt_sql_status_rows);
 /* A row of jwt_status in the making. */
 typedef struct Status
 {
-	char	   *name;			/* the issuer; NULL for the row of the database */
+	char	   *name;			/* the issuer; NULL for the row of the
+								 * database */
 	TrustIssuer *issuer;
 	int			usable;
 	int			standby;

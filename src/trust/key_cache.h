@@ -58,7 +58,8 @@ typedef enum KeyFault
  */
 typedef struct KeyLookupResult
 {
-	uint64		denylist_generation;	/* for which none of the keys is revoked */
+	uint64		denylist_generation;	/* for which none of the keys is
+										 * revoked */
 	int			n_keys;
 	TrustKey   *keys;
 	int			n_revoked;		/* at most MAX_KEYS_OF_ISSUER are kept */

@@ -17,7 +17,8 @@ typedef struct NewKey
 {
 	Jwk			jwk;
 	bool		jwk_read;		/* jwk has been filled in */
-	char	   *alg;			/* what it is pinned to, as it is written; or NULL */
+	char	   *alg;			/* what it is pinned to, as it is written; or
+								 * NULL */
 	const Algorithm *algorithm; /* what that means for this key */
 	bool		lacks_alg;		/* all that it lacks is its algorithm */
 } NewKey;

@@ -28,7 +28,8 @@ typedef struct TrustIssuer
 	int			n_roles;
 	char	  **roles;			/* that role_claim may name */
 	int64		session_lifetime;	/* in microseconds */
-	char	   *unusable;		/* why it verifies nothing: a sentence, or NULL */
+	char	   *unusable;		/* why it verifies nothing: a sentence, or
+								 * NULL */
 } TrustIssuer;
 
 /* A row of jwt_key, without what it takes to verify by it. */
@@ -44,10 +45,12 @@ typedef struct KeyRow
 	TimestampTz retired_at;		/* DT_NOEND when not retired */
 	TimestampTz created_at;
 	Jsonb	   *jsonb;
-	Jwk			jwk;			/* read when unusable is NULL or the fit failed */
+	Jwk			jwk;			/* read when unusable is NULL or the fit
+								 * failed */
 	bool		jwk_read;		/* jwk has been filled in */
 	const Algorithm *algorithm; /* the meaning of alg for this key, or NULL */
-	char	   *unusable;		/* why it verifies nothing: a sentence, or NULL */
+	char	   *unusable;		/* why it verifies nothing: a sentence, or
+								 * NULL */
 	bool		disallowed;		/* by its issuer, which is why */
 } KeyRow;
 

@@ -316,6 +316,7 @@ static void
 call_function(const char *name, int n, const Datum *args)
 {
 	static const Oid types[] = {TEXTOID, TEXTOID};
+
 	LOCAL_FCINFO(call, lengthof(types));
 	Oid			function = catalog_function(name, n, types);
 	FmgrInfo	flinfo;
