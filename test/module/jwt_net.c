@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,9 +70,12 @@ gettimeofday(struct timeval *restrict tv, void *restrict zone)
 	return result;
 }
 
-/* How often a name has been looked up before; adds this time. */
+/*
+ * How often a name has been looked up before; adds this time.  Who asks for both
+ * kinds of addresses apart has looked it up once.
+ */
 static int
-count_lookup(const char *name)
+count_lookup(const char *name, bool add)
 {
 	char		lookups[65536];
 	char	   *rest = lookups;
@@ -82,7 +86,7 @@ count_lookup(const char *name)
 	read_file("lookups", lookups, sizeof(lookups));
 	while ((line = strsep(&rest, "\n")) != NULL)
 		n += strcmp(line, name) == 0;
-	if ((fd = open_file("lookups", O_WRONLY | O_CREAT | O_APPEND)) >= 0)
+	if (add && (fd = open_file("lookups", O_WRONLY | O_CREAT | O_APPEND)) >= 0)
 	{
 		dprintf(fd, "%s\n", name);
 		close(fd);
@@ -112,7 +116,7 @@ getaddrinfo(const char *restrict node, const char *restrict service,
 			of_name[n++] = line;
 	if (n == 0)
 		return real(node, service, hints, answer);
-	line = of_name[count_lookup(node) % n];
+	line = of_name[count_lookup(node, hints == NULL || hints->ai_family != AF_INET6) % n];
 	usleep((useconds_t) atol(strsep(&line, " ")) * 1000);
 	*answer = NULL;
 	while ((node = strsep(&line, " ")) != NULL)
