@@ -17,6 +17,13 @@ SELECT jwt_try_verify(token_for('ghost', '{"aud":"other"}')) IS NULL AS refused;
 SELECT refusal(format($$WITH gone AS (DELETE FROM jwt_key WHERE kid = 'c1' RETURNING id) SELECT fail_after(%L) FROM gone$$, token_for('alice')));
 SELECT jwt_verify(token_for('alice')) ->> 'sub' AS sub;
 
+-- Nor has it taken a revocation back, or given one.
+SELECT jwt_revoke_id('https://cache.example', 'j2', 'infinity') = 'infinity' AS revoked;
+SELECT refusal(format($$WITH gone AS (DELETE FROM jwt_denylist WHERE value = 'j2' RETURNING id) SELECT fail_after(%L) FROM gone$$, token_for('gina', '{"jti":"j2"}')));
+SELECT jwt_try_verify(token_for('gina', '{"jti":"j2"}')) IS NULL AS refused;
+SELECT refusal(format($$INSERT INTO jwt_denylist (issuer, kind, value) VALUES ('https://cache.example', 'jti', 'j3') RETURNING fail_after(%L)$$, token_for('gina', '{"jti":"j3"}')));
+SELECT jwt_verify(token_for('gina', '{"jti":"j3"}')) ->> 'sub' AS sub;
+
 -- What is undone within a statement is undone for its verifications.
 SELECT jwt_revoke_id('https://cache.example', 'j1', 'infinity') = 'infinity' AS revoked;
 DO $$

@@ -185,6 +185,14 @@ SELECT jwt_revoke_id('https://out.example', 'd1', 'infinity') IS NOT NULL AS rev
 SELECT jwt_unrevoke_id('https://out.example', 'd1') AS was;
 WITH revoked AS (INSERT INTO jwt_denylist (issuer, kind, value) VALUES ('https://out.example', 'jti', 'd1') RETURNING value)
 SELECT value, left(refusal('SELECT jwt_subject()'), 5) FROM revoked;
+SELECT jwt_unrevoke_id('https://out.example', 'd1') AS was;
+DO $$
+BEGIN
+	FOR i IN 1 .. 2 LOOP
+		RAISE NOTICE '%', jwt_subject();
+		PERFORM jwt_revoke_id('https://out.example', 'd1', 'infinity');
+	END LOOP;
+END $$;
 RESET jwt.token;
 -- A revocation flushes no cache.
 SELECT jwt_authenticate(token_of('d2', 'dave'), false) IS NOT NULL AS dave;
