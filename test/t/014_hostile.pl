@@ -149,6 +149,9 @@ su(q{ALTER SYSTEM SET jwt_jwks.databases = 'postgres, "renamed", Renamed-2'; SEL
 $served->('while one is being renamed');
 $renaming->('COMMIT');
 $renaming->();
+# which databases there are is looked at anew
+su('SELECT pg_reload_conf()');
+$served->('when it has been');
 sql('Renamed-2', $due, 'renamer');
 ok($node->poll_query_until('Renamed-2', 'SELECT last_success = last_attempt AND next_attempt > now() FROM jwt_jwks_state'), 'which is served under its new name');
 su(q{ALTER SYSTEM SET jwt_jwks.databases = 'postgres'; SELECT pg_reload_conf()});
