@@ -4,6 +4,23 @@
 \echo Use "CREATE EXTENSION jwt" to load this file. \quit
 
 --
+-- The names below are looked up one by one, with the rights of a superuser. So the
+-- schema is locked until the end: whoever owns it must not put another, with
+-- functions of their own, in its place between two statements. Some minor versions of
+-- PostgreSQL, 15.18 for one, let them do that while it is in use. Where it happened
+-- before this, no row is found, or jwt_install_begin() sees it.
+--
+
+SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=) 1::bigint THEN 1
+	ELSE pg_catalog.format('schema %s was renamed meanwhile'::text, '@extschema@'::text)::pg_catalog.int4 END
+FROM (
+	SELECT n.oid
+	FROM pg_catalog.pg_namespace n
+	WHERE pg_catalog.quote_ident(n.nspname::text) OPERATOR(pg_catalog.=) '@extschema@'::text
+	FOR UPDATE
+) locked;
+
+--
 -- Every member belongs to the bootstrap superuser, so that nobody else can alter
 -- it. The script of a trusted extension runs as that role already when its
 -- installer is no superuser; another superuser takes the role until the end.

@@ -14,6 +14,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
@@ -68,7 +69,8 @@ running_extension(Oid *owner, Oid *schema)
 /*
  * jwt_install_begin(): the rights to manage trust go to the owner of the database,
  * so another, who may only create in it, would install something that is not
- * theirs to manage.
+ * theirs to manage.  The script has locked the schema of this name, which is where
+ * this function is: it must be the one that the extension was created in.
  */
 Datum
 jwt_sql_install_begin(PG_FUNCTION_ARGS)
@@ -76,8 +78,17 @@ jwt_sql_install_begin(PG_FUNCTION_ARGS)
 	Oid			owner;
 	Oid			schema;
 
-	(void) fcinfo;
 	running_extension(&owner, &schema);
+	if (get_func_namespace(fcinfo->flinfo->fn_oid) != schema)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the schema of extension \"%s\" was renamed meanwhile",
+						get_extension_name(CurrentExtensionObject))));
+	if (isAnyTempNamespace(schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("extension \"%s\" cannot be created in a temporary schema",
+						get_extension_name(CurrentExtensionObject))));
 	if (!superuser_arg(owner) && !has_privs_of_role(owner, ROLE_PG_DATABASE_OWNER))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
