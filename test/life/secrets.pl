@@ -7,7 +7,6 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib "$FindBin::RealBin/../t";
-use File::Temp qw(tempdir);
 use IPC::Run;
 use JSON::PP qw(decode_json);
 use JwtTest;
@@ -16,7 +15,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $dir = tempdir(CLEANUP => 1);
+my $dir = PostgreSQL::Test::Utils::tempdir();
 
 # The secret, and all that shows ten characters of it.
 my $secret = do { open(my $random, '<:raw', '/dev/urandom') or die; read($random, my $bytes, 32) == 32 or die; $bytes };
@@ -175,7 +174,7 @@ my @calls = (
 	[ 'jwt_add_secret: no issuer', '22004', "NULL, '\\x$hex', 'HS256', 'new'" ],
 	[ 'jwt_add_secret: too long', '22023', "'$idp', '\\x" . $hex x 200 . "', 'HS256', 'new'" ],
 	[ 'jwt_add_secret: a long kid', '22023|23514', "'$idp', '\\x$hex', 'HS256', '$long'" ],
-	[ 'jwt_add_secret: a second key of a kid', '|23505', "'$idp', '\\x$hex', 'HS256', 'there'" ],
+	[ 'jwt_add_secret: a second key of a kid', '|42710', "'$idp', '\\x$hex', 'HS256', 'there'" ],
 	[ 'jwt_add_secret: read only', '25006', "'$idp', '\\x$hex', 'HS256', 'new'", 'SET TRANSACTION READ ONLY' ],
 	[ 'jwt_add_key', '', "'$idp', '$jwk', 'HS256', 'new'" ],
 	[ 'jwt_add_key: no JSON', '22023', "'$idp', '$cut', 'HS256', 'new'" ],
@@ -329,7 +328,7 @@ sql('bad', "CREATE EXTENSION jwt; INSERT INTO jwt_issuer (issuer, audience, algo
 for my $case ([ 'COPY', '-Fc' ], [ 'INSERT', '-Fc', '--inserts' ], [ 'COPY, the data twice', '-Fc' ])
 {
 	my ($what, @flags) = @$case;
-	my $file = "$dir/" . join('', @flags);
+	my $file = join('', "$dir/bad", @flags);
 	sql('postgres', 'CREATE DATABASE restored');
 	# the second time the rows are there already: one of a short line
 	sql('bad', "DELETE FROM jwt_key; INSERT INTO jwt_key (issuer, kid, alg, jwk) VALUES ('a', NULL, 'HS256', '$jwk'), ('a', 'b', 'HS256', '$jwk')") if $what =~ /twice/;
