@@ -449,13 +449,15 @@ check_time(const JsonbValue *object, const char *text, const char *name)
 static void
 fuzz_claims(const char *data, int len)
 {
-	static char *audience[] = {"api", "other"};
+	static char *audience[] = {"api", "other", "1", "2", "3", "4", "5", "6", "7", "8"};
+	static const int n_audience[] = {0, 1, lengthof(audience), 1};
+	static const char *const ids[] = {"sub", "jti", CLAIMS_SESSION};
 	static char *required[] = {"exp", "jti"};
 	int			choice = len > 0 ? (uint8) data[0] : 0;
 	ClaimsPolicy policy = {
 		.issuer = choice & 1 ? "https://idp.example" : "",
 		.any_audience = (choice & 6) == 6,
-		.n_audience = (choice >> 1) & 3 ? Min((choice >> 1) & 3, 2) : 0,
+		.n_audience = n_audience[(choice >> 1) & 3],
 		.audience = audience,
 		.n_required = (choice >> 3) & 3 ? Min((choice >> 3) & 3, 2) : 0,
 		.required = required,
@@ -497,6 +499,12 @@ fuzz_claims(const char *data, int len)
 	claim(policy.token_type == NULL ||
 		  (jws.typ.len >= 6 && pg_strncasecmp(jws.typ.data + jws.typ.len - 6, "at+jwt", 6) == 0));
 	claim(wanted.data == NULL || json_member(&object, "aud") != NULL);
+	for (int i = 0; i < (int) lengthof(ids); i++)
+	{
+		const JsonbPair *member = json_member(&object, ids[i]);
+
+		claim(member == NULL || (member->value.type == jbvString && member->value.val.string.len <= CLAIMS_MAX_ID));
+	}
 }
 
 /*

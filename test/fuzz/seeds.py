@@ -88,9 +88,10 @@ for document in DOCUMENTS:
     seed("json", document)
 CLAIMS = [{}, {"exp": AT + 60}, {"iss": "https://idp.example", "aud": "api", "sub": "alice", "exp": AT + 60, "iat": AT, "nbf": AT, "jti": "x"},
           {"iss": "https://idp.example", "aud": ["x", "other"], "exp": AT + 0.5, "jti": "1"}, {"aud": [], "exp": 1e300, "nbf": -1e300},
-          {"iss": "https://idp.example", "aud": ["api"], "azp": "api", "typ": "at+jwt", "exp": AT + 60, "iat": AT, "jti": "x"}]
+          {"iss": "https://idp.example", "aud": ["api"], "azp": "api", "typ": "at+jwt", "exp": AT + 60, "iat": AT, "jti": "x"},
+          {"iss": "https://idp.example", "aud": [str(n) for n in range(9, 21)] + ["8"], "exp": AT + 60, "jti": "x", "sid": "s" * 1024}]
 for claims in CLAIMS:
-    for choice in (0, 1, 3, 7, 0xff, 0x69):
+    for choice in (0, 1, 3, 5, 7, 0xff, 0x69):
         seed("claims", bytes([choice]) + json.dumps(claims).encode())
 for header in ({"alg": "none"}, {"alg": "RS256", "crit": ["b64"], "b64": False}, {"alg": "HS256", "kid": "../../x", "jwk": {}}, {"alg": 1}, {"typ": "at+jwt", "alg": "ES256"}):
     seed("jws", b64(json.dumps(header).encode()) + ".e30.")
