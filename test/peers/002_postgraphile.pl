@@ -101,9 +101,9 @@ IPC::Run::run([ 'node', $helper, 'burst', $url, $alice, 'alice', $bob, 'bob' ],
 	'>', \$burst, '2>', \$trouble, IPC::Run::timeout(60));
 is($burst, "wrong 0 of 200\n", '200 requests at once over three connections') or diag $trouble;
 
-# A revoked key: the next request is refused.
-$node->safe_psql('postgres', 'UPDATE jwt_key SET revoked_at = now()');
-like(notes($alice), qr/^error: /, 'after the key is revoked, the next request is refused');
+# A revoked issuer: the next request is refused.
+$node->safe_psql('postgres', q{INSERT INTO jwt_denylist (issuer, kind) SELECT issuer, 'iss' FROM jwt_issuer});
+like(notes($alice), qr/^error: /, 'after the issuer is revoked, the next request is refused');
 
 $server->kill_kill;
 undef $server;

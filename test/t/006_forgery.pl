@@ -208,7 +208,7 @@ for my $table (qw(jwt_key jwt_issuer))
 	{
 		my ($o, $e) = mallory("SET jwt.token = '$token' $look");
 		unlike($o, qr/^(rows=[1-9]|who=[^n])/m, "a table of theirs in the place of $table");
-		like($e, qr/table "$table" of extension "jwt" does not exist/, '  is none of ours');
+		like($e, qr/extension "jwt" has no "$table" that can be trusted/, '  is none of ours');
 	}
 	$node->safe_psql('postgres', "DROP TABLE public.$table; ALTER TABLE public.moved RENAME TO $table");
 }
@@ -223,7 +223,7 @@ for my $sql (
 	q{ALTER EXTENSION jwt UPDATE}, q{CREATE EXTENSION jwt SCHEMA mallory},
 	q{SELECT * FROM public.jwt_key}, q{TABLE public.jwt_issuer}, q{COPY public.jwt_key TO STDOUT}, q{SELECT count(jwk) FROM public.jwt_key},
 	q{SELECT ctid FROM public.jwt_key}, q{SELECT * FROM public.jwt_key FOR UPDATE}, q{DELETE FROM public.jwt_key}, q{TRUNCATE public.jwt_key},
-	q{UPDATE public.jwt_key SET revoked_at = NULL}, q{UPDATE public.jwt_issuer SET audience = '{*}'}, qq{INSERT INTO public.jwt_key (issuer, kid, alg, jwk) VALUES ('https://idp.example', 'm', 'HS256', '$jwk')},
+	q{UPDATE public.jwt_key SET not_after = NULL}, q{DELETE FROM public.jwt_denylist}, q{INSERT INTO public.jwt_denylist (issuer, kind, value) VALUES ('https://idp.example', 'sub', 'alice')}, q{UPDATE public.jwt_issuer SET audience = '{*}'}, qq{INSERT INTO public.jwt_key (issuer, kid, alg, jwk) VALUES ('https://idp.example', 'm', 'HS256', '$jwk')},
 	qq{SELECT public.jwt_add_key('https://idp.example', '$jwk', 'HS256', 'm')}, q{SELECT public.jwt_add_secret('https://idp.example', 'the own key of somebody who has none', 'HS256', 'm')},
 	q{INSERT INTO public.jwt_issuer (issuer, audience, algorithms) VALUES ('m', '{*}', '{HS256}')},
 	q{CREATE TRIGGER t BEFORE INSERT ON public.jwt_key FOR EACH ROW EXECUTE FUNCTION public.jwt_key_check()}, q{CREATE TRIGGER t AFTER INSERT ON mallory.jwt_key FOR EACH ROW EXECUTE FUNCTION public.jwt_trust_changed()},
@@ -366,7 +366,7 @@ my ($rc, $stdout, $stderr) = $node->psql('trap', qq{
 	SELECT auth.jwt_add_secret('https://idp.example', '\\x$secret_hex', 'HS256', 'k1');
 	SELECT auth.jwt_authenticate('$no_jti', false);
 	SELECT auth.jwt_logout()}, @eve);
-like($stderr, qr/no "jti"/, 'jwt_logout without jti is the error that it should be');
+like($stderr, qr/neither a "jti" nor a "sid"/, 'jwt_logout without jti is the error that it should be');
 is($node->safe_psql('trap', q{SELECT count(*) FROM auth.seen WHERE who <> 'eve'}), '0', 'and no domain of the owner\'s was run as somebody else');
 
 $node->stop;

@@ -1,5 +1,5 @@
 # What goes wrong with servers: killed backends, a crash, cancelled imports, an
-# extension that is dropped or updated while it is used. After each, no verdict
+# extension that is dropped while it is used. After each, no verdict
 # is wrong, no key is lost, no lock is left.
 use strict;
 use warnings FATAL => 'all';
@@ -35,42 +35,16 @@ sub load
 	return sub { $h->finish; return "$err" };
 }
 
-# Every version that there was can be updated from, while it is in use.
-$node->safe_psql('postgres', q{CREATE EXTENSION jwt VERSION '1.0'});
+$node->safe_psql('postgres', 'CREATE EXTENSION jwt');
 my $hex = unpack('H*', JwtTest::secret());
 sql(qq{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://idp.example', '{api}', '{HS256}');
 	SELECT jwt_add_secret('https://idp.example', '\\x$hex', 'HS256', 'k1')});
 my $session = open_session($node->connstr('postgres'));
 my $cached = "SELECT jwt_try_verify('$good') IS NOT NULL";
-is($session->($cached), 't', 'version 1.0 verifies');
-my $end = load(4);
-for my $version ('1.1', '1.2')
-{
-	sleep 0.5;
-	sql("ALTER EXTENSION jwt UPDATE TO '$version'");
-	is($session->($cached), 't', "after the update to $version a session goes on");
-	is(sql('SELECT count(*) FROM jwt_key'), '1', "$version has the key");
-}
-unlike($end->(), qr/ERROR|FATAL/, 'nobody had an error or a wrong verdict while it was updated');
-sql(q{SELECT jwt_revoke_id('https://idp.example', 'j1', 'infinity')});
-is($session->($cached), 'f', 'and what is new works in old sessions');
-sql(q{SELECT jwt_unrevoke_id('https://idp.example', 'j1')});
-is($session->($cached), 't', 'both ways');
-my $objects = q{
-	SELECT string_agg(pg_describe_object(classid, objid, 0) || coalesce(' ' || (
-		SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull, ', ' ORDER BY attname)
-		FROM pg_attribute WHERE classid = 'pg_class'::regclass AND attrelid = objid AND attnum > 0 AND NOT attisdropped), '') || coalesce(' ' || (
-		SELECT array_to_string(coalesce(relacl, '{}'), ' ') FROM pg_class WHERE classid = 'pg_class'::regclass AND oid = objid), '') || coalesce(' ' || (
-		SELECT array_to_string(coalesce(proacl, '{}'), ' ') FROM pg_proc WHERE classid = 'pg_proc'::regclass AND oid = objid), ''), E'\n' ORDER BY 1)
-	FROM pg_depend d JOIN pg_extension e ON e.oid = refobjid AND refclassid = 'pg_extension'::regclass
-	WHERE deptype = 'e' AND extname = 'jwt'};
-my $updated = sql($objects);
-sql('CREATE DATABASE fresh');
-$node->safe_psql('fresh', 'CREATE EXTENSION jwt');
-is($updated, $node->safe_psql('fresh', $objects), 'an updated extension is what a new one is');
+is($session->($cached), 't', 'a token verifies');
 
 # A backend is killed under load: the server starts anew, with all keys.
-$end = load(30);
+my $end = load(30);
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 4 FROM pg_stat_activity WHERE application_name = 'load' AND query LIKE '%jwt%verify%'}), 'a load runs');
 my $pid = sql(q{SELECT pid FROM pg_stat_activity WHERE application_name = 'load' LIMIT 1});
 kill 9, $pid;
@@ -102,7 +76,7 @@ is(sql($cached), 't', 'the token verifies');
 sql(q{CREATE EXTENSION jwt_test;
 	INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');
 	CREATE TABLE document AS SELECT jsonb_build_object('keys', jsonb_agg(jsonb_build_object('kty', 'OKP', 'crv', 'Ed25519', 'kid', 'n' || i,
-		'x', jwt_test_ed25519(i::text)))) AS set FROM generate_series(1, 1000) i;
+		'x', jwt_test_ed25519(i::text))))::text AS set FROM generate_series(1, 1000) i;
 	UPDATE jwt_issuer SET algorithms = '{EdDSA}' WHERE issuer = 'https://set.example'});
 my $import = q{SELECT count(*) FILTER (WHERE action = 'added') FROM document, jwt_import_jwks('https://set.example', set)};
 # the fastest of some: a machine that is busy with something else makes one take long
@@ -141,14 +115,14 @@ for (1 .. 8)
 {
 	sql('DROP EXTENSION jwt');
 	is(sql(q{SELECT count(*) FROM pg_proc WHERE proname LIKE 'jwt%' OR proname LIKE 'jws%'}), '0', 'dropped') if $_ == 1;
-	sql(q{CREATE EXTENSION jwt} . ($_ % 2 ? ' VERSION \'1.0\'' : ''));
+	sql('CREATE EXTENSION jwt');
 	sleep 0.2;
 }
 $any->finish;
 my @unexpected = grep { /(ERROR|FATAL|PANIC):/ && !/does not exist|could not open relation|cache lookup failed for|has been dropped|tuple concurrently|terminating connection due to administrator|canceling statement due to user/ }
   split(/\n/, substr(slurp_file($node->logfile), $before));
 is("@unexpected[0 .. ($#unexpected < 3 ? $#unexpected : 3)]", '', 'sessions that used it had errors that say what is gone');
-sql(qq{ALTER EXTENSION jwt UPDATE; INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://idp.example', '{api}', '{HS256}');
+sql(qq{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://idp.example', '{api}', '{HS256}');
 	SELECT jwt_add_secret('https://idp.example', '\\x$hex', 'HS256', 'k1')});
 is($session->($cached), 't', 'a session from before verifies with the new one');
 $session->();

@@ -41,24 +41,23 @@ for algorithm in KEYS:
 token("28J05", "ES256", exp=NOW - 3600)
 token("28J08", "ES256", aud="other")
 for kid, change in (("standby", "not_before = now() + interval '1 day'"), ("previous", "not_after = now()"),
-                    ("gone", "revoked_at = now()"), ("window", "not_before = now() - interval '1 day', not_after = now() + interval '30 days'")):
+                    ("gone", "not_after = now() - interval '1 day'"), ("window", "not_before = now() - interval '1 day', not_after = now() + interval '30 days'")):
     print(key_of("ES256", kid))
     print(f"UPDATE jwt_key SET {change} WHERE kid = '{kid}';")
     token("valid" if kid == "window" else "28J03", "ES256", kid)
 
-# what came later is left out of a database of an earlier version
-print("\\if :has_sets")
-print("""SELECT count(*) FROM jwt_import_jwks('https://idp.example', (SELECT jsonb_build_object('keys', jsonb_agg(jwk || jsonb_build_object('kid', 'set-' || kid, 'alg', alg)))
+print("""SELECT count(*) FROM jwt_import_jwks('https://idp.example', (SELECT jsonb_build_object('keys', jsonb_agg(jwk || jsonb_build_object('kid', 'set-' || kid, 'alg', alg)))::text
     FROM jwt_key WHERE kid IN ('ES384', 'ES512')));
-SELECT count(*) FROM jwt_import_jwks('https://idp.example', (SELECT jsonb_build_object('keys', jsonb_agg(jwk || jsonb_build_object('kid', 'set-' || kid, 'alg', alg)))
+SELECT count(*) FROM jwt_import_jwks('https://idp.example', (SELECT jsonb_build_object('keys', jsonb_agg(jwk || jsonb_build_object('kid', 'set-' || kid, 'alg', alg)))::text
     FROM jwt_key WHERE kid IN ('ES384')));
-INSERT INTO jwt_jwks_source (issuer, uri, grace, etag, last_attempt, last_success, next_attempt, failures, last_error)
-VALUES ('https://idp.example', 'https://idp.example/jwks', '1 hour', '"x"', now(), now(), now() + interval '1 hour', 3, 'an error with a \t tab');""")
+INSERT INTO jwt_jwks_source (issuer, uri, grace) VALUES ('https://idp.example', 'https://idp.example/jwks', '1 hour');
+INSERT INTO jwt_jwks_state (issuer, uri, etag, last_attempt, last_success, next_attempt, failures, last_error)
+VALUES ('https://idp.example', 'https://idp.example/jwks', '"x"', now(), now(), now() + interval '1 hour', 3, 'an error with a \t tab');""")
 token("valid", "ES384", "set-ES384")
 token("28J03", "ES512", "set-ES512")
-print("\\endif\n\\if :has_revocations")
-print(f"SELECT jwt_revoke_id('{ISSUER}', 'out', 'infinity', 'because'); SELECT jwt_revoke_subject('{ISSUER}', 'mallory', to_timestamp({NOW}));")
+print(f"SELECT jwt_revoke_id('{ISSUER}', 'out', 'infinity', 'because'); SELECT jwt_revoke_subject('{ISSUER}', 'mallory', to_timestamp({NOW}));"
+      f" SELECT jwt_revoke_session('{ISSUER}', 'ended');")
 token("28J11", "EdDSA", jti="out")
 token("28J11", "EdDSA", sub="mallory")
 token("valid", "EdDSA", sub="mallory", iat=NOW + 5, jti="later")
-print("\\endif")
+token("28J11", "EdDSA", sid="ended", jti="another")
