@@ -610,15 +610,13 @@ BEGIN ATOMIC
 
 	-- the same key twice, as an import beside a restore can leave it: the oldest stays
 	DELETE FROM @extschema@.jwt_key k
-	WHERE k.issuer = jwt_import_jwks.issuer
-		AND k.source = 'jwks'::text
-		AND EXISTS (
-			SELECT FROM @extschema@.jwt_key o
-			WHERE o.issuer = k.issuer
-				AND o.source = 'jwks'::text
-				AND NOT o.kid IS DISTINCT FROM k.kid
-				AND o.jwk = k.jwk
-				AND (o.created_at < k.created_at OR (o.created_at = k.created_at AND o.id < k.id)));
+	WHERE k.id = ANY (ARRAY(
+		SELECT d.id
+		FROM (
+			SELECT c.id, pg_catalog.row_number() OVER (PARTITION BY c.kid, c.jwk ORDER BY c.created_at, c.id) AS n
+			FROM @extschema@.jwt_key c
+			WHERE c.issuer = jwt_import_jwks.issuer AND c.source = 'jwks'::text) d
+		WHERE d.n > 1::bigint));
 
 	WITH member AS MATERIALIZED (
 		SELECT m.n, m.kid, m.alg, m.jwk, m.reason

@@ -526,16 +526,14 @@ jwt_sql_jwks_source_check(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_trust_changed(PG_FUNCTION_ARGS)
 {
-	(void) trigger_data(fcinfo);
-	catalog_trust_changed();
+	catalog_trust_statement(TRIGGER_FIRED_BY_TRUNCATE(trigger_data(fcinfo)->tg_event));
 	return PointerGetDatum(NULL);
 }
 
 Datum
 jwt_sql_denylist_changed(PG_FUNCTION_ARGS)
 {
-	(void) trigger_data(fcinfo);
-	catalog_denylist_changed();
+	catalog_denylist_statement(TRIGGER_FIRED_BY_TRUNCATE(trigger_data(fcinfo)->tg_event));
 	return PointerGetDatum(NULL);
 }
 

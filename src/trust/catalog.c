@@ -32,6 +32,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
@@ -212,15 +213,6 @@ relation_changed(Datum arg, Oid relid)
 				if (i == TRUST_DENYLIST)
 					denylist_generation++;
 			}
-}
-
-/*
- * Register the callback.
- */
-void
-catalog_init(void)
-{
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 }
 
 /*
@@ -548,14 +540,37 @@ catalog_distrust(void)
 	}
 }
 
+/* Has this transaction written rows of the tables? */
+static bool trust_written;
+static bool denylist_written;
+
+static void
+transaction_ended(XactEvent event, void *arg)
+{
+	(void) arg;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		trust_written = denylist_written = false;
+}
+
 /*
- * Invalidate what every backend has cached of issuers and keys, when this
- * transaction commits, and what this one has at its next command.
+ * Register the callbacks.
+ */
+void
+catalog_init(void)
+{
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	RegisterXactCallback(transaction_ended, NULL);
+}
+
+/*
+ * A row is written.  Invalidate what every backend has cached of issuers and keys,
+ * when this transaction commits, and what this one has at its next command.
  */
 void
 catalog_trust_changed(void)
 {
 	make_current();
+	trust_written = true;
 	CacheInvalidateRelcacheByRelid(found.trust_marker);
 }
 
@@ -566,7 +581,29 @@ void
 catalog_denylist_changed(void)
 {
 	make_current();
+	denylist_written = true;
 	CacheInvalidateRelcacheByRelid(found.denylist_marker);
+}
+
+/*
+ * A statement has ended that writes to jwt_issuer or jwt_key.  One that has written
+ * no row, as an import of what is there already, invalidates nothing.
+ */
+void
+catalog_trust_statement(bool truncated)
+{
+	if (truncated || trust_written)
+		catalog_trust_changed();
+}
+
+/*
+ * The same for the denylist.
+ */
+void
+catalog_denylist_statement(bool truncated)
+{
+	if (truncated || denylist_written)
+		catalog_denylist_changed();
 }
 
 /*

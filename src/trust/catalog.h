@@ -131,6 +131,8 @@ extern void catalog_init(void);
 extern void catalog_distrust(void);
 extern void catalog_trust_changed(void);
 extern void catalog_denylist_changed(void);
+extern void catalog_trust_statement(bool truncated);
+extern void catalog_denylist_statement(bool truncated);
 
 /*
  * Does every write to the tables move the counters?  As of the last

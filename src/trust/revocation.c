@@ -467,6 +467,32 @@ show_revocation(const Revocation *revocation, const RevocationQuery *query)
 	}
 }
 
+/* The denylist_generation for which the table is empty. */
+static uint64 empty_generation;
+
+/*
+ * Is it known, without a look at the table, that nothing revokes the token?
+ */
+static bool
+is_known_good(const RevocationQuery *query)
+{
+	uint32		hash;
+	const Summary *summary;
+
+	if (empty_generation == denylist_generation)
+		return true;
+	hash = hash_bytes((const unsigned char *) query->issuer.data, query->issuer.len);
+	summary = &summaries[hash % MAX_SUMMARIES];
+	if (query->key_generation != denylist_generation || summary->generation != denylist_generation ||
+		summary->issuer == NULL || summary->len != query->issuer.len ||
+		memcmp(summary->issuer, query->issuer.data, summary->len) != 0)
+		return false;
+	for (int kind = 0; kind < N_REVOCATION_KINDS; kind++)
+		if (kind != REVOKED_KEY && summary->present[kind])
+			return false;
+	return true;
+}
+
 /*
  * Is the token one that has not been revoked?  *generation is the
  * denylist_generation for which the answer holds.  Otherwise false, with the
@@ -479,9 +505,18 @@ revocation_check(const RevocationQuery *query, uint64 *generation, Failure *fail
 	Revocation	revocation;
 	bool		revoked;
 
+	AcceptInvalidationMessages();
+	if (is_known_good(query))
+	{
+		*generation = denylist_generation;
+		return true;
+	}
 	begin_scan(&scan);
 	if (is_empty(&scan))
+	{
+		empty_generation = scan.generation;
 		revoked = false;
+	}
 	else
 		revoked = has_indexes(&scan) ? look_up(&scan, query, &revocation) : read_all(&scan, query, &revocation);
 	end_scan(&scan);
