@@ -20,6 +20,5 @@ pg_noreturn extern void raise_bad_key(const char *reason);
 extern JwsString text_argument(FunctionCallInfo fcinfo, int n);
 extern JwsString required_argument(FunctionCallInfo fcinfo, int n, const char *name);
 extern TrustIssuer *require_issuer(const JwsString *name);
-extern char *require_thumbprint(const Jwk *jwk);
 
 #endif							/* JWT_FUNCTIONS_H */

@@ -88,23 +88,7 @@ jwt_sql_thumbprint(PG_FUNCTION_ARGS)
 
 	if (!jwk_read(jsonb, &jwk, &reason))
 		raise_bad_key(reason);
-	PG_RETURN_TEXT_P(cstring_to_text(require_thumbprint(&jwk)));
-}
-
-/*
- * The thumbprint of a JWK; an error when OpenSSL cannot compute it.
- */
-char *
-require_thumbprint(const Jwk *jwk)
-{
-	char	   *thumbprint = jwk_thumbprint(jwk);
-
-	if (thumbprint == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-				 errmsg("OpenSSL could not compute a SHA-256 digest"),
-				 errhidesecret()));
-	return thumbprint;
+	PG_RETURN_TEXT_P(cstring_to_text(rows_thumbprint(&jwk)));
 }
 
 /*
@@ -349,7 +333,7 @@ jwt_sql_jwks(PG_FUNCTION_ARGS)
 		rows_judge_key(row, issuer);
 		rows_try_key(row);
 		if (row->algorithm == NULL || row->algorithm->family == FAMILY_HMAC || row->unusable != NULL ||
-			row->not_after <= now || revocation_of_key(require_thumbprint(&row->jwk), &revoked_at))
+			row->not_after <= now || revocation_of_key(rows_thumbprint(&row->jwk), &revoked_at))
 			continue;
 		n++;
 		if (n >= 8 && (n & (n - 1)) == 0)

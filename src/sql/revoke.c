@@ -327,7 +327,7 @@ jwt_sql_revoke_key(PG_FUNCTION_ARGS)
 		found = true;
 		/* a key that cannot even be read verifies nothing as it is */
 		if (row.jsonb != NULL && jwk_read(row.jsonb, &jwk, &why_not))
-			thumbprints = lappend(thumbprints, require_thumbprint(&jwk));
+			thumbprints = lappend(thumbprints, rows_thumbprint(&jwk));
 	}
 	rows_end(&scan);
 	if (!found)

@@ -128,8 +128,11 @@ jwt_sql_key_status_rows(PG_FUNCTION_ARGS)
 		rows_judge_key(&key, key.issuer == NULL ? NULL :
 					   rows_find_issuer(key.issuer, (int) strlen(key.issuer)));
 		rows_try_key(&key);
-		if (key.jwk_read && (thumbprint = jwk_thumbprint(&key.jwk)) != NULL)
+		if (key.jwk_read)
+		{
+			thumbprint = rows_thumbprint(&key.jwk);
 			revoked = revocation_of_key(thumbprint, &revoked_at);
+		}
 		open = now >= key.not_before && now < key.not_after;
 		if (key.unusable != NULL)
 			state = "unusable";
@@ -246,8 +249,8 @@ count_key(Status *status, KeyRow *key, MemoryContext context)
 		MemoryContextSwitchTo(old);
 		return;
 	}
-	thumbprint = jwk_thumbprint(&key->jwk);
-	if (thumbprint == NULL || revocation_of_key(thumbprint, &revoked_at))
+	thumbprint = rows_thumbprint(&key->jwk);
+	if (revocation_of_key(thumbprint, &revoked_at))
 		return;
 	if (now < key->not_before)
 		status->standby++;

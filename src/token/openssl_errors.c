@@ -12,6 +12,7 @@
 #include "compat.h"
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 
 #include "token/openssl_errors.h"
 
@@ -72,14 +73,17 @@ openssl_check_memory(void)
 void
 openssl_require_memory(void)
 {
+	unsigned char digest[EVP_MAX_MD_SIZE];
 	void	   *probe;
+	bool		good;
 
 	openssl_check_memory();
 	probe = OPENSSL_malloc(PROBE_SIZE);
-	ERR_clear_error();
-	if (probe == NULL)
-		raise_out_of_memory();
+	good = probe != NULL && EVP_Q_digest(NULL, "SHA2-256", NULL, "", 0, digest, NULL);
 	OPENSSL_free(probe);
+	ERR_clear_error();
+	if (!good)
+		raise_out_of_memory();
 }
 
 /*

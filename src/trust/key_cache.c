@@ -321,13 +321,7 @@ load_row(Load *load, const RowScan *scan)
 	key.published = row.source != NULL && strcmp(row.source, "jwks") == 0;
 	key.not_before = row.not_before;
 	key.not_after = row.not_after;
-	key.thumbprint = jwk_thumbprint(&row.jwk);
-	if (key.thumbprint == NULL)
-	{
-		/* what cannot be revoked does not verify */
-		result->doubtful = true;
-		return;
-	}
+	key.thumbprint = rows_thumbprint(&row.jwk);
 	if (revocation_has_keys() && revocation_of_key(key.thumbprint, &key.revoked_at))
 	{
 		if (result->n_revoked < MAX_KEYS_OF_ISSUER &&

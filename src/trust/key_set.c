@@ -164,8 +164,8 @@ read_member(JsonbValue *value, const TrustIssuer *issuer, HTAB *known, bool revo
 	member->jwk = normal;
 	if (revocations)
 	{
-		thumbprint = jwk_thumbprint(&key.jwk);
-		if (thumbprint == NULL || revocation_of_key(thumbprint, &revoked_at))
+		thumbprint = rows_thumbprint(&key.jwk);
+		if (revocation_of_key(thumbprint, &revoked_at))
 			member->reason = "The key has been revoked.";
 	}
 }

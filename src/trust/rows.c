@@ -458,6 +458,23 @@ rows_uri_has_user(const char *uri)
 }
 
 /*
+ * The thumbprint of a JWK, by which its key can be revoked.  Raises an error when
+ * OpenSSL cannot compute it, since that says nothing about the key.
+ */
+char *
+rows_thumbprint(const Jwk *jwk)
+{
+	char	   *thumbprint = jwk_thumbprint(jwk);
+
+	if (thumbprint == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("OpenSSL could not compute a SHA-256 digest"),
+				 errhidesecret()));
+	return thumbprint;
+}
+
+/*
  * Why a source cannot be fetched, or is fetched on other terms than it says; NULL
  * when all is well.  A null uri stands for discovery.
  */
