@@ -43,7 +43,7 @@ DECLARE
 	bad text := '';
 BEGIN
 	FOR n IN 1 .. 100000 LOOP
-		UPDATE jwt_key SET kid = kid WHERE false;
+		UPDATE jwt_issuer SET leeway = leeway WHERE issuer = 'https://idp.example';
 		BEGIN
 			PERFORM jwt_test_fail_allocation(who, CASE WHEN lasting THEN -n ELSE n END);
 			EXECUTE call INTO answer;
@@ -81,7 +81,7 @@ CREATE FUNCTION verdict(token text) RETURNS text LANGUAGE sql AS $$ SELECT coale
 my $session = open_session($node->connstr('postgres'));
 $session->('SET client_min_messages = error');
 # all that a session forgets when it forgets its keys, and what is left then
-my $live = sub { return (split(/\n/, $session->(q{UPDATE jwt_key SET kid = kid WHERE false; SELECT verdict(token) FROM tokens LIMIT 1; SELECT live FROM jwt_test_allocations()})))[-1] };
+my $live = sub { return (split(/\n/, $session->(q{UPDATE jwt_issuer SET leeway = leeway WHERE issuer = 'https://idp.example'; SELECT verdict(token) FROM tokens LIMIT 1; SELECT live FROM jwt_test_allocations()})))[-1] };
 my $sweep = sub {
 	my ($who, $call, $good, $what, $lasting) = @_;
 	my $how = $session->("SELECT sweep('$who', \$q\$$call\$q\$, '$good', " . ($lasting ? 'true' : 'false') . ')');
