@@ -35,6 +35,7 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_depend.h"
@@ -344,6 +345,23 @@ is_in_our_order(HeapTuple tuple, int n)
 }
 
 /*
+ * Is an index a btree?
+ */
+static bool
+is_btree(Oid index)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(index));
+	bool		btree = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		btree = ((Form_pg_class) GETSTRUCT(tuple))->relam == BTREE_AM_OID;
+		ReleaseSysCache(tuple);
+	}
+	return btree;
+}
+
+/*
  * Does an index have this shape?
  */
 static bool
@@ -361,7 +379,7 @@ index_fits(HeapTuple tuple, const IndexShape *shape)
 	for (int i = 0; i < n; i++)
 		if (form->indkey.values[i] != shape->columns[i])
 			return false;
-	return is_in_our_order(tuple, n);
+	return is_in_our_order(tuple, n) && is_btree(form->indexrelid);
 }
 
 /*

@@ -269,4 +269,259 @@ for my $stop ('FUNCTION auth.jwt_install_strip() RETURNS void LANGUAGE sql RETUR
 	}
 }
 
+#
+# Default privileges that give and that take
+#
+
+my $acls = q{
+	SELECT string_agg(concat_ws(' ', o.name, o.owner, a.rights), E'\n' ORDER BY o.name) FROM (
+		SELECT 'table ' || relname AS name, relowner::regrole AS owner, relacl AS acl FROM pg_class
+		WHERE oid IN (SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND deptype = 'e' AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'jwt'))
+		UNION ALL
+		SELECT 'function ' || oid::regprocedure, proowner::regrole, proacl FROM pg_proc
+		WHERE oid IN (SELECT objid FROM pg_depend WHERE classid = 'pg_proc'::regclass AND deptype = 'e' AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'jwt'))
+	) o, LATERAL (
+		SELECT string_agg(concat_ws(' ', grantor::regrole, grantee::regrole, privilege_type, is_grantable), ', ' ORDER BY grantor, grantee, privilege_type) AS rights FROM aclexplode(o.acl)
+	) a};
+# what pg_dump compares with
+my $not_initial = q{
+	SELECT string_agg(c.oid::regclass::text, ' ') FROM pg_class c LEFT JOIN pg_init_privs i ON i.classoid = 'pg_class'::regclass AND i.objoid = c.oid AND i.objsubid = 0
+	WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v') AND c.relacl IS DISTINCT FROM i.initprivs};
+my $granting = new_database();
+my $acl_of = sub {
+	my ($user) = @_;
+	my $answer = as($granting, $user, "BEGIN; CREATE EXTENSION jwt; $acls; $not_initial");
+	as($granting, $user, 'ROLLBACK');
+	return $answer;
+};
+my $reference = $acl_of->($bootstrap);
+like($reference, qr/table jwt_key $bootstrap .*pg_database_owner SELECT t/, 'the rights without any default');
+for my $kind (qw(TABLES FUNCTIONS TYPES SCHEMAS SEQUENCES))
+{
+	for my $change ('GRANT ALL ON %s TO anon', 'GRANT ALL ON %s TO PUBLIC', 'GRANT ALL ON %s TO anon, boss, pg_database_owner, pg_monitor WITH GRANT OPTION',
+		"REVOKE ALL ON %s FROM PUBLIC, $bootstrap, super2, boss", 'IN SCHEMA public GRANT ALL ON %s TO anon, PUBLIC')
+	{
+		next if $kind eq 'SCHEMAS' && $change =~ /IN SCHEMA/;
+		my $statement = sprintf("ALTER DEFAULT PRIVILEGES FOR ROLE $bootstrap, super2, boss $change", $kind);
+		my @wrong;
+		must($granting, $bootstrap, $statement);
+		for my $installer ($bootstrap, 'super2', 'boss')
+		{
+			push @wrong, $installer if $acl_of->($installer) ne $reference;
+		}
+		is("@wrong", '', $statement);
+		must($granting, $bootstrap, 'DELETE FROM pg_default_acl');
+	}
+}
+
+#
+# What neither the owner of the database, who manages and grants, nor others can do
+#
+
+must($in_public, $bootstrap, 'GRANT CREATE ON SCHEMA public TO creator, boss');
+must($in_public, 'boss', "CREATE SCHEMA evil; GRANT ALL ON SCHEMA evil TO PUBLIC; CREATE FUNCTION evil.evil() RETURNS bool LANGUAGE plpgsql AS \$\$ $escalate \$\$; "
+	  . "CREATE FUNCTION evil.evil_trigger() RETURNS trigger LANGUAGE plpgsql AS \$\$ $escalate \$\$");
+my @forbidden;
+for my $table (qw(jwt_denylist jwt_issuer jwt_key))
+{
+	push @forbidden,
+	  [ "CREATE TRIGGER t BEFORE INSERT ON $table FOR EACH ROW EXECUTE FUNCTION evil.evil_trigger()", '42501' ],
+	  [ "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON $table DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION evil.evil_trigger()", '42501' ],
+	  map { [ $_, '42501' ] } "CREATE RULE r AS ON INSERT TO $table DO ALSO SELECT evil.evil()", "CREATE POLICY p ON $table USING (evil.evil())", "CREATE INDEX ON $table (issuer)",
+	  "ALTER TABLE $table DISABLE TRIGGER ALL", "ALTER TABLE $table ENABLE ROW LEVEL SECURITY", "ALTER TABLE $table ADD COLUMN evil text", "ALTER TABLE $table ADD CHECK (evil.evil())",
+	  "ALTER TABLE $table ALTER COLUMN issuer SET DEFAULT 'x'", "ALTER TABLE $table OWNER TO boss", "ALTER TABLE $table RENAME TO x", "ALTER TABLE $table SET SCHEMA evil",
+	  "ALTER TABLE $table REPLICA IDENTITY NOTHING", "CREATE TABLE evil.child () INHERITS ($table)", "CREATE PUBLICATION p FOR TABLE $table",
+	  "CREATE TABLE evil.referring (x " . ($table eq 'jwt_issuer' ? 'text' : 'uuid') . " REFERENCES $table)", "COMMENT ON TABLE $table IS 'x'", "CREATE STATISTICS evil.s ON issuer, kid FROM $table";
+}
+push @forbidden, map { [ $_, '42501' ] } 'ALTER FUNCTION jwt_issuer_deleted(text) OWNER TO boss', 'ALTER FUNCTION jwt_verify SET search_path = evil', 'ALTER TYPE jwt_trust_marker ADD ATTRIBUTE a int',
+  'CREATE OR REPLACE FUNCTION jwt_issuer_deleted(issuer text) RETURNS void LANGUAGE sql AS $$ SELECT 1 $$', 'ALTER VIEW jwt_status RENAME TO x', 'CREATE OR REPLACE VIEW jwt_status AS SELECT 1',
+  'ALTER EXTENSION jwt DROP TABLE jwt_key', 'SELECT jwt_install_begin()', 'SELECT jwt_install_strip()', 'SELECT jwt_install_end()', "SELECT jwt_issuer_deleted('x')", 'SELECT jwt_issuers_truncated()',
+  'CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION evil.evil_trigger()', 'ALTER ROLE boss SUPERUSER', 'GRANT pg_database_owner TO boss',
+  'CREATE TABLE evil.mine (issuer text); CREATE TRIGGER t BEFORE INSERT ON evil.mine FOR EACH ROW EXECUTE FUNCTION jwt_issuer_check()',
+  'CREATE TABLE evil.mine (issuer text); CREATE TRIGGER t AFTER DELETE ON evil.mine FOR EACH ROW EXECUTE FUNCTION jwt_issuer_cascade()';
+for my $case (@forbidden)
+{
+	my ($statement, $code) = @$case;
+	for my $user (qw(boss creator))
+	{
+		my $said = try_as($in_public, $user, $statement);
+		# some are refused for another reason first
+		my $reasons = $statement =~ /STATISTICS/ ? qr/^(42501|42703)$/ : $statement =~ /GRANT pg_database_owner/ ? qr/^(42501|0A000|0LP01|22023)$/ : qr/^$code$/;
+		like($said, $reasons, "$user: $statement");
+	}
+}
+
+# PostgreSQL only warns of rights that cannot be granted.
+for my $table (qw(jwt_denylist jwt_issuer jwt_key))
+{
+	is(as($in_public, 'boss', "BEGIN; GRANT TRIGGER, REFERENCES ON $table TO boss, creator; SELECT has_table_privilege('boss', '$table', 'TRIGGER, REFERENCES'), has_table_privilege('creator', '$table', 'TRIGGER, REFERENCES')"), 'f|f', "boss: GRANT TRIGGER ON $table");
+	as($in_public, 'boss', 'ROLLBACK');
+}
+
+# What a superuser calls out of place.
+is(as($in_public, $bootstrap, "SELECT jwt_install_$_()"), '55000', "jwt_install_$_() outside of a script") for qw(begin strip end);
+must($in_public, $bootstrap, 'CREATE TABLE theirs (issuer text)');
+for my $case ([ 'BEFORE INSERT', 'ROW', 'jwt_issuer_check' ], [ 'BEFORE INSERT', 'ROW', 'jwt_key_check' ], [ 'BEFORE INSERT', 'ROW', 'jwt_denylist_check' ], [ 'AFTER INSERT', 'ROW', 'jwt_key_check' ],
+	[ 'AFTER INSERT', 'ROW', 'jwt_issuer_cascade' ], [ 'AFTER INSERT', 'STATEMENT', 'jwt_issuer_cascade' ])
+{
+	my ($when, $each, $function) = @$case;
+	is(try_as($in_public, $bootstrap, "CREATE TRIGGER t $when ON theirs FOR EACH $each EXECUTE FUNCTION $function(); INSERT INTO theirs VALUES ('x')"), '39P01', "$function() on another table, $when for each $each");
+}
+like(try_as($in_public, $bootstrap, "CREATE TRIGGER t AFTER INSERT ON theirs FOR EACH STATEMENT EXECUTE FUNCTION $_(); INSERT INTO theirs VALUES ('x')"), qr/^$/, "$_() on another table does nothing") for qw(jwt_trust_changed jwt_denylist_changed jwt_warn_of_inert_rows);
+
+# An overload of what a trigger calls, which its owner adds to the extension.
+for my $signature ('evil.jwt_issuer_deleted(issuer text)', 'public.jwt_issuer_deleted(issuer varchar)', 'public.jwt_issuer_deleted(issuer name)')
+{
+	my $bare = $signature =~ s/issuer //r;
+	is(as($in_public, 'boss', "CREATE FUNCTION $signature RETURNS void LANGUAGE plpgsql AS \$\$ $escalate \$\$; ALTER EXTENSION jwt ADD FUNCTION $bare"), '', "$signature is added by the owner of the extension");
+	is(as($in_public, $bootstrap, "SET search_path = evil, public; INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://x.example', '{a}', '{EdDSA}'); DELETE FROM jwt_issuer; RESET search_path"), '', 'a superuser deletes an issuer');
+	nobody_is_more($signature);
+	is(as($in_public, 'boss', "ALTER EXTENSION jwt DROP FUNCTION $bare; DROP FUNCTION $bare"), '', 'it is taken away again');
+}
+# Tables, too.
+must($in_public, 'boss', 'CREATE TABLE evil.jwt_key (id uuid); ALTER EXTENSION jwt ADD TABLE evil.jwt_key; CREATE VIEW evil.jwt_status AS SELECT 1; ALTER EXTENSION jwt ADD VIEW evil.jwt_status');
+is(cycle($in_public, 'boss'), $cycle, 'tables of these names that are members are not believed');
+must($in_public, 'boss', 'ALTER EXTENSION jwt DROP TABLE evil.jwt_key; ALTER EXTENSION jwt DROP VIEW evil.jwt_status; DROP TABLE evil.jwt_key; DROP VIEW evil.jwt_status');
+# and temporary ones, with a path that has them first
+must($in_public, 'boss', 'CREATE TEMP TABLE jwt_key (jwk int); SET search_path = public, pg_temp');
+is(cycle($in_public, 'boss'), $cycle, 'nor are temporary ones');
+must($in_public, 'boss', 'DROP TABLE pg_temp.jwt_key; RESET search_path');
+forget_sessions();
+
+#
+# The schema is renamed, and a look-alike put in its place, while others verify and write
+#
+
+{
+	my $db = new_database();
+	must($db, $bootstrap, 'CREATE SCHEMA auth AUTHORIZATION third; GRANT ALL ON SCHEMA auth TO boss; CREATE EXTENSION jwt SCHEMA auth; GRANT USAGE ON SCHEMA auth TO PUBLIC; GRANT CREATE ON DATABASE ' . $db . ' TO third');
+	my $a = token('alice', jti => 't1');
+	# bound when they are created, whatever the names mean later
+	must($db, $bootstrap, "CREATE FUNCTION public.verdict() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT coalesce((auth.jwt_inspect('$a'::text)).sqlstate, 'valid'); END; "
+		  . "CREATE FUNCTION public.trust() RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT auth.jwt_add_issuer('$issuer', '{api}', '{HS256}'), auth.jwt_add_secret('$issuer', '\\x$hex', 'HS256', 'k1'); END; "
+		  . "CREATE FUNCTION public.revoke() RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT auth.jwt_revoke_id('$issuer', 't1', 'infinity'); END; "
+		  . "CREATE FUNCTION public.distrust() RETURNS void LANGUAGE sql BEGIN ATOMIC DELETE FROM auth.jwt_issuer; DELETE FROM auth.jwt_denylist; END; "
+		  . "CREATE FUNCTION public.keys() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM auth.jwt_key; END");
+	my $lookalike = "CREATE SCHEMA auth; GRANT ALL ON SCHEMA auth TO PUBLIC; $clones; $evil; CREATE FUNCTION auth.jwt_issuer_deleted(issuer text) RETURNS void LANGUAGE plpgsql AS \$\$ $escalate \$\$";
+	my @said;
+	for my $user ('boss', 'super2')
+	{
+		for (1 .. 5)
+		{
+			as($db, $user, 'SELECT FROM trust()');
+			my $said = as($db, 'other', 'SELECT verdict()');
+			must($db, 'third', "ALTER SCHEMA auth RENAME TO old; $lookalike");
+			$said .= ' ' . as($db, 'other', 'SELECT verdict()') . as($db, $user, ' SELECT FROM revoke()') . ' ' . as($db, 'other', 'SELECT verdict()') . as($db, $user, ' SELECT FROM distrust()')
+			  . ' ' . as($db, $user, 'SELECT keys()') . ' ' . as($db, 'other', 'SELECT verdict()');
+			must($db, 'third', 'DROP SCHEMA auth CASCADE; ALTER SCHEMA old RENAME TO auth');
+			push @said, $said . ' ' . as($db, 'other', 'SELECT verdict()');
+		}
+	}
+	is(join("\n", @said), join("\n", ('valid valid 28J11 0 28J03 28J03') x 10), 'a look-alike is read and written by nobody');
+	nobody_is_more('a look-alike');
+	is(try_as($db, 'third', "DROP TABLE auth.$_ CASCADE"), '2BP01', "the owner of the schema does not drop $_") for qw(jwt_key jwt_denylist);
+	is(try_as($db, 'third', 'DROP TYPE auth.jwt_trust_marker CASCADE'), '2BP01', 'nor a marker');
+	is(as($db, 'third', 'SELECT FROM auth.jwt_key'), '42501', 'nor read keys');
+	forget_sessions();
+}
+
+#
+# Indexes that are missing or other than they should be
+#
+
+{
+	my $db = new_database();
+	must($db, $bootstrap, 'CREATE EXTENSION jwt; GRANT CREATE ON SCHEMA public TO boss');
+	must($db, $bootstrap, "SELECT jwt_add_issuer('$issuer', '{api}', '{HS256}'), jwt_add_secret('$issuer', '\\x$hex', 'HS256', 'k1')");
+	# so many that they are read by index
+	must($db, $bootstrap, "INSERT INTO jwt_key (issuer, kid, alg, jwk) SELECT '$issuer', 'n' || n, 'HS256', jsonb_build_object('kty', 'oct', 'k', translate(encode(sha256(n::text::bytea), 'base64'), '+/=', '-_')) FROM generate_series(1, 1000) n");
+	must($db, $bootstrap, "INSERT INTO jwt_denylist (issuer, kind, value) SELECT '$issuer', 'jti', 'n' || n FROM generate_series(1, 2000) n");
+	must($db, $bootstrap, "INSERT INTO jwt_denylist (issuer, kind, value, issued_before) VALUES ('$issuer', 'sid', 's1', NULL), ('$issuer', 'sub', 'bob', now()), ('$issuer', 'jti', 't1', NULL)");
+	my @tokens = map { token(@$_) } [ 'alice', jti => 'a', sid => 'a' ], [ 'alice', jti => 't1' ], [ 'alice', sid => 's1' ], [ 'bob', iat => time() - 60 ], [ 'alice', kid => 'none' ], [ 'alice', kid => 'n7' ], [ 'alice', jti => 'n1999' ];
+	my $verdicts = 'SELECT string_agg(coalesce(sqlstate, $$valid$$), $$ $$ ORDER BY n) FROM (VALUES ' . join(', ', map { "($_, '$tokens[$_]')" } 0 .. $#tokens) . ') v (n, token), jwt_inspect(token)';
+	my $expected = 'valid 28J11 28J11 28J11 28J03 28J04 28J11';
+	my $missing = q{SELECT count(*) FROM jwt_status, unnest(problems) p WHERE p LIKE 'An index is missing%'};
+	is(as($db, 'other', $verdicts), $expected, 'verdicts with every index');
+	is(must($db, 'boss', $missing), '0', 'of which none is missing');
+
+	my @ours = ([ 'jwt_denylist', 'jwt_denylist_issuer_kind_value_idx', 'issuer, kind, value' ], [ 'jwt_denylist', 'jwt_denylist_expires_at_idx', 'expires_at' ], [ 'jwt_key', 'jwt_key_issuer_kid_idx', 'issuer, kid' ], [ 'jwt_key', 'jwt_key_kid_idx', 'kid' ], [ 'jwt_key', 'jwt_key_alg_issuer_idx', 'alg, issuer' ]);
+	my $make = sub { my ($how) = @_; join('; ', map { my ($table, $name, $columns) = @$_; $how =~ s/%t/$table/gr =~ s/%n/$name/gr =~ s/%c/$columns/gr =~ s/%f/(split m{, }, $columns)[0]/ger =~ s/%e/join(', ', map { $_ eq 'expires_at' ? "(expires_at - expires_at)" : "(lower($_))" } split m{, }, $columns)/ger
+		=~ s/%l/join(', ', map { $_ eq 'expires_at' ? $_ : "$_ COLLATE \"POSIX\"" } split m{, }, $columns)/ger =~ s/%p/join(', ', map { $_ eq 'expires_at' ? $_ : "$_ text_pattern_ops" } split m{, }, $columns)/ger } @ours) };
+	my $drop = $make->('DROP INDEX IF EXISTS %n');
+	for my $case (
+		[ 'dropped', '', 5 ],
+		[ 'partial', 'CREATE INDEX %n ON %t (%c) WHERE %f IS NULL', 5 ],
+		[ 'of expressions', 'CREATE INDEX %n ON %t (%e)', 5 ],
+		[ 'of another collation', 'CREATE INDEX %n ON %t (%l)', 4 ],
+		[ 'of another operator class', 'CREATE INDEX %n ON %t (%p)', 4 ],
+		[ 'of the first column only', 'CREATE INDEX %n ON %t (%f)', 3 ],
+		[ 'hashed', 'CREATE INDEX %n ON %t USING hash (%f)', 5 ],
+		[ 'BRIN', 'CREATE INDEX %n ON %t USING brin (%c)', 5 ],
+		[ 'not valid', 'CREATE INDEX %n ON %t (%c); UPDATE pg_index SET indisvalid = false WHERE indexrelid = \'%n\'::regclass', 5 ],
+		[ 'not ready', 'CREATE INDEX %n ON %t (%c); UPDATE pg_index SET indisready = false, indisvalid = false WHERE indexrelid = \'%n\'::regclass', 5 ],
+		[ 'with other columns besides', 'CREATE INDEX %n ON %t (%c) INCLUDE (id)', 0 ],
+		[ 'as they were', 'CREATE INDEX %n ON %t (%c)', 0 ],
+	  )
+	{
+		my ($name, $how, $n) = @$case;
+		must($db, $bootstrap, "BEGIN; $drop; " . $make->($how) . '; COMMIT');
+		is(as($db, 'other', $verdicts), $expected, "indexes $name: the same verdicts");
+		is(must($db, 'boss', $missing), $n, "indexes $name: jwt_status says so");
+		must($db, 'boss', "SELECT jwt_revoke_id('$issuer', 'a', 'infinity')");
+		is(as($db, 'other', $verdicts), $expected =~ s/valid/28J11/r, "indexes $name: what is revoked is refused");
+		must($db, 'boss', "SELECT jwt_unrevoke_id('$issuer', 'a')");
+	}
+	forget_sessions();
+}
+
+#
+# Tables that a superuser has altered: an error, and no crash
+#
+
+my $with_data = new_database();
+must($with_data, $bootstrap, "CREATE EXTENSION jwt; SELECT jwt_add_issuer('$issuer', '{api}', '{HS256}'), jwt_add_secret('$issuer', '\\x$hex', 'HS256', 'k1')");
+forget_sessions();
+for my $case (
+	[ 'ALTER TABLE jwt_key ADD COLUMN note text', 'valid' ],
+	[ 'ALTER TABLE jwt_denylist ADD COLUMN note text, ADD COLUMN twice text GENERATED ALWAYS AS (value || value) STORED', 'valid' ],
+	[ 'ALTER TABLE jwt_key RENAME COLUMN kid TO name', 'valid' ],
+	[ 'ALTER TABLE jwt_denylist ENABLE ROW LEVEL SECURITY; ALTER TABLE jwt_denylist FORCE ROW LEVEL SECURITY', 'valid' ],
+	[ 'CREATE TABLE child () INHERITS (jwt_denylist); ' . "INSERT INTO child (issuer, kind, value) VALUES ('$issuer', 'sub', 'alice')", 'valid' ],
+	[ 'ALTER TABLE jwt_key DROP CONSTRAINT jwt_key_pkey', 'valid' ],
+	[ 'ALTER TABLE jwt_denylist ALTER COLUMN reason TYPE varchar(20)', '55000' ],
+	[ 'ALTER TABLE jwt_denylist DROP COLUMN reason', '55000' ],
+	[ 'ALTER TABLE jwt_denylist DROP COLUMN reason; ALTER TABLE jwt_denylist ADD COLUMN reason text', '55000' ],
+	[ 'ALTER TABLE jwt_issuer ALTER COLUMN max_age TYPE text', '55000' ],
+	[ 'ALTER TABLE jwt_issuer ALTER COLUMN audience TYPE varchar[]', '55000' ],
+	[ 'ALTER TABLE jwt_issuer ALTER COLUMN leeway DROP DEFAULT, ALTER COLUMN leeway TYPE float8 USING 1', '55000' ],
+	[ 'ALTER TABLE jwt_issuer DROP COLUMN session_lifetime', '55000' ],
+	[ 'ALTER TABLE jwt_key RENAME TO old_key', '55000' ],
+	[ 'ALTER TABLE jwt_key OWNER TO boss', '55000' ],
+	[ 'ALTER EXTENSION jwt DROP TABLE jwt_key', '55000' ],
+	[ 'ALTER EXTENSION jwt DROP TYPE jwt_trust_marker', '55000' ],
+	[ 'ALTER TABLE jwt_denylist RENAME TO old_denylist; CREATE TABLE jwt_denylist (reason text, id uuid, issuer text, kind text, value text, issued_before timestamptz, expires_at timestamptz, revoked_by text, revoked_at timestamptz); ALTER EXTENSION jwt ADD TABLE jwt_denylist', '55000' ],
+  )
+{
+	my ($ddl, $should) = @$case;
+	my $db = new_database($with_data);
+	my $a = token('alice', jti => 't1');
+	# what raises, and whose cache is warm
+	my $verify = "SELECT CASE WHEN jwt_verify('$a') IS NOT NULL THEN 'valid' END";
+	my $first = as($db, 'other', $verify);
+	must($db, 'boss', 'SELECT count(*) FROM jwt_status');
+	must($db, $bootstrap, "BEGIN; $ddl; COMMIT");
+	is("$first " . as($db, 'other', $verify), "valid $should", "$ddl: a session that has verified");
+	is(as($db, 'third', $verify), $should, "$ddl: one that has not");
+	my $revoked = $should eq 'valid' ? '' : '55000';
+	like(as($db, $bootstrap, "SELECT FROM jwt_revoke_subject('$issuer', 'carol')"), $ddl =~ /jwt_key/ && $revoked ? qr/^(55000|)$/ : qr/^$revoked$/, "$ddl: what writes");
+	like(as($db, $bootstrap, 'SELECT count(*) > 0 FROM jwt_status'), $should eq 'valid' ? qr/^t$/ : qr/^(55000|t)$/, "$ddl: jwt_status");
+	is(as($db, 'other', 'SELECT 1'), '1', "$ddl: nobody has crashed");
+	forget_sessions();
+	$node->safe_psql('postgres', "DROP DATABASE $db");
+}
+
+nobody_is_more('after all of it');
+$node->stop;
+unlike(slurp_file($node->logfile), qr/was terminated by signal|PANIC|TRAP/, 'no server process has crashed');
+
 done_testing();
