@@ -73,14 +73,16 @@ openssl_check_memory(void)
 void
 openssl_require_memory(void)
 {
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	void	   *probe;
+	EVP_MD_CTX *small;
+	void	   *large;
 	bool		good;
 
 	openssl_check_memory();
-	probe = OPENSSL_malloc(PROBE_SIZE);
-	good = probe != NULL && EVP_Q_digest(NULL, "SHA2-256", NULL, "", 0, digest, NULL);
-	OPENSSL_free(probe);
+	small = EVP_MD_CTX_new();
+	large = OPENSSL_malloc(PROBE_SIZE);
+	good = small != NULL && large != NULL;
+	EVP_MD_CTX_free(small);
+	OPENSSL_free(large);
 	ERR_clear_error();
 	if (!good)
 		raise_out_of_memory();

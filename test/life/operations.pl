@@ -141,7 +141,7 @@ is_well('and all is well all the same', 'shop_by_owner');
 
 # Triggers that do not fire always.
 $node->safe_psql('shop', join(';', map { "ALTER TABLE auth.$_ DISABLE TRIGGER ALL; ALTER TABLE auth.$_ ENABLE TRIGGER ALL" } qw(jwt_denylist jwt_issuer jwt_key jwt_jwks_source)));
-is(outcome('owner', q{SELECT bool_and(p LIKE 'A trigger does not fire always%') FROM auth.jwt_status, unnest(problems) p}), 't', 'the status names triggers');
+is(outcome('owner', q{SELECT bool_and(p LIKE 'A trigger does not fire as it should%') FROM auth.jwt_status, unnest(problems) p}), 't', 'the status names triggers');
 page('Other ways to restore');
 is_well('and no more');
 is($node->safe_psql('shop', q{SELECT count(*) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid WHERE relname LIKE 'jwt%' AND tgenabled = 'A'}), '8', 'they fire always');
