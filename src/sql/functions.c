@@ -28,8 +28,8 @@ JWT_SQL_FUNCTION(jwt_sql_authenticate);
 JWT_SQL_FUNCTION(jwt_sql_cache);
 
 /*
- * Raise the error of a failure; hide says that a secret was given along with the
- * token.
+ * Raise the error of a failure.  The statement is not logged, as it may hold the
+ * token; hide says that a secret was given along, which leaves out the context, too.
  */
 pg_noreturn static void
 report_failure(const Failure *failure, bool hide)
@@ -42,7 +42,7 @@ report_failure(const Failure *failure, bool hide)
 			 errmsg("%s", kind->message),
 			 errdetail_internal("%s", failure->detail),
 			 failure->hint ? errhint("%s", failure->hint) : 0,
-			 hide ? errhidesecret() : 0));
+			 hide ? errhidesecret() : errhidestmt(true)));
 }
 
 void

@@ -381,12 +381,13 @@ check_rsa(const Jwk *jwk, char **reason)
 bool
 jwk_check_point(const Jwk *jwk, char **reason)
 {
+	const Algorithm *only = jwk->only;
 	const char *fault = NULL;
 
-	if (strcmp(jwk->kty, "OKP") != 0 ||
-		openssl_retry((fault = edwards_fault(jwk->only->crv, jwk->part[0].data, jwk->part[0].len)) == NULL))
+	if (only == NULL || strcmp(jwk->kty, "OKP") != 0 ||
+		openssl_retry((fault = edwards_fault(only->crv, jwk->part[0].data, jwk->part[0].len)) == NULL))
 		return true;
-	return refuse(reason, "The public key for %s %s.", jwk->only->crv, fault);
+	return refuse(reason, "The public key for %s %s.", only->crv, fault);
 }
 
 static bool
