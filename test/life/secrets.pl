@@ -344,6 +344,18 @@ for my $case ([ 'COPY', '-Fc' ], [ 'INSERT', '-Fc', '--inserts' ], [ 'COPY, the 
 	sql('postgres', 'DROP DATABASE restored');
 }
 
+# A token that is refused may be good tomorrow, or elsewhere.
+{
+	my $mark = log_mark($node);
+	my ($token) = sql('bad', q{SELECT string_agg(rtrim(translate(encode(convert_to(part, 'UTF8'), 'base64'), '+/', '-_'), '='), '.')
+		FROM unnest(ARRAY['{"alg":"HS256","kid":"nobody"}', '{"sub":"alice"}', 'signature']) part});
+	my ($status, undef, $err) = $node->psql('bad', "SELECT jwt_verify('$token')");
+	my ($text) = logged_since($node, $mark);
+	isnt($status, 0, 'a token is refused');
+	like($text, qr/ERROR: .*JSON Web Token/, 'which is logged');
+	unlike("$text$err", qr/\Q$token/, 'without the token');
+}
+
 #
 # Logical replication: a subscriber that refuses a row, at first and later
 #
