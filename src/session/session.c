@@ -178,7 +178,6 @@ narrow(const JwsString *issuer, bool is_local)
 static bool
 switch_role(const Jsonb *claims, bool is_local, Failure *failure)
 {
-	JsonbContainer *root = unconstify(JsonbContainer *, &claims->root);
 	JsonbValue	value;
 	const char *name = "";
 	int			len = 0;
@@ -186,7 +185,7 @@ switch_role(const Jsonb *claims, bool is_local, Failure *failure)
 	char	   *role;
 
 	/* the token has verified, so its issuer is the key's */
-	if (getKeyJsonValueFromContainer(root, "iss", 3, &value) != NULL)
+	if (jsonb_member(claims, "iss", &value))
 		name = json_string(&value, &len);
 	issuer = rows_find_issuer(name, len);
 	/* the row may have changed since the token was verified */
@@ -195,8 +194,7 @@ switch_role(const Jsonb *claims, bool is_local, Failure *failure)
 	if (issuer->role_claim == NULL)
 		return true;
 
-	if (getKeyJsonValueFromContainer(root, issuer->role_claim, (int) strlen(issuer->role_claim),
-									 &value) == NULL ||
+	if (!jsonb_member(claims, issuer->role_claim, &value) ||
 		(name = json_string(&value, &len)) == NULL)
 		return fail(failure, FAILURE_CLAIM,
 					psprintf("The token has no string \"%s\", which names a role.",
@@ -293,18 +291,17 @@ list_has_scope(const char *list, int list_len, const char *scope, int len)
 bool
 session_has_scope(const Jsonb *claims, const char *scope, int len)
 {
-	JsonbContainer *root = unconstify(JsonbContainer *, &claims->root);
 	JsonbValue	value;
 	const char *list;
 	int			list_len;
 
 	if (len == 0 || memchr(scope, ' ', len) != NULL)
 		return false;			/* no scope has such a name */
-	if (getKeyJsonValueFromContainer(root, "scope", 5, &value) != NULL &&
+	if (jsonb_member(claims, "scope", &value) &&
 		(list = json_string(&value, &list_len)) != NULL &&
 		list_has_scope(list, list_len, scope, len))
 		return true;
-	if (getKeyJsonValueFromContainer(root, "scp", 3, &value) == NULL)
+	if (!jsonb_member(claims, "scp", &value))
 		return false;
 	if ((list = json_string(&value, &list_len)) != NULL)
 		return list_has_scope(list, list_len, scope, len);

@@ -203,20 +203,6 @@ free_retired(void)
 }
 
 /*
- * A string claim; null data when there is none.
- */
-static JwsString
-string_claim(const Jsonb *claims, const char *name, int len)
-{
-	JwsString	string = {NULL, 0};
-	JsonbValue	value;
-
-	if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &claims->root), name, len, &value) != NULL)
-		string.data = json_string(&value, &string.len);
-	return string;
-}
-
-/*
  * Has the token of an entry not been revoked?
  */
 static bool
@@ -234,9 +220,9 @@ is_not_revoked(VerifiedToken *entry)
 
 	if (entry->not_revoked == denylist_generation)
 		return true;
-	query.sub = string_claim(claims, "sub", 3);
-	query.sid = string_claim(claims, entry->session_claim.data, entry->session_claim.len);
-	query.jti = string_claim(claims, "jti", 3);
+	query.sub = claims_string(claims, "sub", 3);
+	query.sid = claims_string(claims, entry->session_claim.data, entry->session_claim.len);
+	query.jti = claims_string(claims, "jti", 3);
 	return revocation_check(&query, &entry->not_revoked, &failure);
 }
 

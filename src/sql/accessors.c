@@ -11,6 +11,7 @@
 #include "access/xact.h"
 #include "session/session.h"
 #include "sql/functions.h"
+#include "token/json.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
@@ -179,8 +180,7 @@ read_subject(FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value)
 	JsonbValue	subject;
 
 	(void) fcinfo;
-	if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &claims->root),
-									 "sub", 3, &subject) == NULL)
+	if (!jsonb_member(claims, "sub", &subject))
 		return false;
 	/* claims.c has checked that it is a string */
 	*value = PointerGetDatum(cstring_to_text_with_len(subject.val.string.val,

@@ -83,6 +83,19 @@ text_argument(FunctionCallInfo fcinfo, int n)
 }
 
 /*
+ * The row that a function returns, of the n columns of its type.
+ */
+Datum
+row_result(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls)
+{
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != n)
+		elog(ERROR, "return type must be a row type");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+/*
  * The four arguments that the verifying functions share.  The first, the token,
  * is not null.
  */
@@ -153,15 +166,12 @@ jwt_sql_inspect(PG_FUNCTION_ARGS)
 	};
 	VerifyRequest request;
 	Verdict		verdict;
-	TupleDesc	desc;
 	Datum		values[N_COLUMNS];
 	bool		nulls[N_COLUMNS];
 	bool		valid;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != N_COLUMNS)
-		elog(ERROR, "return type must be a row type");
 	request = request_arguments(fcinfo);
 	valid = verify_token(&request, &verdict);
 
@@ -203,7 +213,7 @@ jwt_sql_inspect(PG_FUNCTION_ARGS)
 		}
 	}
 #undef SET
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	PG_RETURN_DATUM(row_result(fcinfo, N_COLUMNS, values, nulls));
 }
 
 /*
@@ -317,12 +327,9 @@ Datum
 jwt_sql_cache(PG_FUNCTION_ARGS)
 {
 	CacheStatistics statistics;
-	TupleDesc	desc;
 	Datum		values[6];
 	bool		nulls[6] = {false};
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != 6)
-		elog(ERROR, "return type must be a row type");
 	verify_cache_statistics(&statistics);
 	values[0] = Int64GetDatum(statistics.entries);
 	values[1] = Int64GetDatum(statistics.bytes);
@@ -330,5 +337,5 @@ jwt_sql_cache(PG_FUNCTION_ARGS)
 	values[3] = Int64GetDatum(statistics.misses);
 	values[4] = Int64GetDatum(statistics.evictions);
 	values[5] = Int64GetDatum(statistics.invalidations);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	PG_RETURN_DATUM(row_result(fcinfo, lengthof(values), values, nulls));
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * functions.h
- *	  What the SQL functions share: arguments in, and failures into errors.
+ *	  What the SQL functions share: arguments in, rows out, and failures into errors.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +19,7 @@ pg_noreturn extern void raise_failure(const Failure *failure);
 pg_noreturn extern void raise_bad_key(const char *reason);
 extern JwsString text_argument(FunctionCallInfo fcinfo, int n);
 extern JwsString required_argument(FunctionCallInfo fcinfo, int n, const char *name);
+extern Datum row_result(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls);
 extern TrustIssuer *require_issuer(const JwsString *name);
 
 #endif							/* JWT_FUNCTIONS_H */

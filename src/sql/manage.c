@@ -92,17 +92,27 @@ jwt_sql_thumbprint(PG_FUNCTION_ARGS)
 }
 
 /*
+ * A text argument in UTF-8, terminated.
+ */
+static char *
+utf8_argument(FunctionCallInfo fcinfo, int n)
+{
+	char	   *str = text_to_cstring(PG_GETARG_TEXT_PP(n));
+
+	return pg_server_to_any(str, (int) strlen(str), PG_UTF8);
+}
+
+/*
  * A JWK from a JWK, a PEM public key or a PEM certificate.
  */
 static Jsonb *
 key_argument(FunctionCallInfo fcinfo, int n)
 {
-	char	   *key = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	char	   *utf8 = pg_server_to_any(key, (int) strlen(key), PG_UTF8);
+	char	   *key = utf8_argument(fcinfo, n);
 	Jsonb	   *jsonb;
 	char	   *reason;
 
-	if (!key_text_to_jwk(utf8, (int) strlen(utf8), &jsonb, &reason))
+	if (!key_text_to_jwk(key, (int) strlen(key), &jsonb, &reason))
 		raise_bad_key(reason);
 	return jsonb;
 }
@@ -232,6 +242,22 @@ jwt_sql_add_key(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Add a member, a string, to an object in the making.
+ */
+static void
+push_string(JsonbParseState * *state, const char *name, const char *value)
+{
+	JsonbValue	v = {.type = jbvString};
+
+	v.val.string.val = unconstify(char *, name);
+	v.val.string.len = (int) strlen(name);
+	(void) pushJsonbValue(state, WJB_KEY, &v);
+	v.val.string.val = unconstify(char *, value);
+	v.val.string.len = (int) strlen(value);
+	(void) pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+/*
  * jwt_add_secret(issuer, secret, alg, kid)
  */
 Datum
@@ -243,8 +269,8 @@ jwt_sql_add_secret(PG_FUNCTION_ARGS)
 	bytea	   *secret;
 	int			len;
 	char	   *encoded;
-	JsonbPair	pairs[2];
-	JsonbValue	jwk;
+	JsonbParseState *state = NULL;
+	JsonbValue *jwk;
 
 	(void) required_argument(fcinfo, 1, "secret");
 	write_require("jwt_add_secret()");
@@ -253,23 +279,12 @@ jwt_sql_add_secret(PG_FUNCTION_ARGS)
 		raise_bad_key(psprintf("The HMAC secret is longer than %d bytes.", JWK_MAX_PART_SIZE));
 	encoded = palloc(base64url_encoded_size((int) VARSIZE_ANY_EXHDR(secret)) + 1);
 	len = base64url_encode((const uint8 *) VARDATA_ANY(secret), (int) VARSIZE_ANY_EXHDR(secret), encoded);
-
-	/* jsonb sorts names by length */
-	memset(pairs, 0, sizeof(pairs));
-	for (int i = 0; i < 2; i++)
-		pairs[i].key.type = pairs[i].value.type = jbvString;
-	pairs[0].key.val.string.val = "k";
-	pairs[0].key.val.string.len = 1;
-	pairs[0].value.val.string.val = encoded;
-	pairs[0].value.val.string.len = len;
-	pairs[1].key.val.string.val = "kty";
-	pairs[1].key.val.string.len = 3;
-	pairs[1].value.val.string.val = "oct";
-	pairs[1].value.val.string.len = 3;
-	jwk.type = jbvObject;
-	jwk.val.object.nPairs = 2;
-	jwk.val.object.pairs = pairs;
-	return add_key(&issuer, JsonbValueToJsonb(&jwk), &alg, &kid, DT_NOBEGIN, DT_NOEND);
+	encoded[len] = '\0';
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_string(&state, "kty", "oct");
+	push_string(&state, "k", encoded);
+	jwk = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return add_key(&issuer, JsonbValueToJsonb(jwk), &alg, &kid, DT_NOBEGIN, DT_NOEND);
 }
 
 /* A public key for jwt_jwks(), and its place in the set. */
@@ -288,19 +303,6 @@ compare_public_keys(const void *a, const void *b)
 	if (x->created_at != y->created_at)
 		return x->created_at < y->created_at ? -1 : 1;
 	return memcmp(&x->id, &y->id, sizeof(x->id));
-}
-
-static void
-push_string(JsonbParseState * *state, const char *name, const char *value, JsonbValue **result)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	v.val.string.val = unconstify(char *, name);
-	v.val.string.len = (int) strlen(name);
-	*result = pushJsonbValue(state, WJB_KEY, &v);
-	v.val.string.val = unconstify(char *, value);
-	v.val.string.len = (int) strlen(value);
-	*result = pushJsonbValue(state, WJB_VALUE, &v);
 }
 
 /*
@@ -358,10 +360,10 @@ jwt_sql_jwks(PG_FUNCTION_ARGS)
 		while ((token = JsonbIteratorNext(&it, &member, true)) != WJB_DONE)
 			if (token == WJB_KEY || token == WJB_VALUE)
 				(void) pushJsonbValue(&state, token, &member);
-		push_string(&state, "alg", keys[i].row.alg, &result);
-		push_string(&state, "use", "sig", &result);
+		push_string(&state, "alg", keys[i].row.alg);
+		push_string(&state, "use", "sig");
 		if (keys[i].row.kid != NULL)
-			push_string(&state, "kid", keys[i].row.kid, &result);
+			push_string(&state, "kid", keys[i].row.kid);
 		(void) pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	}
 	(void) pushJsonbValue(&state, WJB_END_ARRAY, NULL);
@@ -379,17 +381,15 @@ jwt_sql_jwks_members(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	JwsString	name = required_argument(fcinfo, 0, "issuer");
 	char	   *document;
-	char	   *utf8;
 	TrustIssuer *issuer;
 	KeySetMember *members;
 	int			n;
 	char	   *reason;
 
 	(void) required_argument(fcinfo, 1, "JWK Set");
-	document = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	utf8 = pg_server_to_any(document, (int) strlen(document), PG_UTF8);
+	document = utf8_argument(fcinfo, 1);
 	issuer = require_issuer(&name);
-	if (!key_set_read(utf8, (int) strlen(utf8), issuer, &members, &n, &reason))
+	if (!key_set_read(document, (int) strlen(document), issuer, &members, &n, &reason))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("JWK Set is not acceptable"),
@@ -423,19 +423,16 @@ jwt_sql_refresh_jwks(PG_FUNCTION_ARGS)
 {
 	JwsString	issuer = text_argument(fcinfo, 0);
 	RefreshCounts counts;
-	TupleDesc	desc;
 	Datum		values[5];
 	bool		nulls[5] = {false};
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != 5)
-		elog(ERROR, "return type must be a row type");
 	refresh_now(fcinfo->flinfo->fn_oid, &issuer, &counts);
 	values[0] = Int32GetDatum(counts.added);
 	values[1] = Int32GetDatum(counts.changed);
 	values[2] = Int32GetDatum(counts.retired);
 	values[3] = Int32GetDatum(counts.unchanged);
 	values[4] = Int32GetDatum(counts.skipped);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	PG_RETURN_DATUM(row_result(fcinfo, lengthof(values), values, nulls));
 }
 
 /*

@@ -84,21 +84,6 @@ issued_argument(FunctionCallInfo fcinfo, int n)
 }
 
 /*
- * A string claim of verified claims; null data when there is none.
- */
-static JwsString
-claim(const Jsonb *claims, const char *name)
-{
-	JwsString	string = {NULL, 0};
-	JsonbValue	value;
-
-	if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &claims->root),
-									 name, (int) strlen(name), &value) != NULL)
-		string.data = json_string(&value, &string.len);
-	return string;
-}
-
-/*
  * A time of verified claims; infinity from the year 9999 on, which is as good as
  * never.
  */
@@ -108,9 +93,7 @@ time_claim(const Jsonb *claims, const char *name, TimestampTz absent)
 	JsonbValue	value;
 	double		seconds;
 
-	if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &claims->root),
-									 name, (int) strlen(name), &value) == NULL ||
-		value.type != jbvNumeric)
+	if (!jsonb_member(claims, name, &value) || value.type != jbvNumeric)
 		return absent;
 	seconds = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
 												 NumericGetDatum(value.val.numeric)));
@@ -126,16 +109,18 @@ time_claim(const Jsonb *claims, const char *name, TimestampTz absent)
 static TimestampTz
 revoke_claims(const Jsonb *claims, bool session_first, const JwsString *reason)
 {
-	JwsString	name = claim(claims, "iss");
-	JwsString	jti = claim(claims, "jti");
+	JwsString	name = claims_string(claims, "iss", 3);
+	JwsString	jti = claims_string(claims, "jti", 3);
 	JwsString	sid;
 	TrustIssuer *issuer;
+	const char *session_claim;
 	TimestampTz expires_at;
 
 	if (name.data == NULL)
 		name.data = "";
 	issuer = require_issuer(&name);
-	sid = claim(claims, issuer->policy.session_claim ? issuer->policy.session_claim : "sid");
+	session_claim = issuer->policy.session_claim ? issuer->policy.session_claim : CLAIMS_SESSION;
+	sid = claims_string(claims, session_claim, (int) strlen(session_claim));
 	if (sid.data != NULL && (session_first || jti.data == NULL))
 	{
 		/* this token may live longer than its issuer says that sessions last */
@@ -154,7 +139,7 @@ revoke_claims(const Jsonb *claims, bool session_first, const JwsString *reason)
 
 		(void) fail_hint(&failure, FAILURE_CLAIM,
 						 psprintf("The token has neither a \"jti\" nor a \"%s\", by which it could be revoked.",
-								  issuer->policy.session_claim ? issuer->policy.session_claim : "sid"),
+								  session_claim),
 						 "Use jwt_revoke_subject() or jwt_logout(everywhere => true) for all tokens of its subject.");
 		raise_failure(&failure);
 	}
@@ -199,8 +184,8 @@ jwt_sql_logout(PG_FUNCTION_ARGS)
 	if (everywhere)
 	{
 		static const JwsString reason = {"logout everywhere", 17};
-		JwsString	name = claim(claims, "iss");
-		JwsString	sub = claim(claims, "sub");
+		JwsString	name = claims_string(claims, "iss", 3);
+		JwsString	sub = claims_string(claims, "sub", 3);
 		TimestampTz issued_before = GetCurrentTimestamp();
 
 		if (sub.data == NULL)

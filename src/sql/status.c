@@ -125,9 +125,7 @@ jwt_sql_key_status_rows(PG_FUNCTION_ARGS)
 		const char *state;
 
 		rows_read_key(&scan, &key);
-		rows_judge_key(&key, key.issuer == NULL ? NULL :
-					   rows_find_issuer(key.issuer, (int) strlen(key.issuer)));
-		rows_try_key(&key);
+		rows_judge_fully(&key);
 		if (key.jwk_read)
 		{
 			thumbprint = rows_thumbprint(&key.jwk);
@@ -179,25 +177,41 @@ show_kid(const KeyRow *key)
 		psprintf("The key \"%s\"", quote_untrusted(key->kid, (int) strlen(key->kid)));
 }
 
-static Status *
-find_status(List *statuses, const char *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, statuses)
-	{
-		Status	   *status = lfirst(lc);
-
-		if (status->name != NULL && name != NULL && strcmp(status->name, name) == 0)
-			return status;
-	}
-	return NULL;
-}
-
 static int
 compare_names(const ListCell *a, const ListCell *b)
 {
 	return strcmp(((const Status *) lfirst(a))->name, ((const Status *) lfirst(b))->name);
+}
+
+static int
+compare_name_with_status(const void *name, const void *cell)
+{
+	return strcmp(name, ((const Status *) lfirst((const ListCell *) cell))->name);
+}
+
+/*
+ * The status of an issuer among those of read_issuers(); NULL when it has no row.
+ */
+static Status *
+find_status(List *statuses, const char *name)
+{
+	ListCell   *cell;
+
+	if (name == NULL || statuses == NIL)
+		return NULL;
+	cell = bsearch(name, statuses->elements, list_length(statuses), sizeof(ListCell), compare_name_with_status);
+	return cell == NULL ? NULL : lfirst(cell);
+}
+
+/*
+ * Note rows of a table that belong to no issuer.
+ */
+static void
+note_orphans(Status *database, TrustTable table, int n)
+{
+	if (n > 0)
+		add_problem(database, psprintf("%d row%s of %s %s of issuers that have no row in jwt_issuer.",
+									   n, n == 1 ? "" : "s", catalog_table_name(table), n == 1 ? "is" : "are"));
 }
 
 /*
@@ -289,9 +303,7 @@ read_keys(List *statuses, Status *database)
 	}
 	rows_end(&scan);
 	MemoryContextDelete(each);
-	if (orphans > 0)
-		add_problem(database, psprintf("%d row%s of jwt_key %s of issuers that have no row in jwt_issuer.",
-									   orphans, orphans == 1 ? "" : "s", orphans == 1 ? "is" : "are"));
+	note_orphans(database, TRUST_KEY, orphans);
 }
 
 /*
@@ -329,9 +341,7 @@ read_sources(List *statuses, Status *database)
 			rows_uri_has_user(uri) ? pstrdup("a URL with a user name") : uri;
 	}
 	rows_end(&scan);
-	if (orphans > 0)
-		add_problem(database, psprintf("%d row%s of jwt_jwks_source %s of issuers that have no row in jwt_issuer.",
-									   orphans, orphans == 1 ? "" : "s", orphans == 1 ? "is" : "are"));
+	note_orphans(database, TRUST_SOURCE, orphans);
 
 	scan = rows_begin(TRUST_STATE, INDEX_STATE, InvalidAttrNumber, NULL, InvalidAttrNumber, NULL);
 	while (rows_next(&scan))

@@ -527,3 +527,18 @@ check_type(const JwsString *typ, const ClaimsPolicy *policy, Failure *failure)
 							 quote_untrusted(typ->data, typ->len), policy->issuer, policy->token_type));
 	return true;
 }
+
+/*
+ * A string claim of a token that has been checked; null data when there is none.
+ * It points into the claims.
+ */
+JwsString
+claims_string(const Jsonb *claims, const char *name, int len)
+{
+	JwsString	string = {NULL, 0};
+	JsonbValue	value;
+
+	if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &claims->root), name, len, &value) != NULL)
+		string.data = json_string(&value, &string.len);
+	return string;
+}

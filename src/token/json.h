@@ -37,4 +37,14 @@ json_member(const JsonbValue *object, const char *name)
 	return json_find_member(object, name, (int) strlen(name));
 }
 
+/*
+ * The same for an object that is jsonb already; false when it has no such member.
+ */
+static inline bool
+jsonb_member(const Jsonb *object, const char *name, JsonbValue *value)
+{
+	return getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &object->root),
+										name, (int) strlen(name), value) != NULL;
+}
+
 #endif							/* JWT_JSON_H */

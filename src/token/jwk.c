@@ -78,16 +78,6 @@ key_type(const char *kty, int len)
 }
 
 /*
- * Find a member; false when the JWK has none of this name.
- */
-static bool
-get_member(const Jsonb *jsonb, const char *name, JsonbValue *value)
-{
-	return getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &jsonb->root),
-										name, (int) strlen(name), value) != NULL;
-}
-
-/*
  * Read a member that must be a string when it is there.
  */
 static bool
@@ -98,7 +88,7 @@ read_optional_string(const Jsonb *jsonb, const char *name,
 
 	*str = NULL;
 	*len = 0;
-	if (!get_member(jsonb, name, &value))
+	if (!jsonb_member(jsonb, name, &value))
 		return true;
 	*str = json_string(&value, len);
 	if (*str == NULL)
@@ -124,7 +114,7 @@ check_purpose(const Jsonb *jsonb, char **reason)
 		return refuse(reason, "The member \"use\" of the JWK is \"%s\"; a key that verifies has \"sig\" or none.",
 					  quote_untrusted(use, use_len));
 
-	if (!get_member(jsonb, "key_ops", &value))
+	if (!jsonb_member(jsonb, "key_ops", &value))
 		return true;
 	if (value.type != jbvBinary || !JsonContainerIsArray(value.val.binary.data))
 		return refuse(reason, "The member \"key_ops\" of the JWK is not an array.");
@@ -153,7 +143,7 @@ jwk_private_member(const Jsonb *jsonb)
 	JsonbValue	value;
 
 	for (int i = 0; i < (int) lengthof(private_members); i++)
-		if (get_member(jsonb, private_members[i], &value))
+		if (jsonb_member(jsonb, private_members[i], &value))
 			return private_members[i];
 	return NULL;
 }
@@ -193,7 +183,7 @@ jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason)
 		!read_optional_string(jsonb, "kid", &jwk->kid, &jwk->kid_len, reason))
 		return false;
 	for (int i = 0; type->members[i] != NULL; i++)
-		if (!get_member(jsonb, type->members[i], &value))
+		if (!jsonb_member(jsonb, type->members[i], &value))
 			return refuse(reason, "The JWK has no member \"%s\", which the key type %s requires.",
 						  type->members[i], type->kty);
 	if (!read_only_algorithm(jsonb, jwk, reason))
@@ -286,7 +276,7 @@ read_bytes(const Jsonb *jsonb, const char *name, JwkBytes *bytes, char **reason)
 	const char *text;
 	int			len;
 
-	if (!get_member(jsonb, name, &value) ||
+	if (!jsonb_member(jsonb, name, &value) ||
 		(text = json_string(&value, &len)) == NULL)
 		return refuse(reason, "The member \"%s\" of the JWK is not a string.", name);
 	if (len > base64url_encoded_size(JWK_MAX_PART_SIZE))

@@ -312,16 +312,30 @@ is_empty(const RevocationScan *scan)
 }
 
 /*
+ * The slot of an issuer; *is_its says whether it holds what is remembered of that
+ * one, and not of another.
+ */
+static Summary *
+summary_slot(const JwsString *issuer, bool *is_its)
+{
+	uint32		hash = hash_bytes((const unsigned char *) issuer->data, issuer->len);
+	Summary    *summary = &summaries[hash % MAX_SUMMARIES];
+
+	*is_its = summary->issuer != NULL && summary->len == issuer->len &&
+		memcmp(summary->issuer, issuer->data, issuer->len) == 0;
+	return summary;
+}
+
+/*
  * What is remembered of an issuer; the slot may have been another's.
  */
 static Summary *
 find_summary(const JwsString *issuer)
 {
-	uint32		hash = hash_bytes((const unsigned char *) issuer->data, issuer->len);
-	Summary    *summary = &summaries[hash % MAX_SUMMARIES];
+	bool		is_its;
+	Summary    *summary = summary_slot(issuer, &is_its);
 
-	if (summary->issuer == NULL || summary->len != issuer->len ||
-		memcmp(summary->issuer, issuer->data, issuer->len) != 0)
+	if (!is_its)
 	{
 		char	   *name = MemoryContextAlloc(TopMemoryContext, issuer->len + 1);
 
@@ -476,16 +490,13 @@ static uint64 empty_generation;
 static bool
 is_known_good(const RevocationQuery *query)
 {
-	uint32		hash;
 	const Summary *summary;
+	bool		is_its;
 
 	if (empty_generation == denylist_generation)
 		return true;
-	hash = hash_bytes((const unsigned char *) query->issuer.data, query->issuer.len);
-	summary = &summaries[hash % MAX_SUMMARIES];
-	if (query->key_generation != denylist_generation || summary->generation != denylist_generation ||
-		summary->issuer == NULL || summary->len != query->issuer.len ||
-		memcmp(summary->issuer, query->issuer.data, summary->len) != 0)
+	summary = summary_slot(&query->issuer, &is_its);
+	if (!is_its || query->key_generation != denylist_generation || summary->generation != denylist_generation)
 		return false;
 	for (int kind = 0; kind < N_REVOCATION_KINDS; kind++)
 		if (kind != REVOKED_KEY && summary->present[kind])

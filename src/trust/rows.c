@@ -432,6 +432,17 @@ rows_try_key(KeyRow *key)
 }
 
 /*
+ * All of that, by the row of the key's issuer as it is now.
+ */
+void
+rows_judge_fully(KeyRow *key)
+{
+	rows_judge_key(key, key->issuer == NULL ? NULL :
+				   rows_find_issuer(key->issuer, (int) strlen(key->issuer)));
+	rows_try_key(key);
+}
+
+/*
  * The part of a URL that names the host, and whoever logs in there; *len is 0 when
  * it is no HTTP URL.
  */

@@ -79,6 +79,7 @@ extern char *rows_show_algorithms(const TrustIssuer *issuer);
 extern void rows_read_key(const RowScan *scan, KeyRow *key);
 extern void rows_judge_key(KeyRow *key, const TrustIssuer *issuer);
 extern void rows_try_key(KeyRow *key);
+extern void rows_judge_fully(KeyRow *key);
 extern bool rows_uri_has_user(const char *uri);
 extern char *rows_thumbprint(const Jwk *jwk);
 extern char *rows_judge_source(const char *uri, const Interval *refresh_interval, const Interval *grace);

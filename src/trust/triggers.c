@@ -250,8 +250,7 @@ why_inert(Relation rel, TupleTableSlot *slot)
 		KeyRow		key;
 
 		rows_read_key(&scan, &key);
-		rows_judge_key(&key, key.issuer == NULL ? NULL : rows_find_issuer(key.issuer, (int) strlen(key.issuer)));
-		rows_try_key(&key);
+		rows_judge_fully(&key);
 		return key.unusable;
 	}
 	return NULL;
