@@ -572,10 +572,7 @@ SKIP:
 	skip 'there is no node', 1 unless grep { -x "$_/node" } split(/:/, $ENV{PATH});
 	$node->stop;
 
-	my ($in, $out, $err) = ('', '', '');
-	my $endpoint = IPC::Run::start([ 'node', "$FindBin::RealBin/../t/endpoint.mjs", $dir ], '<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(600));
-	$endpoint->pump until $out =~ /^ready$/m;
-	my ($port) = $out =~ /^good (\d+)$/m;
+	my %port = start_peer('endpoint', $dir);
 	append_to_file("$dir/one", '{"keys":[' . join(',', map { slurp_file("$dir/$_.jwk") } qw(k1 k2 k3)) . ']}');
 
 	my $issuer = 'https://set.example';
@@ -593,7 +590,7 @@ SKIP:
 		CREATE EXTENSION jwt;
 		INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('$issuer', '{api}', '{ES256}'), ('$idp', '{api}', '{HS256}');
 		SELECT jwt_add_secret('$idp', '\\x$hex', 'HS256', 'k1'), jwt_revoke_id('$idp', 'out', 'infinity');
-		INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('$issuer', 'https://localhost:$port/set/one');
+		INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('$issuer', 'https://localhost:$port{good}/set/one');
 	}, extra_params => [ '-U', 'boss' ]);
 	$live->poll_query_until('source_live', q{SELECT count(*) = 3 FROM jwt_key WHERE source = 'jwks'}) or die 'the worker does not fetch';
 	# k2 is revoked, and so is k3, whose row is gone; and to copy keys and revocations
@@ -637,7 +634,6 @@ SKIP:
 	}
 	note "The worker came before the revocations $early times of 10, and before the keys $twice times.";
 	$live->stop;
-	$endpoint->kill_kill;
 }
 
 note sprintf('%d restores in %.0f s', $restores, time() - $began);

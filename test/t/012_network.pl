@@ -20,16 +20,7 @@ plan skip_all => "there is no $shim" unless -f $shim;
 
 my $dir = tempdir(CLEANUP => 1);
 system('/usr/bin/python3', "$FindBin::RealBin/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
-my %port;
-my @peers;
-for my $peer (qw(endpoint proxy))
-{
-	my ($in, $out, $err) = ('', '', '');
-	push @peers, IPC::Run::start([ 'node', "$FindBin::RealBin/$peer.mjs", $dir ], '<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(600));
-	$peers[-1]->pump until $out =~ /^ready$/m;
-	%port = (%port, $out =~ /^(\S+) (\d+)$/mg);
-}
-END { local $?; $_->kill_kill for @peers }
+my %port = map { start_peer($_, $dir) } qw(endpoint proxy);
 
 sub put
 {

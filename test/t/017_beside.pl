@@ -16,11 +16,7 @@ plan skip_all => 'there is no node' unless grep { -x "$_/node" } split(/:/, $ENV
 
 my $dir = tempdir(CLEANUP => 1);
 system('/usr/bin/python3', "$FindBin::RealBin/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
-my ($in, $out, $err) = ('', '', '');
-my $endpoint = IPC::Run::start([ 'node', "$FindBin::RealBin/endpoint.mjs", $dir ], '<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(600));
-END { local $?; $endpoint->kill_kill if $endpoint }
-$endpoint->pump until $out =~ /^ready$/m;
-my %port = $out =~ /^(\S+) (\d+)$/mg;
+my %port = start_peer('endpoint', $dir);
 my $uri = "https://localhost:$port{good}";
 
 sub set_keys

@@ -18,11 +18,7 @@ plan skip_all => 'there is no node' unless grep { -x "$_/node" } split(/:/, $ENV
 my ($runs, $bound) = $ENV{JWT_LONG} ? (20, 10) : (2, 30);
 my $dir = tempdir(CLEANUP => 1);
 system('/usr/bin/python3', "$FindBin::RealBin/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
-my ($in, $out, $err) = ('', '', '');
-my $endpoint = IPC::Run::start([ 'node', "$FindBin::RealBin/endpoint.mjs", $dir ], '<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(1200));
-END { local $?; $endpoint->kill_kill if $endpoint }
-$endpoint->pump until $out =~ /^ready$/m;
-my %port = $out =~ /^(\S+) (\d+)$/mg;
+my %port = start_peer('endpoint', $dir);
 
 sub publish
 {

@@ -12,7 +12,7 @@ use MIME::Base64 qw(encode_base64);
 use PostgreSQL::Test::Utils ();
 use Time::HiRes qw(sleep);
 
-our @EXPORT = qw(token setup_trust verdict open_session logged state due park);
+our @EXPORT = qw(token setup_trust verdict open_session logged start_peer state due park);
 
 my $secret = 'a secret of the tests of whole servers';
 
@@ -85,6 +85,20 @@ sub park
 	$where = $where ? "WHERE $where" : '';
 	return "INSERT INTO jwt_jwks_state (issuer, next_attempt) SELECT issuer, 'infinity' FROM jwt_jwks_source $where
 		ON CONFLICT (issuer) DO UPDATE SET next_attempt = excluded.next_attempt";
+}
+
+# Start endpoint.mjs or proxy.mjs, which serves what is in a folder, until the test
+# ends; its ports by their names.
+my @peers;
+END { local $?; $_->kill_kill for @peers }
+sub start_peer
+{
+	my ($peer, $dir) = @_;
+	my ($in, $out, $err) = ('', '', '');
+	my $folder = __FILE__ =~ s{[^/]*\z}{}r;
+	push @peers, IPC::Run::start([ 'node', "$folder$peer.mjs", $dir ], '<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(300));
+	$peers[-1]->pump until $out =~ /^ready$/m;
+	return $out =~ /^(\S+) (\d+)$/mg;
 }
 
 # Wait for something in a server's log, after so many bytes of it; false if it does
