@@ -1,8 +1,6 @@
 # What a dump has, a restore brings back: every row, every verdict and every grant,
 # in any format and order, by whom and how many at once.
-#
-# JWT_LIFE_WORKER=1 adds restores beside a live worker, which fetches what the dump
-# has a source for.
+# One part is beside a live worker, which fetches what the dump has a source for.
 use strict;
 use warnings FATAL => 'all';
 
@@ -568,7 +566,6 @@ for my $name (qw(grants all))
 
 SKIP:
 {
-	skip 'JWT_LIFE_WORKER is not set', 1 unless $ENV{JWT_LIFE_WORKER};
 	skip 'there is no node', 1 unless grep { -x "$_/node" } split(/:/, $ENV{PATH});
 	$node->stop;
 
