@@ -136,13 +136,9 @@ session_claims(const Jsonb **claims, uint64 *stamp, Failure *failure)
 	*stamp = session_stamp();
 	if (token_setting == NULL || token_setting[0] == '\0')
 		return true;
-	request.token.data = token_setting;
-	request.token.len = (int) strlen(token_setting);
+	request.token = slice_of(token_setting);
 	if (issuer_setting != NULL && issuer_setting[0] != '\0')
-	{
-		request.issuer.data = issuer_setting;
-		request.issuer.len = (int) strlen(issuer_setting);
-	}
+		request.issuer = slice_of(issuer_setting);
 	if (!verify_claims(&request, &verified, failure))
 		return false;
 	*claims = verified.claims;
@@ -164,7 +160,7 @@ set_setting(const char *name, const char *value, bool is_local)
  * of tokens that carry no iss has the empty name, which cannot be held: it is any.
  */
 static void
-narrow(const JwsString *issuer, bool is_local)
+narrow(const Slice *issuer, bool is_local)
 {
 	if (issuer->len > 0 || issuer_was_named)
 		set_setting("jwt.issuer", issuer->len > 0 ? pnstrdup(issuer->data, issuer->len) : "", is_local);
@@ -217,7 +213,7 @@ switch_role(const Jsonb *claims, bool is_local, Failure *failure)
  * unless its data is NULL.
  */
 bool
-session_authenticate(const JwsString *token, bool is_local, const JwsString *issuer,
+session_authenticate(const Slice *token, bool is_local, const Slice *issuer,
 					 const Jsonb **claims, Failure *failure)
 {
 	VerifyRequest request = {.token = *token, .issuer = *issuer, .at = verify_now()};
@@ -239,7 +235,7 @@ session_authenticate(const JwsString *token, bool is_local, const JwsString *iss
 void
 session_forget(bool is_local)
 {
-	static const JwsString any = {NULL, 0};
+	static const Slice any = {NULL, 0};
 
 	narrow(&any, is_local);
 	set_setting("jwt.token", "", is_local);

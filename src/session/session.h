@@ -28,7 +28,7 @@ session_stamp(void)
 
 extern void session_init(void);
 extern bool session_claims(const Jsonb **claims, uint64 *stamp, Failure *failure);
-extern bool session_authenticate(const JwsString *token, bool is_local, const JwsString *issuer,
+extern bool session_authenticate(const Slice *token, bool is_local, const Slice *issuer,
 								 const Jsonb **claims, Failure *failure);
 extern void session_forget(bool is_local);
 extern text *session_claim_text(const Jsonb *claims, ArrayType *path);

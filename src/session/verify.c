@@ -80,10 +80,10 @@ verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *f
 /*
  * A string claim; null data when there is none.
  */
-static JwsString
+static Slice
 string_claim(const JsonbValue *claims, const char *name)
 {
-	JwsString	string = {NULL, 0};
+	Slice		string = {NULL, 0};
 	const JsonbPair *member = json_member(claims, name);
 
 	if (member != NULL)
@@ -101,9 +101,9 @@ check_revocation(Verdict *verdict, uint64 key_generation)
 	const TrustKey *key = verdict->key;
 	const ClaimsPolicy *policy = &key->issuer->policy;
 	RevocationQuery query = {
-		.thumbprint = {key->thumbprint, (int) strlen(key->thumbprint)},
+		.thumbprint = slice_of(key->thumbprint),
 		.key_generation = key_generation,
-		.issuer = {policy->issuer, (int) strlen(policy->issuer)},
+		.issuer = slice_of(policy->issuer),
 		.sub = string_claim(&verdict->claims, "sub"),
 		.sid = string_claim(&verdict->claims, policy->session_claim),
 		.jti = string_claim(&verdict->claims, "jti"),
@@ -309,13 +309,8 @@ find_signer(const VerifyRequest *request, Verdict *verdict, const KeyLookupResul
 	/* the issuer may have another key under this kid now, or without one */
 	if (published || candidates->n_keys == 0)
 	{
-		JwsString	issuer = request->issuer;
+		Slice		issuer = only != NULL ? slice_of(only->issuer->policy.issuer) : request->issuer;
 
-		if (only != NULL)
-		{
-			issuer.data = only->issuer->policy.issuer;
-			issuer.len = (int) strlen(issuer.data);
-		}
 		refresh_wake(&issuer);
 	}
 

@@ -44,15 +44,15 @@ typedef struct VerifiedToken
 	uint64		hash;
 	struct VerifiedToken *next; /* in its bucket, or among the retired */
 	dlist_node	lru;
-	JwsString	token;
-	JwsString	audience;
-	JwsString	issuer;
+	Slice		token;
+	Slice		audience;
+	Slice		issuer;
 	ClaimsTimes times;
 	ClaimsPolicy policy;		/* of the times only */
 	TimestampTz key_not_before;
 	TimestampTz key_not_after;
-	JwsString	thumbprint;		/* of the key */
-	JwsString	session_claim;	/* its name */
+	Slice		thumbprint;		/* of the key */
+	Slice		session_claim;	/* its name */
 	uint64		not_revoked;	/* denylist_generation for which it is not */
 	Size		size;
 	VerifiedClaims verified;
@@ -102,7 +102,7 @@ verify_cache_init(void)
 static uint64
 hash_request(const VerifyRequest *request)
 {
-	const JwsString *token = &request->token;
+	const Slice *token = &request->token;
 	uint64		hash = (uint64) token->len * UINT64CONST(0x9e3779b97f4a7c15);
 
 	if (token->len >= HASHED_BYTES)
@@ -212,7 +212,7 @@ is_not_revoked(VerifiedToken *entry)
 	const char *name = entry->policy.issuer;
 	RevocationQuery query = {
 		.thumbprint = entry->thumbprint,
-		.issuer = {name, (int) strlen(name)},
+		.issuer = slice_of(name),
 		.has_issued = entry->times.has_issued,
 		.issued = entry->times.issued
 	};
@@ -258,8 +258,8 @@ verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 	for (entry = cache.buckets[hash % N_BUCKETS]; entry != NULL; entry = entry->next)
 	{
 		if (entry->hash != hash || entry->token.len != request->token.len ||
-			!jws_string_equal(&entry->audience, &request->audience) ||
-			!jws_string_equal(&entry->issuer, &request->issuer) ||
+			!slice_equal(&entry->audience, &request->audience) ||
+			!slice_equal(&entry->issuer, &request->issuer) ||
 			!same_bytes(entry->token.data, request->token.data, entry->token.len))
 			continue;
 		if (request->at < entry->key_not_before || request->at >= entry->key_not_after ||
@@ -308,10 +308,10 @@ make_room(Size size)
 }
 
 /* Copy bytes to where the next go, and move that on. */
-static JwsString
-append_string(char **to, const JwsString *string)
+static Slice
+append_string(char **to, const Slice *string)
 {
-	JwsString	copy = {NULL, 0};
+	Slice		copy = {NULL, 0};
 
 	if (string->data != NULL)
 	{
@@ -333,9 +333,9 @@ verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey
 {
 	Size		claims_size = VARSIZE(verified->claims);
 	const ClaimsPolicy *policy = &key->issuer->policy;
-	JwsString	name = {policy->issuer, (int) strlen(policy->issuer) + 1};
-	JwsString	thumbprint = {key->thumbprint, (int) strlen(key->thumbprint)};
-	JwsString	session_claim = {policy->session_claim, (int) strlen(policy->session_claim)};
+	Slice		name = {policy->issuer, (int) strlen(policy->issuer) + 1};
+	Slice		thumbprint = slice_of(key->thumbprint);
+	Slice		session_claim = slice_of(policy->session_claim);
 	Size		size = MAXALIGN(sizeof(VerifiedToken)) + MAXALIGN(claims_size) +
 	request->token.len + request->audience.len + request->issuer.len + name.len +
 	thumbprint.len + session_claim.len;

@@ -10,24 +10,9 @@
 
 #include "postgres.h"
 
+#include "session/request.h"
 #include "trust/key_cache.h"
 #include "trust/revocation.h"
-
-/* What to verify, and as of when. */
-typedef struct VerifyRequest
-{
-	JwsString	token;
-	JwsString	audience;		/* null data: not narrowed */
-	JwsString	issuer;			/* the same */
-	TimestampTz at;				/* finite */
-} VerifyRequest;
-
-/* What a valid token says. */
-typedef struct VerifiedClaims
-{
-	const Jsonb *claims;
-	bool		switches_role;	/* its issuer names a claim for that */
-} VerifiedClaims;
 
 /* For jwt_cache(). */
 typedef struct CacheStatistics

@@ -67,10 +67,10 @@ raise_bad_key(const char *reason)
 /*
  * A text argument; null data for null.
  */
-JwsString
+Slice
 text_argument(FunctionCallInfo fcinfo, int n)
 {
-	JwsString	string = {NULL, 0};
+	Slice		string = {NULL, 0};
 
 	if (!PG_ARGISNULL(n))
 	{
@@ -222,9 +222,9 @@ jwt_sql_inspect(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_jws_verify(PG_FUNCTION_ARGS)
 {
-	JwsString	token = text_argument(fcinfo, 0);
+	Slice		token = text_argument(fcinfo, 0);
 	Jsonb	   *jwk_jsonb = PG_GETARG_JSONB_P(1);
-	JwsString	alg = text_argument(fcinfo, 2);
+	Slice		alg = text_argument(fcinfo, 2);
 	Jwk			jwk;
 	const Algorithm *algorithm;
 	JwsVerifier *verifier;
@@ -266,7 +266,7 @@ jwt_sql_jws_verify(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_header(PG_FUNCTION_ARGS)
 {
-	JwsString	token = text_argument(fcinfo, 0);
+	Slice		token = text_argument(fcinfo, 0);
 	Jws			jws;
 	Failure		failure;
 
@@ -281,7 +281,7 @@ jwt_sql_header(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_unverified_claims(PG_FUNCTION_ARGS)
 {
-	JwsString	token = text_argument(fcinfo, 0);
+	Slice		token = text_argument(fcinfo, 0);
 	Jws			jws;
 	Failure		failure;
 	JsonbValue	claims;
@@ -304,9 +304,9 @@ jwt_sql_unverified_claims(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_authenticate(PG_FUNCTION_ARGS)
 {
-	JwsString	token = text_argument(fcinfo, 0);
+	Slice		token = text_argument(fcinfo, 0);
 	bool		is_local = PG_ARGISNULL(1) || PG_GETARG_BOOL(1);
-	JwsString	issuer = text_argument(fcinfo, 2);
+	Slice		issuer = text_argument(fcinfo, 2);
 	const Jsonb *claims;
 	Failure		failure;
 

@@ -17,9 +17,9 @@
 
 pg_noreturn extern void raise_failure(const Failure *failure);
 pg_noreturn extern void raise_bad_key(const char *reason);
-extern JwsString text_argument(FunctionCallInfo fcinfo, int n);
-extern JwsString required_argument(FunctionCallInfo fcinfo, int n, const char *name);
+extern Slice text_argument(FunctionCallInfo fcinfo, int n);
+extern Slice required_argument(FunctionCallInfo fcinfo, int n, const char *name);
 extern Datum row_result(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls);
-extern TrustIssuer *require_issuer(const JwsString *name);
+extern TrustIssuer *require_issuer(const Slice *name);
 
 #endif							/* JWT_FUNCTIONS_H */

@@ -49,7 +49,7 @@ JWT_SQL_FUNCTION(jwt_sql_issuer_cascade);
 /*
  * A text argument that must not be null.
  */
-JwsString
+Slice
 required_argument(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (PG_ARGISNULL(n))
@@ -64,7 +64,7 @@ required_argument(FunctionCallInfo fcinfo, int n, const char *name)
  * The row of an issuer; an error when there is none.
  */
 TrustIssuer *
-require_issuer(const JwsString *name)
+require_issuer(const Slice *name)
 {
 	TrustIssuer *issuer = name->len > TRUST_MAX_NAME ? NULL : rows_find_issuer(name->data, name->len);
 
@@ -134,7 +134,7 @@ jwt_sql_add_issuer(PG_FUNCTION_ARGS)
 {
 	Datum		values[Natts_issuer];
 	bool		nulls[Natts_issuer];
-	JwsString	name = required_argument(fcinfo, 0, "issuer");
+	Slice		name = required_argument(fcinfo, 0, "issuer");
 	TrustIssuer *issuer;
 
 	write_require("jwt_add_issuer()");
@@ -163,8 +163,8 @@ jwt_sql_add_issuer(PG_FUNCTION_ARGS)
 static void
 require_new_kid(const char *issuer, const char *kid)
 {
-	JwsString	name = {issuer, (int) strlen(issuer)};
-	JwsString	value = {kid, (int) strlen(kid)};
+	Slice		name = slice_of(issuer);
+	Slice		value = slice_of(kid);
 	RowScan		scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, Anum_key_kid, &value);
 	bool		found = rows_next(&scan);
 
@@ -182,7 +182,7 @@ require_new_kid(const char *issuer, const char *kid)
  * given.  Returns its id.
  */
 static Datum
-add_key(const JwsString *issuer_name, const Jsonb *jsonb, const JwsString *alg, const JwsString *kid,
+add_key(const Slice *issuer_name, const Jsonb *jsonb, const Slice *alg, const Slice *kid,
 		TimestampTz not_before, TimestampTz not_after)
 {
 	TrustIssuer *issuer = require_issuer(issuer_name);
@@ -230,9 +230,9 @@ add_key(const JwsString *issuer_name, const Jsonb *jsonb, const JwsString *alg, 
 Datum
 jwt_sql_add_key(PG_FUNCTION_ARGS)
 {
-	JwsString	issuer = required_argument(fcinfo, 0, "issuer");
-	JwsString	alg = text_argument(fcinfo, 2);
-	JwsString	kid = text_argument(fcinfo, 3);
+	Slice		issuer = required_argument(fcinfo, 0, "issuer");
+	Slice		alg = text_argument(fcinfo, 2);
+	Slice		kid = text_argument(fcinfo, 3);
 
 	(void) required_argument(fcinfo, 1, "key");
 	write_require("jwt_add_key()");
@@ -263,9 +263,9 @@ push_string(JsonbParseState * *state, const char *name, const char *value)
 Datum
 jwt_sql_add_secret(PG_FUNCTION_ARGS)
 {
-	JwsString	issuer = required_argument(fcinfo, 0, "issuer");
-	JwsString	alg = required_argument(fcinfo, 2, "algorithm");
-	JwsString	kid = text_argument(fcinfo, 3);
+	Slice		issuer = required_argument(fcinfo, 0, "issuer");
+	Slice		alg = required_argument(fcinfo, 2, "algorithm");
+	Slice		kid = text_argument(fcinfo, 3);
 	bytea	   *secret;
 	int			len;
 	char	   *encoded;
@@ -312,7 +312,7 @@ compare_public_keys(const void *a, const void *b)
 Datum
 jwt_sql_jwks(PG_FUNCTION_ARGS)
 {
-	JwsString	name = text_argument(fcinfo, 0);
+	Slice		name = text_argument(fcinfo, 0);
 	TimestampTz now = GetCurrentStatementStartTimestamp();
 	TrustIssuer *issuer = name.len > TRUST_MAX_NAME ? NULL : rows_find_issuer(name.data, name.len);
 	RowScan		scan;
@@ -379,7 +379,7 @@ Datum
 jwt_sql_jwks_members(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	JwsString	name = required_argument(fcinfo, 0, "issuer");
+	Slice		name = required_argument(fcinfo, 0, "issuer");
 	char	   *document;
 	TrustIssuer *issuer;
 	KeySetMember *members;
@@ -421,7 +421,7 @@ jwt_sql_jwks_members(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_refresh_jwks(PG_FUNCTION_ARGS)
 {
-	JwsString	issuer = text_argument(fcinfo, 0);
+	Slice		issuer = text_argument(fcinfo, 0);
 	RefreshCounts counts;
 	Datum		values[5];
 	bool		nulls[5] = {false};

@@ -62,7 +62,7 @@ expiry_of_session(const TrustIssuer *issuer)
  * A value that a token can be revoked by; an error when the table cannot hold it.
  */
 static void
-check_value(const JwsString *value)
+check_value(const Slice *value)
 {
 	if (value->len > TRUST_MAX_NAME)
 		ereport(ERROR,
@@ -107,11 +107,11 @@ time_claim(const Jsonb *claims, const char *name, TimestampTz absent)
  * tried first is the caller's choice.  Returns until when that is kept.
  */
 static TimestampTz
-revoke_claims(const Jsonb *claims, bool session_first, const JwsString *reason)
+revoke_claims(const Jsonb *claims, bool session_first, const Slice *reason)
 {
-	JwsString	name = claims_string(claims, "iss", 3);
-	JwsString	jti = claims_string(claims, "jti", 3);
-	JwsString	sid;
+	Slice		name = claims_string(claims, "iss", 3);
+	Slice		jti = claims_string(claims, "jti", 3);
+	Slice		sid;
 	TrustIssuer *issuer;
 	const char *session_claim;
 	TimestampTz expires_at;
@@ -153,7 +153,7 @@ Datum
 jwt_sql_revoke(PG_FUNCTION_ARGS)
 {
 	VerifyRequest request = {.token = text_argument(fcinfo, 0), .at = verify_now()};
-	JwsString	reason = text_argument(fcinfo, 1);
+	Slice		reason = text_argument(fcinfo, 1);
 	VerifiedClaims verified;
 	Failure		failure;
 
@@ -183,9 +183,9 @@ jwt_sql_logout(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(false);
 	if (everywhere)
 	{
-		static const JwsString reason = {"logout everywhere", 17};
-		JwsString	name = claims_string(claims, "iss", 3);
-		JwsString	sub = claims_string(claims, "sub", 3);
+		static const Slice reason = {"logout everywhere", 17};
+		Slice		name = claims_string(claims, "iss", 3);
+		Slice		sub = claims_string(claims, "sub", 3);
 		TimestampTz issued_before = GetCurrentTimestamp();
 
 		if (sub.data == NULL)
@@ -204,7 +204,7 @@ jwt_sql_logout(PG_FUNCTION_ARGS)
 	}
 	else
 	{
-		static const JwsString reason = {"logout", 6};
+		static const Slice reason = {"logout", 6};
 
 		(void) revoke_claims(claims, true, &reason);
 	}
@@ -217,10 +217,10 @@ jwt_sql_logout(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_revoke_id(PG_FUNCTION_ARGS)
 {
-	JwsString	issuer = required_argument(fcinfo, 0, "issuer");
-	JwsString	jti = required_argument(fcinfo, 1, "jti");
+	Slice		issuer = required_argument(fcinfo, 0, "issuer");
+	Slice		jti = required_argument(fcinfo, 1, "jti");
 	TimestampTz expires_at = PG_ARGISNULL(2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(2);
-	JwsString	reason = text_argument(fcinfo, 3);
+	Slice		reason = text_argument(fcinfo, 3);
 
 	write_require("jwt_revoke_id()");
 	(void) require_issuer(&issuer);
@@ -235,9 +235,9 @@ jwt_sql_revoke_id(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_revoke_session(PG_FUNCTION_ARGS)
 {
-	JwsString	name = required_argument(fcinfo, 0, "issuer");
-	JwsString	sid = required_argument(fcinfo, 1, "session");
-	JwsString	reason = text_argument(fcinfo, 3);
+	Slice		name = required_argument(fcinfo, 0, "issuer");
+	Slice		sid = required_argument(fcinfo, 1, "session");
+	Slice		reason = text_argument(fcinfo, 3);
 	TrustIssuer *issuer;
 	TimestampTz expires_at;
 
@@ -255,10 +255,10 @@ jwt_sql_revoke_session(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_revoke_subject(PG_FUNCTION_ARGS)
 {
-	JwsString	name = required_argument(fcinfo, 0, "issuer");
-	JwsString	sub = required_argument(fcinfo, 1, "subject");
+	Slice		name = required_argument(fcinfo, 0, "issuer");
+	Slice		sub = required_argument(fcinfo, 1, "subject");
 	TimestampTz issued_before = issued_argument(fcinfo, 2);
-	JwsString	reason = text_argument(fcinfo, 3);
+	Slice		reason = text_argument(fcinfo, 3);
 
 	write_require("jwt_revoke_subject()");
 	check_value(&sub);
@@ -273,9 +273,9 @@ jwt_sql_revoke_subject(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_revoke_issuer(PG_FUNCTION_ARGS)
 {
-	JwsString	name = required_argument(fcinfo, 0, "issuer");
+	Slice		name = required_argument(fcinfo, 0, "issuer");
 	TimestampTz issued_before = issued_argument(fcinfo, 1);
-	JwsString	reason = text_argument(fcinfo, 2);
+	Slice		reason = text_argument(fcinfo, 2);
 
 	write_require("jwt_revoke_issuer()");
 	write_revocation(REVOKED_ISSUER, &name, &name, issued_before,
@@ -290,9 +290,9 @@ jwt_sql_revoke_issuer(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_revoke_key(PG_FUNCTION_ARGS)
 {
-	JwsString	name = required_argument(fcinfo, 0, "issuer");
-	JwsString	kid = text_argument(fcinfo, 1);
-	JwsString	reason = text_argument(fcinfo, 2);
+	Slice		name = required_argument(fcinfo, 0, "issuer");
+	Slice		kid = text_argument(fcinfo, 1);
+	Slice		reason = text_argument(fcinfo, 2);
 	List	   *thumbprints = NIL;
 	ListCell   *lc;
 	RowScan		scan;
@@ -328,7 +328,7 @@ jwt_sql_revoke_key(PG_FUNCTION_ARGS)
 				 errhint("It verifies nothing; delete it.")));
 	foreach(lc, thumbprints)
 	{
-		JwsString	value = {lfirst(lc), (int) strlen(lfirst(lc))};
+		Slice		value = slice_of(lfirst(lc));
 
 		write_revocation(REVOKED_KEY, &name, &value, DT_NOEND, DT_NOEND, &reason);
 	}

@@ -24,17 +24,17 @@
 /* A set of audiences. */
 typedef struct AudienceEntry
 {
-	JwsString	name;
+	Slice		name;
 	uint32		hash;
 	char		status;
 } AudienceEntry;
 
 #define SH_PREFIX audience
 #define SH_ELEMENT_TYPE AudienceEntry
-#define SH_KEY_TYPE JwsString
+#define SH_KEY_TYPE Slice
 #define SH_KEY name
 #define SH_HASH_KEY(set, key) hash_bytes((const unsigned char *) (key).data, (key).len)
-#define SH_EQUAL(set, a, b) jws_string_equal(&(a), &(b))
+#define SH_EQUAL(set, a, b) slice_equal(&(a), &(b))
 #define SH_STORE_HASH
 #define SH_GET_HASH(set, entry) (entry)->hash
 #define SH_SCOPE static inline
@@ -48,7 +48,7 @@ typedef struct AudienceEntry
 
 static bool check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure);
 static bool check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
-						   const JwsString *wanted, Failure *failure);
+						   const Slice *wanted, Failure *failure);
 static bool read_times(const JsonbValue *claims, const char *text, const ClaimsPolicy *policy,
 					   ClaimsTimes *times, Failure *failure);
 static bool check_ids(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure);
@@ -57,7 +57,7 @@ static bool check_validity(const ClaimsTimes *times, const ClaimsPolicy *policy,
 static bool check_lifetime(const ClaimsTimes *times, const ClaimsPolicy *policy,
 						   TimestampTz at, Failure *failure);
 static bool check_required(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure);
-static bool check_type(const JwsString *typ, const ClaimsPolicy *policy, Failure *failure);
+static bool check_type(const Slice *typ, const ClaimsPolicy *policy, Failure *failure);
 
 static bool
 matches(const char *expected, const char *str, int len)
@@ -140,7 +140,7 @@ show_ago(int64 usec)
  */
 bool
 claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
-			 const ClaimsPolicy *policy, const JwsString *audience,
+			 const ClaimsPolicy *policy, const Slice *audience,
 			 TimestampTz at, ClaimsTimes *times, Failure *failure)
 {
 	Failure		untyped;
@@ -210,7 +210,7 @@ check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *fail
  * The audiences that a token may name, for a message: some, if there are many.
  */
 static char *
-show_accepted(const ClaimsPolicy *policy, const JwsString *wanted)
+show_accepted(const ClaimsPolicy *policy, const Slice *wanted)
 {
 	StringInfoData buf;
 
@@ -246,7 +246,7 @@ audience_set(const ClaimsPolicy *policy)
 
 	for (int i = 0; i < policy->n_audience; i++)
 	{
-		JwsString	name = {policy->audience[i], (int) strlen(policy->audience[i])};
+		Slice		name = slice_of(policy->audience[i]);
 		bool		found;
 
 		CHECK_FOR_INTERRUPTS();
@@ -262,7 +262,7 @@ audience_set(const ClaimsPolicy *policy)
  */
 static bool
 check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
-			   const JwsString *wanted, Failure *failure)
+			   const Slice *wanted, Failure *failure)
 {
 	const JsonbPair *member = json_member(claims, "aud");
 	const JsonbValue *values;
@@ -294,7 +294,7 @@ check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
 		set = audience_set(policy);
 	for (int i = 0; i < n; i++)
 	{
-		JwsString	audience;
+		Slice		audience;
 
 		CHECK_FOR_INTERRUPTS();
 		audience.data = json_string(&values[i], &audience.len);
@@ -304,7 +304,7 @@ check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
 		if (accepted)
 			continue;
 		if (wanted->data != NULL)
-			accepted = jws_string_equal(&audience, wanted);
+			accepted = slice_equal(&audience, wanted);
 		else if (set != NULL)
 			accepted = audience_lookup(set, audience) != NULL;
 		else
@@ -488,12 +488,12 @@ claims_check_time(const ClaimsTimes *times, const ClaimsPolicy *policy,
  * A media type without the "application/" that RFC 7515 section 4.1.9 lets the
  * writer leave out.
  */
-static JwsString
+static Slice
 short_type(const char *type, int len)
 {
 	static const char prefix[] = "application/";
 	const int	prefix_len = (int) sizeof(prefix) - 1;
-	JwsString	result = {type, len};
+	Slice		result = {type, len};
 
 	if (len > prefix_len && pg_strncasecmp(type, prefix, prefix_len) == 0 &&
 		memchr(type + prefix_len, '/', len - prefix_len) == NULL)
@@ -508,10 +508,10 @@ short_type(const char *type, int len)
  * The header's "typ", when the policy asks for one (RFC 8725 section 3.11).
  */
 static bool
-check_type(const JwsString *typ, const ClaimsPolicy *policy, Failure *failure)
+check_type(const Slice *typ, const ClaimsPolicy *policy, Failure *failure)
 {
-	JwsString	wanted;
-	JwsString	given;
+	Slice		wanted;
+	Slice		given;
 
 	if (policy->token_type == NULL)
 		return true;
@@ -532,10 +532,10 @@ check_type(const JwsString *typ, const ClaimsPolicy *policy, Failure *failure)
  * A string claim of a token that has been checked; null data when there is none.
  * It points into the claims.
  */
-JwsString
+Slice
 claims_string(const Jsonb *claims, const char *name, int len)
 {
-	JwsString	string = {NULL, 0};
+	Slice		string = {NULL, 0};
 	JsonbValue	value;
 
 	if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &claims->root), name, len, &value) != NULL)

@@ -59,9 +59,9 @@ typedef struct ClaimsTimes
 
 extern bool claims_issuer_is(const JsonbValue *claims, const char *issuer);
 extern bool claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
-						 const ClaimsPolicy *policy, const JwsString *audience,
+						 const ClaimsPolicy *policy, const Slice *audience,
 						 TimestampTz at, ClaimsTimes *times, Failure *failure);
-extern JwsString claims_string(const Jsonb *claims, const char *name, int len);
+extern Slice claims_string(const Jsonb *claims, const char *name, int len);
 extern bool claims_check_time(const ClaimsTimes *times, const ClaimsPolicy *policy,
 							  TimestampTz at, Failure *failure);
 

@@ -69,19 +69,7 @@ static bool hmac_restarts;
 uint64		jws_doubts;
 
 static bool hmac_can_restart(void);
-static bool get_string(const Jws *jws, const char *name, JwsString *string, Failure *failure);
-
-/*
- * Are two strings the same, byte for byte?  One that is absent equals only
- * another that is.
- */
-bool
-jws_string_equal(const JwsString *a, const JwsString *b)
-{
-	if (a->data == NULL || b->data == NULL)
-		return a->data == b->data;
-	return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
-}
+static bool get_string(const Jws *jws, const char *name, Slice *string, Failure *failure);
 
 /*
  * Fetch what every verification uses, so that with shared_preload_libraries it
@@ -254,7 +242,7 @@ jws_check_header(Jws *jws, Failure *failure)
  * Get a header member that must be a string when it is there.
  */
 static bool
-get_string(const Jws *jws, const char *name, JwsString *string, Failure *failure)
+get_string(const Jws *jws, const char *name, Slice *string, Failure *failure)
 {
 	const JsonbPair *member = json_member(&jws->header, name);
 
@@ -413,15 +401,6 @@ jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
 		return NULL;
 	}
 	return verifier;
-}
-
-/*
- * The one algorithm that the verifier verifies by.
- */
-const Algorithm *
-jws_verifier_algorithm(const JwsVerifier *verifier)
-{
-	return verifier->algorithm;
 }
 
 /*

@@ -13,17 +13,11 @@
 #include "token/algorithm.h"
 #include "token/failure.h"
 #include "token/jwk.h"
+#include "token/slice.h"
 #include "utils/jsonb.h"
 
 /* Largest token that the setting jwt.max_token_size can allow, in bytes. */
 #define JWS_MAX_SIZE	(1024 * 1024)
-
-/* A string of the header: not terminated; data is NULL when it is absent. */
-typedef struct JwsString
-{
-	const char *data;
-	int			len;
-} JwsString;
 
 /*
  * A compact JWS taken apart.  All of it lives in the memory context of
@@ -34,10 +28,10 @@ typedef struct Jws
 	const uint8 *signing_input; /* the token up to its second dot */
 	int			signing_input_len;
 	JsonbValue	header;			/* an object; its text is not kept */
-	JwsString	alg;
-	JwsString	kid;
-	JwsString	typ;
-	JwsString	cty;
+	Slice		alg;
+	Slice		kid;
+	Slice		typ;
+	Slice		cty;
 	const uint8 *payload;		/* decoded, not verified, not parsed */
 	int			payload_len;
 	const uint8 *signature;
@@ -50,14 +44,12 @@ typedef struct JwsVerifier JwsVerifier;
 /* Moves when a verifier was left in a state that nobody knows. */
 extern uint64 jws_doubts;
 
-extern bool jws_string_equal(const JwsString *a, const JwsString *b);
 extern void jws_init(void);
 extern void jws_warm_up(void);
 extern bool jws_split(const char *token, int len, int max_size, Jws *jws, Failure *failure);
 extern bool jws_check_header(Jws *jws, Failure *failure);
 extern JwsVerifier *jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
 										MemoryContext context, char **reason);
-extern const Algorithm *jws_verifier_algorithm(const JwsVerifier *verifier);
 extern bool jws_signature_is_good(JwsVerifier *verifier,
 								  const uint8 *input, int input_len,
 								  const uint8 *signature, int signature_len);

@@ -105,7 +105,7 @@ key_cache_init(void)
 }
 
 static uint32
-hash_string(const JwsString *string)
+hash_string(const Slice *string)
 {
 	return string->data == NULL ? 0 :
 		hash_bytes((const unsigned char *) string->data, string->len);
@@ -122,9 +122,9 @@ hash_lookup(const KeyLookup *lookup)
 static bool
 same_lookup(const KeyLookup *a, const KeyLookup *b)
 {
-	return jws_string_equal(&a->kid, &b->kid) &&
-		jws_string_equal(&a->issuer, &b->issuer) &&
-		jws_string_equal(&a->alg, &b->alg);
+	return slice_equal(&a->kid, &b->kid) &&
+		slice_equal(&a->issuer, &b->issuer) &&
+		slice_equal(&a->alg, &b->alg);
 }
 
 /*
@@ -184,10 +184,10 @@ evict(void)
 		drop(dlist_tail_element(CacheEntry, lru, &cache.empty));
 }
 
-static JwsString
-copy_string(const JwsString *string)
+static Slice
+copy_string(const Slice *string)
 {
-	JwsString	copy = {NULL, 0};
+	Slice		copy = {NULL, 0};
 
 	if (string->data != NULL)
 	{
@@ -348,8 +348,8 @@ load_row(Load *load, const RowScan *scan)
  * Read the keys in which these columns have these values.
  */
 static void
-load_rows(Load *load, TrustIndex index, AttrNumber first, const JwsString *first_value,
-		  AttrNumber second, const JwsString *second_value)
+load_rows(Load *load, TrustIndex index, AttrNumber first, const Slice *first_value,
+		  AttrNumber second, const Slice *second_value)
 {
 	RowScan		scan = rows_begin(TRUST_KEY, index, first, first_value, second, second_value);
 
@@ -366,8 +366,8 @@ static void
 load_rows_of_algorithm(Load *load)
 {
 	const KeyLookup *lookup = load->lookup;
-	const JwsString *alg = &lookup->alg;
-	JwsString	eddsa = {ALGORITHM_EDDSA, (int) strlen(ALGORITHM_EDDSA)};
+	const Slice *alg = &lookup->alg;
+	Slice		eddsa = slice_of(ALGORITHM_EDDSA);
 	const Algorithm *algorithm = algorithm_by_name(alg->data, alg->len);
 
 	load_rows(load, INDEX_KEY_ALG_ISSUER, Anum_key_alg, alg, Anum_key_issuer, &lookup->issuer);
@@ -377,7 +377,7 @@ load_rows_of_algorithm(Load *load)
 		for (int i = 0; (algorithm = algorithm_at(i)) != NULL; i++)
 			if (algorithm_is(algorithm, alg->data, alg->len))
 			{
-				JwsString	name = {algorithm->name, (int) strlen(algorithm->name)};
+				Slice		name = slice_of(algorithm->name);
 
 				load_rows(load, INDEX_KEY_ALG_ISSUER, Anum_key_alg, &name, Anum_key_issuer, &lookup->issuer);
 			}
@@ -549,7 +549,7 @@ key_cache_find(const KeyLookup *lookup, TimestampTz at)
  * Count the keys of an issuer, or with null data all, up to a limit.
  */
 int
-key_cache_count(const JwsString *issuer, int limit)
+key_cache_count(const Slice *issuer, int limit)
 {
 	RowScan		scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, issuer,
 								  InvalidAttrNumber, NULL);

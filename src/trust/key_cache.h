@@ -19,9 +19,9 @@
 /* Which keys may have signed a token?  A string with null data was not given. */
 typedef struct KeyLookup
 {
-	JwsString	issuer;			/* from the caller, never from the token */
-	JwsString	kid;
-	JwsString	alg;
+	Slice		issuer;			/* from the caller, never from the token */
+	Slice		kid;
+	Slice		alg;
 } KeyLookup;
 
 /* A key that can verify. */
@@ -77,6 +77,6 @@ typedef struct KeyLookupResult
 
 extern void key_cache_init(void);
 extern const KeyLookupResult *key_cache_find(const KeyLookup *lookup, TimestampTz at);
-extern int	key_cache_count(const JwsString *issuer, int limit);
+extern int	key_cache_count(const Slice *issuer, int limit);
 
 #endif							/* JWT_KEY_CACHE_H */

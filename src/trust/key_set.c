@@ -68,7 +68,7 @@ read_known_keys(const TrustIssuer *issuer)
 {
 	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(KnownKey), .hcxt = CurrentMemoryContext};
 	HTAB	   *known = hash_create("jwt known keys", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	JwsString	name = {issuer->policy.issuer, (int) strlen(issuer->policy.issuer)};
+	Slice		name = slice_of(issuer->policy.issuer);
 	RowScan		scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, InvalidAttrNumber, NULL);
 
 	while (rows_next(&scan))

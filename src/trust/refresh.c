@@ -63,7 +63,7 @@ wake(const char *issuer, int len, bool force)
  * nothing when the cooldown after that other one ends.
  */
 void
-refresh_wake(const JwsString *issuer)
+refresh_wake(const Slice *issuer)
 {
 	wake(issuer->data, issuer->len, false);
 }
@@ -111,7 +111,7 @@ take_one_lock(LOCKTAG *tag, Oid database, Oid function, int n)
  * held until they are released or the transaction ends.
  */
 static void
-wait_for_turn(Oid function, const JwsString *issuer, LOCKTAG turn[3])
+wait_for_turn(Oid function, const Slice *issuer, LOCKTAG turn[3])
 {
 	uint16		hash = (uint16) hash_bytes((const unsigned char *) issuer->data, issuer->len);
 
@@ -127,7 +127,7 @@ wait_for_turn(Oid function, const JwsString *issuer, LOCKTAG turn[3])
  * called.
  */
 void
-refresh_now(Oid function, const JwsString *issuer, RefreshCounts *counts)
+refresh_now(Oid function, const Slice *issuer, RefreshCounts *counts)
 {
 	BackgroundWorker worker = {
 		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,

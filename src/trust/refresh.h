@@ -57,8 +57,8 @@ typedef struct RefreshRequest
 } RefreshRequest;
 
 extern void refresh_init(void);
-extern void refresh_wake(const JwsString *issuer);
+extern void refresh_wake(const Slice *issuer);
 extern void refresh_wake_at_commit(void);
-extern void refresh_now(Oid function, const JwsString *issuer, RefreshCounts *counts);
+extern void refresh_now(Oid function, const Slice *issuer, RefreshCounts *counts);
 
 #endif							/* JWT_REFRESH_H */

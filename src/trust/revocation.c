@@ -166,9 +166,9 @@ time_column(const RevocationScan *scan, AttrNumber column, TimestampTz null_valu
  * data when the query does not ask for the kind.
  */
 static void
-key_of_kind(const RevocationQuery *query, RevocationKind kind, JwsString *issuer, JwsString *value)
+key_of_kind(const RevocationQuery *query, RevocationKind kind, Slice *issuer, Slice *value)
 {
-	static const JwsString every_issuer = {"", 0};
+	static const Slice every_issuer = {"", 0};
 
 	*issuer = kind == REVOKED_KEY ? every_issuer : query->issuer;
 	switch (kind)
@@ -258,8 +258,8 @@ revokes(const Revocation *revocation, const RevocationQuery *query)
 static bool
 probe(RevocationScan *scan, RevocationKind kind, const RevocationQuery *query, Revocation *revocation)
 {
-	JwsString	issuer;
-	JwsString	value;
+	Slice		issuer;
+	Slice		value;
 	ScanKeyData keys[3];
 
 	key_of_kind(query, kind, &issuer, &value);
@@ -283,7 +283,7 @@ probe(RevocationScan *scan, RevocationKind kind, const RevocationQuery *query, R
  * Begin to look for all rows of an issuer and a kind.
  */
 static void
-begin_kind(RevocationScan *scan, const JwsString *issuer, RevocationKind kind)
+begin_kind(RevocationScan *scan, const Slice *issuer, RevocationKind kind)
 {
 	ScanKeyData keys[2];
 
@@ -316,7 +316,7 @@ is_empty(const RevocationScan *scan)
  * one, and not of another.
  */
 static Summary *
-summary_slot(const JwsString *issuer, bool *is_its)
+summary_slot(const Slice *issuer, bool *is_its)
 {
 	uint32		hash = hash_bytes((const unsigned char *) issuer->data, issuer->len);
 	Summary    *summary = &summaries[hash % MAX_SUMMARIES];
@@ -330,7 +330,7 @@ summary_slot(const JwsString *issuer, bool *is_its)
  * What is remembered of an issuer; the slot may have been another's.
  */
 static Summary *
-find_summary(const JwsString *issuer)
+find_summary(const Slice *issuer)
 {
 	bool		is_its;
 	Summary    *summary = summary_slot(issuer, &is_its);
@@ -354,7 +354,7 @@ find_summary(const JwsString *issuer)
  * of them, and no token need be asked about.
  */
 static void
-read_issuer_revocations(RevocationScan *scan, const JwsString *issuer, Summary *summary)
+read_issuer_revocations(RevocationScan *scan, const Slice *issuer, Summary *summary)
 {
 	summary->present[REVOKED_ISSUER] = false;
 	begin_kind(scan, issuer, REVOKED_ISSUER);
@@ -375,7 +375,7 @@ read_issuer_revocations(RevocationScan *scan, const JwsString *issuer, Summary *
  * no row that the scan's snapshot sees.
  */
 static const Summary *
-current_summary(RevocationScan *scan, const JwsString *issuer)
+current_summary(RevocationScan *scan, const Slice *issuer)
 {
 	Summary    *summary = find_summary(issuer);
 
@@ -400,7 +400,7 @@ current_summary(RevocationScan *scan, const JwsString *issuer)
 static bool
 look_up(RevocationScan *scan, const RevocationQuery *query, Revocation *revocation)
 {
-	static const JwsString every_issuer = {"", 0};
+	static const Slice every_issuer = {"", 0};
 	Summary		summary = *current_summary(scan, &query->issuer);
 
 	/* a copy, as the summary of the keys can take the other's slot */
@@ -431,8 +431,8 @@ read_all(RevocationScan *scan, const RevocationQuery *query, Revocation *revocat
 		CHECK_FOR_INTERRUPTS();
 		for (int kind = 0; kind < N_REVOCATION_KINDS && !revoked; kind++)
 		{
-			JwsString	issuer;
-			JwsString	value;
+			Slice		issuer;
+			Slice		value;
 
 			key_of_kind(query, kind, &issuer, &value);
 			revoked = value.data != NULL &&
@@ -541,7 +541,7 @@ revocation_check(const RevocationQuery *query, uint64 *generation, Failure *fail
 bool
 revocation_of_key(const char *thumbprint, TimestampTz *revoked_at)
 {
-	RevocationQuery query = {.thumbprint = {thumbprint, (int) strlen(thumbprint)}};
+	RevocationQuery query = {.thumbprint = slice_of(thumbprint)};
 	RevocationScan scan;
 	Revocation	revocation;
 	bool		revoked;
@@ -560,7 +560,7 @@ revocation_of_key(const char *thumbprint, TimestampTz *revoked_at)
 bool
 revocation_has_keys(void)
 {
-	static const JwsString every_issuer = {"", 0};
+	static const Slice every_issuer = {"", 0};
 	RevocationScan scan;
 	bool		present;
 
@@ -578,7 +578,7 @@ revocation_has_keys(void)
 int64
 revocation_count(const char *issuer, RevocationKind kind)
 {
-	JwsString	name = {issuer, (int) strlen(issuer)};
+	Slice		name = slice_of(issuer);
 	RevocationScan scan;
 	TableScanDesc rows;
 	int64		n = 0;

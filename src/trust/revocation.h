@@ -31,13 +31,13 @@ typedef enum RevocationKind
  */
 typedef struct RevocationQuery
 {
-	JwsString	thumbprint;		/* of the key that signed it */
+	Slice		thumbprint;		/* of the key that signed it */
 	uint64		key_generation; /* denylist_generation for which the key is
 								 * known not to be revoked, or 0 */
-	JwsString	issuer;			/* whose key that is */
-	JwsString	sub;
-	JwsString	sid;
-	JwsString	jti;
+	Slice		issuer;			/* whose key that is */
+	Slice		sub;
+	Slice		sid;
+	Slice		jti;
 	bool		has_issued;
 	TimestampTz issued;			/* iat */
 } RevocationQuery;

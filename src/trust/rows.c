@@ -48,8 +48,8 @@
  */
 RowScan
 rows_begin(TrustTable table, TrustIndex index,
-		   AttrNumber first, const JwsString *first_value,
-		   AttrNumber second, const JwsString *second_value)
+		   AttrNumber first, const Slice *first_value,
+		   AttrNumber second, const Slice *second_value)
 {
 	RowScan		scan = {.rel = catalog_open(table, AccessShareLock)};
 	ScanKeyData keys[2];
@@ -320,7 +320,7 @@ rows_current_issuer(const RowScan *scan)
 TrustIssuer *
 rows_find_issuer(const char *name, int len)
 {
-	JwsString	value = {name, len};
+	Slice		value = {name, len};
 	RowScan		scan = rows_begin(TRUST_ISSUER, INDEX_ISSUER, Anum_issuer_issuer, &value,
 								  InvalidAttrNumber, NULL);
 	TrustIssuer *issuer = NULL;

@@ -63,8 +63,8 @@ typedef struct RowScan
 } RowScan;
 
 extern RowScan rows_begin(TrustTable table, TrustIndex index,
-						  AttrNumber first, const JwsString *first_value,
-						  AttrNumber second, const JwsString *second_value);
+						  AttrNumber first, const Slice *first_value,
+						  AttrNumber second, const Slice *second_value);
 extern bool rows_next(RowScan *scan);
 extern void rows_end(RowScan *scan);
 extern Datum rows_column(const RowScan *scan, AttrNumber column, bool *isnull);

@@ -123,8 +123,8 @@ write_insert(TrustTable table, Datum *values, bool *nulls)
  * for none.
  */
 void
-write_revocation(RevocationKind kind, const JwsString *issuer, const JwsString *value,
-				 TimestampTz issued_before, TimestampTz expires_at, const JwsString *reason)
+write_revocation(RevocationKind kind, const Slice *issuer, const Slice *value,
+				 TimestampTz issued_before, TimestampTz expires_at, const Slice *reason)
 {
 	Datum		values[Natts_denylist] = {0};
 	bool		nulls[Natts_denylist] = {false};

@@ -17,7 +17,7 @@
 extern void write_require(const char *function);
 extern Datum write_new_id(void);
 extern void write_insert(TrustTable table, Datum *values, bool *nulls);
-extern void write_revocation(RevocationKind kind, const JwsString *issuer, const JwsString *value,
-							 TimestampTz issued_before, TimestampTz expires_at, const JwsString *reason);
+extern void write_revocation(RevocationKind kind, const Slice *issuer, const Slice *value,
+							 TimestampTz issued_before, TimestampTz expires_at, const Slice *reason);
 
 #endif							/* JWT_WRITE_H */

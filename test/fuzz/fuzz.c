@@ -465,7 +465,7 @@ fuzz_claims(const char *data, int len)
 		.max_lifetime = choice & 64 ? USECS_PER_HOUR : CLAIMS_NO_LIMIT,
 		.max_age = choice & 128 ? USECS_PER_HOUR : CLAIMS_NO_LIMIT
 	};
-	JwsString	wanted = {NULL, 0};
+	Slice		wanted = {NULL, 0};
 	TimestampTz at = 820540800 * USECS_PER_SEC; /* 2026-01-01 */
 	Jws			jws = {0};
 	ClaimsTimes times;
