@@ -34,7 +34,7 @@ SHLIB_LINK = -lcrypto -Wl,-z,relro,-z,now
 # Functions with static state gain nothing from being inlined into queries.
 override with_llvm = no
 
-EXTRA_CLEAN = build results regression.diffs regression.out
+EXTRA_CLEAN = build results regression.diffs regression.out jwt-*.zip
 
 .DEFAULT_GOAL := all
 
@@ -147,19 +147,24 @@ test-valgrind:
 
 ## lint           what tools can say without running anything
 .PHONY: lint
-lint:
+lint: build/typedefs.list
 	@test/lint/run
 
 ## format         put the sources into PostgreSQL's style
 .PHONY: format
-format:
+format: build/typedefs.list
 	@for file in src/*.[ch] src/*/*.[ch] test/fuzz/*.c test/module/*.c; do \
 	test/lint/indent $$file >$$file.new 2>/dev/null && cat $$file.new >$$file; rm -f $$file.new; done
 
-## dist           make the archive for PGXN
+# the names of types, which the indenter has to know
+build/typedefs.list: test/lint/typedefs $(wildcard src/*.[ch] src/*/*.[ch] test/fuzz/*.c test/module/*.c)
+	@mkdir -p $(@D)
+	@$< >$@.new && mv $@.new $@
+
+## dist           make the archive for PGXN, of what is committed
 .PHONY: dist
 dist:
-	git archive --format zip --prefix=jwt-$(EXTVERSION).0/ -o jwt-$(EXTVERSION).0.zip HEAD
+	@git archive --format zip --prefix=jwt-$(EXTVERSION).0/ -o jwt-$(EXTVERSION).0.zip HEAD
 
 ## help           show this list
 .PHONY: help

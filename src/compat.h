@@ -24,9 +24,9 @@
 
 /* 19: a hook of the analysis may not change the jumble of a query */
 #if PG_VERSION_NUM >= 190000
-#define hook_jumble const JumbleState
+typedef const struct JumbleState hook_jumble;
 #else
-#define hook_jumble JumbleState
+typedef struct JumbleState hook_jumble;
 #endif
 
 /* 18: the module block also carries a name and a version */

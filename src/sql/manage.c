@@ -245,7 +245,7 @@ jwt_sql_add_key(PG_FUNCTION_ARGS)
  * Add a member, a string, to an object in the making.
  */
 static void
-push_string(JsonbParseState * *state, const char *name, const char *value)
+push_string(JsonbParseState **state, const char *name, const char *value)
 {
 	JsonbValue	v = {.type = jbvString};
 

@@ -437,7 +437,7 @@ trigger_is_as_made(Relation rel, const TriggerShape *shape, bool *exists)
 	*exists = false;
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
-		const		Trigger *trigger = &rel->trigdesc->triggers[i];
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
 
 		if (strcmp(trigger->tgname, shape->name) != 0)
 			continue;
