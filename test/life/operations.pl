@@ -59,7 +59,7 @@ sub is_well
 page('Operations');
 page('Rights');
 page('Grants by task');
-page('Is all well?');
+page('Monitoring');
 
 # Who may what.  Each is asked for by who may, and by one who may not.
 my ($a, $b) = (token('a'), token('b'));
@@ -124,14 +124,14 @@ page('Restore');
 is(outcome('api', 'SELECT 1', 'shop_new'), '', 'clients cannot connect to it');
 my @restored = map { $node->safe_psql('shop_new', "SELECT coalesce(sqlstate, 'valid') FROM auth.jwt_inspect('$_')") } $a, $b;
 is("@restored", 'valid 28J11', 'the backup knows of one revocation, not of the other');
-page('What the backup did not know');
-page('Let clients in');
+page('Revocations after the backup');
+page('Open it for clients');
 is(verdict($a), '28J11', 'all that was issued is refused');
 is(verdict(token('n', time() + 20)), 'valid', 'and what is issued later is not');
 is(outcome('owner', 'SELECT cardinality(grants) FROM auth.jwt_status WHERE issuer IS NULL'), $grants, 'a superuser restores all grants');
 is(outcome('support', "SELECT auth.jwt_revoke_id('https://idp.example', 'j5', 'infinity')"), 'infinity', 'which hold');
 is(outcome('owner', 'ALTER EXTENSION jwt UPDATE'), '42501', 'the extension is the superuser\'s');
-page('Who restores, and how');
+page('Restore by a superuser or by the owner');
 is(outcome('owner', 'SELECT cardinality(grants) FROM auth.jwt_status WHERE issuer IS NULL', 'shop_by_owner'), '0', 'the owner restores no grants');
 is(outcome('owner', 'SELECT extowner::regrole FROM pg_extension WHERE extname = $$jwt$$', 'shop_by_owner'), 'owner', 'and has the extension');
 is_well('all is well there', 'shop_by_owner');
