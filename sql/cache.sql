@@ -24,6 +24,26 @@ SELECT jwt_try_verify(token_for('gina', '{"jti":"j2"}')) IS NULL AS refused;
 SELECT refusal(format($$INSERT INTO jwt_denylist (issuer, kind, value) VALUES ('https://cache.example', 'jti', 'j3') RETURNING fail_after(%L)$$, token_for('gina', '{"jti":"j3"}')));
 SELECT jwt_verify(token_for('gina', '{"jti":"j3"}')) ->> 'sub' AS sub;
 
+-- The same where nothing has begun another command between the write and the
+-- verification, and what was written before is seen.
+CREATE FUNCTION another_command() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_current_xact_id(); RETURN true; END $$;
+CREATE FUNCTION write_and_fail(token text) RETURNS text LANGUAGE sql RETURN format(
+	$$INSERT INTO jwt_key (issuer, kid, alg, jwk) SELECT issuer, 'c2', alg, jwk FROM jwt_key, LATERAL generate_series(1, 2) n
+	WHERE kid = 'c1' AND CASE n WHEN 1 THEN another_command() ELSE 1 / (jwt_try_verify(%L) IS NULL)::int > 0 END$$, token);
+SELECT refusal(write_and_fail(token_for('ghost', kid => 'c2')));
+SELECT jwt_try_verify(token_for('ghost', kid => 'c2')) IS NULL AS refused;
+SELECT write_and_fail(token_for('ghost', kid => 'c2')) \gexec
+SELECT jwt_try_verify(token_for('ghost', kid => 'c2')) IS NULL AS refused;
+
+-- A revocation that a statement has written is seen by what it verifies next.
+SELECT jwt_verify(token_for('gina', '{"jti":"j4"}')) ->> 'sub' AS sub;
+BEGIN;
+INSERT INTO jwt_denylist (issuer, kind, value) SELECT 'https://cache.example', 'jti', 'j4' FROM generate_series(1, 2) n
+WHERE CASE n WHEN 1 THEN another_command() ELSE jwt_try_verify(token_for('gina', '{"jti":"j4"}')) IS NULL END RETURNING value;
+ROLLBACK;
+SELECT jwt_verify(token_for('gina', '{"jti":"j4"}')) ->> 'sub' AS sub;
+DROP FUNCTION write_and_fail, another_command;
+
 -- What is undone within a statement is undone for its verifications.
 SELECT jwt_revoke_id('https://cache.example', 'j1', 'infinity') = 'infinity' AS revoked;
 DO $$

@@ -562,12 +562,37 @@ catalog_distrust(void)
 static bool trust_written;
 static bool denylist_written;
 
+/*
+ * What was written is undone.  PostgreSQL processes no invalidation of a command
+ * that has failed, and a function of that command may have read what it had written.
+ */
+static void
+writes_undone(void)
+{
+	if (trust_written)
+		trust_generation++;
+	if (denylist_written)
+		denylist_generation++;
+}
+
 static void
 transaction_ended(XactEvent event, void *arg)
 {
 	(void) arg;
+	if (event == XACT_EVENT_ABORT)
+		writes_undone();
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 		trust_written = denylist_written = false;
+}
+
+static void
+subtransaction_ended(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
+{
+	(void) id;
+	(void) parent;
+	(void) arg;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		writes_undone();
 }
 
 /*
@@ -578,17 +603,20 @@ catalog_init(void)
 {
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 	RegisterXactCallback(transaction_ended, NULL);
+	RegisterSubXactCallback(subtransaction_ended, NULL);
 }
 
 /*
  * A row is written.  Invalidate what every backend has cached of issuers and keys,
- * when this transaction commits, and what this one has at its next command.
+ * when this transaction commits; and what this one has, now and at its next command,
+ * since a function of this command may see the row if it has had a command of its own.
  */
 void
 catalog_trust_changed(void)
 {
 	make_current();
 	trust_written = true;
+	trust_generation++;
 	CacheInvalidateRelcacheByRelid(found.trust_marker);
 }
 
@@ -600,6 +628,7 @@ catalog_denylist_changed(void)
 {
 	make_current();
 	denylist_written = true;
+	denylist_generation++;
 	CacheInvalidateRelcacheByRelid(found.denylist_marker);
 }
 
