@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
 
 JWT_SQL_FUNCTION(jwt_sql_claims);
 JWT_SQL_FUNCTION(jwt_sql_claim);
@@ -53,20 +54,23 @@ read_current(FunctionCallInfo fcinfo, ClaimReader reader, uint64 *stamp, Datum *
 
 /*
  * Does this memory context, of a plan that is executed, end with one statement?
- * That of an unnamed portal does, and that of a query within a function.  A cursor
- * is fetched from in many statements, and an expression of PL/pgSQL is evaluated
- * in many.  What is not known counts as one of those: its call sites cost more.
+ * That of the unnamed portal does, and that of a query within a function.  A cursor
+ * is fetched from in many statements, whatever its name, and an expression of
+ * PL/pgSQL is evaluated in many.  What is not known counts as one of those: its call
+ * sites cost more.
  */
 static bool
 ends_with_statement(MemoryContext context)
 {
 	MemoryContext parent = MemoryContextGetParent(context);
+	Portal		portal;
 
 	if (parent == NULL)
 		return false;
-	return strcmp(parent->name, "SPI Exec") == 0 ||
-		(strcmp(parent->name, "PortalContext") == 0 && parent->ident != NULL &&
-		 strcmp(parent->ident, "<unnamed>") == 0);
+	if (strcmp(parent->name, "SPI Exec") == 0)
+		return true;
+	portal = GetPortalByName("");
+	return PortalIsValid(portal) && portal->portalContext == parent;
 }
 
 /*
@@ -107,18 +111,15 @@ refresh_site(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
 
 /*
  * Is what a call site remembers true now?  Within one statement it is while the
- * stamp is the same.
+ * stamp is the same.  A client can execute the unnamed portal in portions: each is a
+ * statement, and has a time of its own.
  */
 static inline bool
 site_is_current(const CallSite *site)
 {
 	if (unlikely(!site->one_statement))
-	{
 		catalog_accept_changes();
-		if (site->now != verify_now())
-			return false;
-	}
-	return site->stamp == session_stamp();
+	return site->stamp == session_stamp() && likely(site->now == verify_now());
 }
 
 /*

@@ -5,6 +5,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
+use IO::Socket::UNIX;
 use lib $FindBin::RealBin;
 use JwtTest;
 use PostgreSQL::Test::Cluster;
@@ -48,6 +49,39 @@ is(sql(verdict($t1)), '28J11', 'after a crash it is still revoked');
 	sql(q{SELECT jwt_unrevoke_id('https://idp.example', 't3')});
 	$node->append_conf('postgresql.conf', 'max_prepared_transactions = 0');
 	$node->restart;
+}
+
+# The unnamed portal is executed in portions, and the token is revoked in between.
+{
+	my $token = token('carol', jti => 't4', iat => time() - 60);
+	my $client = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port) or die $!;
+	my $user = sql('SELECT current_user');
+	my $message = sub { my ($type, $body) = @_; print $client $type, pack('N', 4 + length $body), $body };
+	# values, and the codes of errors, until a message of one of these types
+	my $answer = sub {
+		my ($types) = @_;
+		my @said;
+		while (1)
+		{
+			read($client, my $head, 5) == 5 or die 'the server has closed the connection';
+			my ($type, $len) = unpack('aN', $head);
+			read($client, my $body, $len - 4);
+			push @said, unpack('x2 N/a*', $body) if $type eq 'D';
+			push @said, $body =~ /\0C([^\0]+)/ if $type eq 'E';
+			return "@said" if index($types, $type) >= 0;
+		}
+	};
+	$client->autoflush(1);
+	$message->('', pack('N', 196608) . "user\0$user\0database\0postgres\0\0");
+	$answer->('Z');
+	$message->('Q', "BEGIN; SELECT set_config('jwt.token', '$token', true)\0");
+	$answer->('Z');
+	$message->(@$_) for [ 'P', "\0SELECT jwt_subject() FROM generate_series(1, 9)\0\0\0" ], [ 'B', "\0\0" . "\0" x 6 ], [ 'E', "\0" . pack('N', 2) ], [ 'H', '' ];
+	is($answer->('sE'), 'carol carol', 'the first portion of an unnamed portal');
+	sql(q{SELECT 1 FROM jwt_revoke_id('https://idp.example', 't4', 'infinity')});
+	$message->(@$_) for [ 'E', "\0" . pack('N', 2) ], [ 'S', '' ];
+	is($answer->('Z'), '28J11', 'the next, after a revocation');
+	close $client;
 }
 
 # A message may hold many statements, and each is asked for anew, also those that
