@@ -102,6 +102,13 @@ REVOKE SELECT ON jwt_key FROM PUBLIC;
 REVOKE SELECT (jwk) ON jwt_key FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION jwt_verify TO PUBLIC;
 GRANT UPDATE ON jwt_issuer TO pg_database_owner WITH GRANT OPTION;
+-- The same of the schema: the right itself, and its grant option.
+REVOKE USAGE ON SCHEMA public FROM PUBLIC, pg_database_owner;
+SELECT ok, problems FROM jwt_status WHERE issuer IS NULL;
+GRANT USAGE ON SCHEMA public TO PUBLIC, pg_database_owner;
+ALTER SCHEMA public OWNER TO CURRENT_USER;
+SELECT ok, problems FROM jwt_status WHERE issuer IS NULL;
+ALTER SCHEMA public OWNER TO pg_database_owner;
 SELECT ok, problems, grants FROM jwt_status WHERE issuer IS NULL;
 
 --

@@ -18,6 +18,7 @@
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_attribute.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
@@ -34,6 +35,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
@@ -541,6 +543,25 @@ compare_acls(Status *database)
 	table_close(rel, AccessShareLock);
 }
 
+/*
+ * Without USAGE on the schema the owner of the database cannot manage trust, and
+ * without its grant option pg_upgrade fails on what it has delegated.
+ */
+static void
+check_schema(Status *database)
+{
+	static const char *const rights[] = {"USAGE", "USAGE WITH GRANT OPTION"};
+	Oid			schema = catalog_schema();
+	bool		good = true;
+
+	for (int i = 0; i < (int) lengthof(rights); i++)
+		good = good && DatumGetBool(DirectFunctionCall3(has_schema_privilege_id_id, ObjectIdGetDatum(ROLE_PG_DATABASE_OWNER),
+														ObjectIdGetDatum(schema), CStringGetTextDatum(rights[i])));
+	if (!good)
+		add_problem(database, psprintf("The owner of the database lacks a right on the schema. As a superuser: GRANT USAGE ON SCHEMA %s TO pg_database_owner WITH GRANT OPTION;",
+									   quote_identifier(get_namespace_name(schema))));
+}
+
 static Datum
 text_array(List *strings)
 {
@@ -607,6 +628,7 @@ jwt_sql_status_rows(PG_FUNCTION_ARGS)
 	catalog_accept_changes();
 	check_tables(&database);
 	compare_acls(&database);
+	check_schema(&database);
 	statuses = read_issuers();
 	read_keys(statuses, &database);
 	read_sources(statuses, &database);
