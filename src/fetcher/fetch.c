@@ -79,8 +79,8 @@ static void pool_reset(void *arg);
 
 /*
  * A pool in the current memory context, which ends its fetches when it goes.
- * limits may change while it is used.  while_waiting is called again and again, and
- * may raise.
+ * limits may change while it is used.  while_waiting is called before a fetch begins
+ * and again and again while it lasts, and may raise.
  */
 FetchPool *
 fetch_pool_create(const FetchLimits *limits, void (*while_waiting) (void))
@@ -501,6 +501,10 @@ fetch_next(FetchPool *pool, Fetched *fetched)
 		CURLMsg    *message;
 		int			n_messages;
 
+		CHECK_FOR_INTERRUPTS();
+		pool->while_waiting();
+
+		/* by the settings of now */
 		while (pool->n_active < pool->limits->max_connections && !dlist_is_empty(&pool->queue))
 		{
 			Transfer   *transfer = dlist_head_element(Transfer, node, &pool->queue);
@@ -544,7 +548,5 @@ fetch_next(FetchPool *pool, Fetched *fetched)
 		pgstat_report_wait_start(JWT_WAIT_EVENT("JwksFetch"));
 		(void) curl_multi_poll(pool->multi, NULL, 0, POLL_INTERVAL_MS, NULL);
 		pgstat_report_wait_end();
-		CHECK_FOR_INTERRUPTS();
-		pool->while_waiting();
 	}
 }

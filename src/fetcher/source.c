@@ -121,6 +121,22 @@ static const char no_issuer[] = "The issuer has no row in jwt_issuer.";
 	"INSERT INTO %s.jwt_jwks_state (issuer, uri) SELECT s.issuer, s.uri FROM %s.jwt_jwks_source s" \
 	" WHERE NOT EXISTS (SELECT FROM %s.jwt_jwks_state t WHERE t.issuer = s.issuer) ON CONFLICT DO NOTHING"
 
+/*
+ * A text in which the network has had a part, fit for the log and for a row.
+ */
+static char *
+quote_text(const char *text)
+{
+	return quote_untrusted_up_to(text, (int) strlen(text), MAX_ERROR);
+}
+
+/* The name of this database, as messages show it; within a transaction. */
+static char *
+quote_database(void)
+{
+	return quote_text(get_database_name(MyDatabaseId));
+}
+
 static Source *
 copy_source(int row, MemoryContext context)
 {
@@ -128,6 +144,7 @@ copy_source(int row, MemoryContext context)
 	bool		isnull;
 
 	source->issuer = transaction_copy_text(row, 1, false);
+	source->database = MemoryContextStrdup(context, quote_database());
 	source->uri = transaction_copy_text(row, 2, true);
 	source->error = transaction_copy_text(row, 3, true);
 	source->etag = transaction_copy_text(row, 4, true);
@@ -172,7 +189,7 @@ note_subscribed(void)
 	}
 	if (shared_is_news(hash_text(subscribed, MyDatabaseId)))
 		ereport(LOG,
-				(errmsg("no key sets are fetched for database \"%s\"", get_database_name(MyDatabaseId)),
+				(errmsg("no key sets are fetched for database \"%s\"", quote_database()),
 				 errdetail_internal("%s", subscribed)));
 }
 
@@ -391,8 +408,8 @@ next_wait(const Source *source, const Fetched *fetched, bool good)
  * again.  Of the detail, which may be NULL, digits make no difference: they may be
  * milliseconds.
  */
-bool
-source_is_news(const Source *source, const char *error, const char *detail)
+static bool
+is_news(const Source *source, const char *error, const char *detail)
 {
 	uint64		hash = hash_combine64(MyDatabaseId, (uint64) source->last_success);
 
@@ -426,6 +443,27 @@ url_for_log(const Source *source)
 	return psprintf("URL \"%s%.*s%s\": ", at ? "..." : "", len, url, url[len] != '\0' ? "..." : "");
 }
 
+static void
+log_error(const Source *source, const char *error, const char *detail)
+{
+	ereport(LOG,
+			(errmsg("could not refresh the key set of issuer \"%s\" in database \"%s\"",
+					quote_untrusted(source->issuer, (int) strlen(source->issuer)), source->database),
+			 errdetail_internal("%s%s%s%s", url_for_log(source), error, *error && detail ? " " : "",
+								detail ? quote_text(detail) : "")));
+}
+
+/*
+ * Log the message of a PostgreSQL error that has kept a source from being refreshed,
+ * if it is news.
+ */
+void
+source_log_failure(const Source *source, const char *message)
+{
+	if (is_news(source, message, NULL))
+		log_error(source, "", message);
+}
+
 /*
  * Tell the log how it went, if that is news; within the transaction.
  */
@@ -433,14 +471,12 @@ static void
 log_outcome(const Source *source, const Fetched *fetched, const char *error, const char *detail,
 			const RefreshCounts *counts)
 {
-	const char *database = get_database_name(MyDatabaseId);
+	const char *database = source->database;
 	const char *issuer = quote_untrusted(source->issuer, (int) strlen(source->issuer));
 
 	/* what is wrong with a document may be something else each time */
-	if (error != NULL && source_is_news(source, error, fetched->error ? detail : NULL))
-		ereport(LOG,
-				(errmsg("could not refresh the key set of issuer \"%s\" in database \"%s\"", issuer, database),
-				 errdetail_internal("%s%s%s%s", url_for_log(source), error, detail ? " " : "", detail ? detail : "")));
+	if (error != NULL && is_news(source, error, fetched->error ? detail : NULL))
+		log_error(source, error, detail);
 	if (error == NULL && source->failures > 0)
 		ereport(LOG,
 				(errmsg("the key set of issuer \"%s\" in database \"%s\" is refreshed again", issuer, database)));
@@ -499,7 +535,10 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 		(detail = transaction_attempt(import, &job)) != NULL)
 		error = "The endpoint's answer could not be imported as a JWK Set; the server log tells why.";
 	if (error != NULL)
+	{
+		error = quote_text(error);
 		error = pnstrdup(error, pg_mbcliplen(error, (int) strlen(error), MAX_ERROR));
+	}
 	imported = error == NULL && fetched->status == FETCH_DONE;
 
 	/* a set that was not modified keeps its entity tag */

@@ -20,6 +20,7 @@
 typedef struct Source
 {
 	char	   *issuer;
+	char	   *database;		/* its name, as messages show it */
 	char	   *uri;			/* NULL: to be discovered */
 	char	   *error;			/* why it cannot be fetched, or NULL */
 	char	   *etag;			/* NULL: whatever it has is to be imported */
@@ -36,7 +37,7 @@ extern Source *source_claim(const char *issuer, const char **error);
 extern char *source_discovery_url(const Source *source, const char **error);
 extern char *source_read_discovery(const Source *source, const Fetched *fetched, const char **error);
 extern const char *source_finish(const Source *source, const Fetched *fetched, RefreshCounts *counts);
-extern bool source_is_news(const Source *source, const char *error, const char *detail);
+extern void source_log_failure(const Source *source, const char *message);
 extern bool source_prune_revocations(void);
 extern TimestampTz source_next_due(bool *there_are);
 

@@ -214,10 +214,9 @@ fetch_sources(Source **sources, int n, RefreshCounts *counts, const char **error
 			HOLD_INTERRUPTS();
 			MemoryContextSwitchTo(each);
 			failure = CopyErrorData();
-			if (source_is_news(fetched.owner, failure->message, NULL))
-				EmitErrorReport();
 			AbortOutOfAnyTransaction();
 			FlushErrorState();
+			source_log_failure(fetched.owner, failure->message);
 			RESUME_INTERRUPTS();
 			*error = "The keys could not be written; the server log tells more.";
 		}

@@ -119,6 +119,15 @@ is_disruptive_byte(int encoding, unsigned char c)
 char *
 quote_untrusted(const char *str, int len)
 {
+	return quote_untrusted_up_to(str, len, QUOTE_MAX);
+}
+
+/*
+ * The same of up to max bytes of str, each of which may become six.
+ */
+char *
+quote_untrusted_up_to(const char *str, int len, int max)
+{
 	int			encoding = GetDatabaseEncoding();
 	int			size;
 	StringInfoData buf;
@@ -135,7 +144,7 @@ quote_untrusted(const char *str, int len)
 		valid = size > 0;
 		if (!valid)
 			size = 1;
-		if (i + size > QUOTE_MAX)
+		if (i + size > max)
 		{
 			appendStringInfoString(&buf, "...");
 			break;

@@ -61,5 +61,6 @@ extern const FailureKind *failure_kind(FailureCode code);
 extern bool fail(Failure *failure, FailureCode code, const char *detail);
 extern bool fail_hint(Failure *failure, FailureCode code, const char *detail, const char *hint);
 extern char *quote_untrusted(const char *str, int len);
+extern char *quote_untrusted_up_to(const char *str, int len, int max);
 
 #endif							/* JWT_FAILURE_H */
