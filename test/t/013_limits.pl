@@ -176,6 +176,7 @@ SKIP:
 	sql("UPDATE jwt_jwks_source SET uri = '$uri/set/many'");
 	ok(logged($node, qr/No space left on device/, $log), 'a worker finds no room');
 	like(outcome($refresh), qr/^38000$/, 'nor does one that is asked for');
+	# on a machine that is busy with something else there are fewer
 	sleep 4;
 	my $lines = () = substr(slurp_file($node->logfile), $log) =~ /No space left on device/g;
 	cmp_ok($lines, '<', 20, "the log has not filled with it: $lines lines in 4 s");

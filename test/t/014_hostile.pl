@@ -47,7 +47,6 @@ my $served = sub {
 	my $before = su("SELECT clock_timestamp(); $due");
 	my $start = time();
 	ok($node->poll_query_until('postgres', "SELECT last_success > '$before' FROM jwt_jwks_state"), sprintf('%s: another database is served (%.1f s)', $what, time() - $start));
-	cmp_ok(time() - $start, '<', 15, 'soon');
 };
 su("CREATE EXTENSION jwt; $sources");
 $served->('at first');
@@ -114,12 +113,10 @@ append_to_file("$dir/rename", join('', map { "BEGIN;\nALTER SCHEMA $_->[0];\nALT
 	[ 'house RENAME TO home', 'trap RENAME TO house' ], [ 'house RENAME TO trap', 'home RENAME TO house' ]));
 append_to_file("$dir/refresh", "SELECT refresh();\n" x 10000);
 $log = -s $node->logfile;
-my $renames = IPC::Run::start([ 'pgbench', '-n', '-T', 8, '-f', "$dir/rename", $node->connstr('lodged') . ' user=lodger' ], '>', \my $renamed, '2>', \my $rename_errors);
+my $renames = IPC::Run::start([ 'pgbench', '-n', '-t', 1000, '-f', "$dir/rename", $node->connstr('lodged') . ' user=lodger' ], '>', \my $renamed, '2>', \my $rename_errors);
 my @refreshes = map { IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('lodged'), '-f', "$dir/$_" ], '>', \my $done, '2>', \my $errors) } qw(refresh refresh);
-is($renames->finish ? '' : $rename_errors, '', 'another schema is put in its place');
+is($renames->finish ? '' : $rename_errors, '', 'a thousand times another schema is put in its place');
 $_->kill_kill for @refreshes;
-my ($rounds) = $renamed =~ /transactions actually processed: (\d+)/;
-cmp_ok($rounds, '>', 50, "$rounds times the schema was another");
 my $fell = () = substr(slurp_file($node->logfile), $log) =~ /the schema of extension "jwt" has been changed/g;
 note "$fell times a worker has noticed before it went there";
 is(sql('lodged', q{SELECT string_agg(DISTINCT who || ' ' || what, ', ') FROM trap.ran}), '', 'and no worker has been there');
@@ -141,21 +138,28 @@ sql('renamed', $due, 'renamer');
 ok($node->poll_query_until('renamed', $workers, '0'), 'no worker is there');
 $renaming->('BEGIN; ALTER DATABASE renamed RENAME TO "Renamed-2"');
 # names as they are written, in double quotes where need be
-su(q{ALTER SYSTEM SET jwt_jwks.databases = 'postgres, "renamed", Renamed-2'; SELECT pg_reload_conf()});
+reload($node, q{SET jwt_jwks.databases = 'postgres, "renamed", Renamed-2'});
 $served->('while one is being renamed');
 $renaming->('COMMIT');
 $renaming->();
 # which databases there are is looked at anew
-su('SELECT pg_reload_conf()');
+reload($node);
 $served->('when it has been');
 sql('Renamed-2', $due, 'renamer');
 ok($node->poll_query_until('Renamed-2', 'SELECT last_success = last_attempt AND next_attempt > now() FROM jwt_jwks_state'), 'which is served under its new name');
-su(q{ALTER SYSTEM SET jwt_jwks.databases = 'postgres'; SELECT pg_reload_conf()});
-sleep 1;
+# also where a name differs in its case alone
+reload($node, q{SET jwt_jwks.databases = 'postgres, renamed-2, "RENAMED-2"'});
+# twice, as the launcher may have been about to start the worker of the first time when
+# it had to read the settings
+$served->('when it alone is to be') for 1, 2;
 sql('Renamed-2', "UPDATE jwt_jwks_source SET uri = '$uri/two'", 'renamer');
-$served->('when it alone is to be');
+$served->('while another that is not wants to be');
 is(sql('Renamed-2', q{SELECT uri LIKE '%/one' FROM jwt_jwks_state}), 't', 'and the others are not');
-su(q{ALTER SYSTEM RESET jwt_jwks.databases; SELECT pg_reload_conf()});
+# in quotes that are quoted
+sql('postgres', 'ALTER DATABASE "Renamed-2" RENAME TO "Re""named, 2"');
+reload($node, q{SET jwt_jwks.databases = 'postgres, "Re""named, 2"'});
+ok($node->poll_query_until('Re"named, 2', q{SELECT uri LIKE '%/two' AND last_success = last_attempt FROM jwt_jwks_state}), 'until it is listed in quotes');
+reload($node, 'RESET jwt_jwks.databases');
 
 su("INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://locked.example', '{api}', '{ES256}');
 	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://locked.example', '$uri/one')");
@@ -168,17 +172,16 @@ ok($node->poll_query_until('postgres', $workers, '0'), 'and no worker is there')
 $locking->(q{BEGIN; UPDATE jwt_jwks_state SET next_attempt = now() WHERE issuer = 'https://locked.example'});
 my $before = su($last);
 my $forged = MIME::Base64::encode_base64url('{"alg":"ES256","kid":"nobody"}') . '.e30.AAAA';
-my $end = time() + 6;
+my ($start, $starts) = (time(), 0);
 $log = -s $node->logfile;
-while (time() < $end)
-{
+ok(wait_until(sub {
 	su("SELECT sqlstate FROM jwt_inspect('$forged')");
-	sleep 0.1;
-}
-my $starts = () = substr(slurp_file($node->logfile), $log) =~ /starting background worker process "jwt_jwks worker"/g;
-isnt(su($last), $before, 'while a row is locked, tokens have the other fetched');
-cmp_ok($starts, '>=', 1, 'by workers');
-cmp_ok($starts, '<', 12, "of which few are started: $starts in 6 s");
+	$starts = () = substr(slurp_file($node->logfile), $log) =~ /starting background worker process "jwt_jwks worker"/g;
+	return $starts >= 3 && su($last) ne $before;
+}), 'while a row is locked, tokens have the other fetched by workers');
+my $took = time() - $start;
+# a machine that is busy with something else has longer for as many
+cmp_ok($starts, '<=', 2 + $took, sprintf('of which few are started: %d in %.1f s', $starts, $took));
 $locking->('ROLLBACK');
 $locking->();
 su(q{DELETE FROM jwt_issuer WHERE issuer = 'https://locked.example'});
@@ -191,11 +194,7 @@ print(json.dumps({"keys": [{"kty": "RSA", "kid": str(i), "alg": "RS256", "e": "A
 append_to_file("$dir/large", $large);
 su("INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://large.example', '{api}', '{RS256}');
 	BEGIN; INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://large.example', '$uri/large'); " . park(q{issuer = 'https://large.example'}) . '; COMMIT');
-my $start = time();
-like(fails('postgres', q{SELECT jwt_refresh_jwks('https://large.example')}), qr/could not be imported/, 'a set that takes long');
-my $took = time() - $start;
-cmp_ok($took, '>', 5, 'is tried');
-cmp_ok($took, '<', 60, sprintf('but not for ever (%.1f s)', $took));
+like(fails('postgres', q{SET statement_timeout = '3min'; SELECT jwt_refresh_jwks('https://large.example')}), qr/could not be imported/, 'a set that takes long is not checked to its end');
 ok(logged($node, qr/To check the first \d+ of its 600 keys has taken more than/, 0), 'as the log tells');
 su(q{DELETE FROM jwt_issuer WHERE issuer = 'https://large.example'});
 # Sets that change all the time leave no more than so many keys.
@@ -207,10 +206,10 @@ cmp_ok(su('SELECT count(*) FROM jwt_key'), '<=', 1000 + 2 * 900, 'keys that are 
 is(su(q{SELECT count(*) FROM jwt_key_status WHERE verifies}), '900', 'but those that verify');
 
 # Plain http goes to a host that is named, not to what "*" allows.
-su(q{ALTER SYSTEM SET jwt_jwks.allow_http_to_loopback = on; ALTER SYSTEM SET jwt_jwks.allowed_hosts = '*:*'; SELECT pg_reload_conf()});
+reload($node, 'SET jwt_jwks.allow_http_to_loopback = on', q{SET jwt_jwks.allowed_hosts = '*:*'});
 su("UPDATE jwt_jwks_source SET uri = 'http://localhost:$port{plain}/set/one'");
 like(fails('postgres', q{SELECT jwt_refresh_jwks('https://set.example')}), qr/not one of those in jwt_jwks.allowed_hosts/, 'plain http where "*" allows it');
-su(q{ALTER SYSTEM SET jwt_jwks.allowed_hosts = 'localhost:*'; SELECT pg_reload_conf()});
+reload($node, q{SET jwt_jwks.allowed_hosts = 'localhost:*'});
 like(su(q{SELECT added + changed + unchanged FROM jwt_refresh_jwks('https://set.example')}), qr/^1$/, 'plain http where the host is named');
 
 $node->stop;

@@ -38,6 +38,7 @@ my $config = qq{
 	shared_preload_libraries = 'jwt, jwt_jwks'
 	jwt_jwks.allowed_hosts = 'localhost:*'
 	jwt_jwks.ca_file = '$dir/ca.pem'
+	jwt_jwks.timeout = 2min
 	log_min_messages = log
 };
 my $issuer = q{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}')};
@@ -60,6 +61,7 @@ ok($publisher->poll_query_until('postgres', 'SELECT last_success = last_attempt 
 is(requests(), 'GET /set/one', 'once');
 for my $publication ('everything', 'trust')
 {
+	requests();
 	my $subscriber = PostgreSQL::Test::Cluster->new("subscriber_of_$publication");
 	$subscriber->init;
 	$subscriber->append_conf('postgresql.conf', $config);
@@ -76,6 +78,7 @@ for my $publication ('everything', 'trust')
 	$subscriber->safe_psql('postgres', 'UPDATE jwt_jwks_source SET refresh_interval = refresh_interval');
 	like(error($subscriber, $refresh), qr/keys come by logical replication/, 'a refresh is refused');
 	ok($subscriber->poll_query_until('postgres', $workers, '0'), 'no worker stays');
+	is(requests(), '', 'and none has asked the endpoint');
 	is($subscriber->safe_psql('postgres', q{SELECT string_agg(DISTINCT last_error, ' ') FROM jwt_jwks_state}),
 		$publication eq 'trust' ? 'The keys come by logical replication, so they are not fetched here.' : '', 'its own state says why, and that of the publisher stays');
 	# a rotation
@@ -92,6 +95,17 @@ for my $publication ('everything', 'trust')
 	set_keys('one', 'k1');
 	is($subscriber->safe_psql('postgres', $refresh), '0|1|1|0', 'without the subscription it fetches');
 	is($subscriber->safe_psql('postgres', 'SELECT last_error IS NULL FROM jwt_jwks_state'), 't', 'and says so');
+	# when there is one again before the endpoint has answered
+	set_keys('one', 'k2');
+	requests();
+	my $release = hold($dir, 'one');
+	$subscriber->safe_psql('postgres', "UPDATE jwt_jwks_source SET uri = '$uri/held/one'");
+	ok(wait_until(sub { requests() =~ /GET/ }), 'the endpoint is asked');
+	$subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION s CONNECTION '$connection' PUBLICATION $publication WITH (copy_data = false)");
+	$release->();
+	ok($subscriber->poll_query_until('postgres', $workers, '0'), 'the worker ends');
+	is($subscriber->safe_psql('postgres', $keys), 'k1', 'and has not written what it answered');
+	$subscriber->safe_psql('postgres', 'DROP SUBSCRIPTION s');
 	$subscriber->stop;
 }
 $publisher->stop;
@@ -131,7 +145,13 @@ for my $run (1 .. 4)
 # Who is not an issuer yet is fetched when he is.
 sql(q{INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://later.example', '} . "$uri/set/one')");
 ok($node->poll_query_until('postgres', q{SELECT last_error = 'The issuer has no row in jwt_issuer.' FROM jwt_jwks_state WHERE issuer = 'https://later.example'}), 'a source without an issuer says so');
-sql(q{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://later.example', '{api}', '{ES256}'); } . due(q{issuer = 'https://later.example'}));
+my $later = open_session($node->connstr('postgres'));
+$later->(q{BEGIN; INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://later.example', '{api}', '{ES256}')});
+sql(due(q{issuer = 'https://later.example'}));
+ok($node->poll_query_until('postgres', q{SELECT failures = 2 AND last_error = 'The issuer has no row in jwt_issuer.' FROM jwt_jwks_state WHERE issuer = 'https://later.example'}), 'also while there is one that is not committed');
+$later->('COMMIT');
+$later->();
+sql(due(q{issuer = 'https://later.example'}));
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM jwt_key WHERE issuer = 'https://later.example'}), 'and has its keys when there is one');
 sql(q{DELETE FROM jwt_issuer WHERE issuer = 'https://later.example'});
 
@@ -140,10 +160,12 @@ for my $case ([ 'TRUNCATE jwt_jwks_state, jwt_jwks_source, jwt_key', "$source" ]
 {
 	my ($gone, $again) = @$case;
 	requests();
-	sql("UPDATE jwt_jwks_source SET uri = '$uri/delay/700-one'");
-	sleep 0.05 until requests() =~ /GET/;
+	my $release = hold($dir, 'one');
+	sql("UPDATE jwt_jwks_source SET uri = '$uri/held/one'");
+	ok(wait_until(sub { requests() =~ /GET/ }), 'a worker is at work');
 	sql($gone);
 	sql($again);
+	$release->();
 	ok($node->poll_query_until('postgres', $keys, 'k1 k2'), "after $gone");
 	ok($node->poll_query_until('postgres', "SELECT last_success = last_attempt AND next_attempt > now() FROM $state"), '  all is as it was');
 }
@@ -158,11 +180,12 @@ for my $round (1, 2)
 {
 	ok($node->poll_query_until('postgres', $workers, '0'), 'no worker is at work');
 	my $log = -s $node->logfile;
-	my @busy = map { IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SELECT jwt_refresh_jwks('https://silent$_')" ], '>', \my $o, '2>', \my $e) } 1, 2;
+	my @busy = map { IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SELECT jwt_refresh_jwks('https://silent$_')" ], '>', \my $o, '2>', \my $e, IPC::Run::timeout(600)) } 1, 2;
 	ok($node->poll_query_until('postgres', $workers, '2'), 'sessions have all workers');
 	my $now = sql('SELECT clock_timestamp(); ' . due(q{issuer = 'https://set.example'}));
 	ok(logged($node, qr/LOG:  no background worker is free to fetch key sets\n.*HINT:  You may need to increase max_worker_processes/, $log), 'the log tells of the shortage');
-	# it is tried again each second
+	# it is tried again each second; on a machine that is busy with something else perhaps
+	# not meanwhile, so that this notices less
 	sleep 2.5;
 	is(scalar(() = substr(slurp_file($node->logfile), $log) =~ /no background worker is free/g), 1, 'once');
 	sql(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT jwt_refresh_jwks(%'});

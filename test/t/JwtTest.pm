@@ -12,7 +12,7 @@ use MIME::Base64 qw(encode_base64);
 use PostgreSQL::Test::Utils ();
 use Time::HiRes qw(sleep);
 
-our @EXPORT = qw(token setup_trust verdict open_session logged start_peer state due park);
+our @EXPORT = qw(token setup_trust verdict open_session wait_until logged start_peer hold reload state due park turn);
 
 my $secret = 'a secret of the tests of whole servers';
 
@@ -87,6 +87,31 @@ sub park
 		ON CONFLICT (issuer) DO UPDATE SET next_attempt = excluded.next_attempt";
 }
 
+# Wait until the workers have had their turn in a database: what was due, or was woken,
+# is over. $uri is of a key set that can be fetched.
+sub turn
+{
+	my ($node, $db, $uri) = @_;
+	$node->safe_psql($db, qq{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://canary.example', '{api}', '{ES256}');
+		INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://canary.example', '$uri?canary')});
+	my $done = $node->poll_query_until($db, q{SELECT last_success IS NOT NULL FROM jwt_jwks_state WHERE issuer = 'https://canary.example'}) &&
+	  $node->poll_query_until($db, q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker' AND datname = current_database()});
+	$node->safe_psql($db, q{DELETE FROM jwt_issuer WHERE issuer = 'https://canary.example'});
+	return $done;
+}
+
+# Change the configuration, as by "SET name = value" or "RESET ALL", and wait until the
+# server has read it: whoever is started from now on knows it, and all others have
+# their signal.
+sub reload
+{
+	my ($node, @changes) = @_;
+	my $before = $node->safe_psql('postgres', 'SELECT pg_conf_load_time()');
+	$node->safe_psql('postgres', join('; ', (map { "ALTER SYSTEM $_" } @changes), 'SELECT pg_reload_conf()'));
+	$node->poll_query_until('postgres', "SELECT pg_conf_load_time() <> '$before'") or die 'the configuration is not read';
+	return;
+}
+
 # Start endpoint.mjs or proxy.mjs, which serves what is in a folder, until the test
 # ends; its ports by their names.
 my @peers;
@@ -101,17 +126,36 @@ sub start_peer
 	return $out =~ /^(\S+) (\d+)$/mg;
 }
 
-# Wait for something in a server's log, after so many bytes of it; false if it does
-# not come within half a minute.
+# Have endpoint.mjs hold back its answers to /held/NAME, to who asks from now on, until
+# the function is called that this gives.
+my $gates = 0;
+sub hold
+{
+	my ($dir, $name) = @_;
+	my $gate = "$name.open" . ++$gates;
+	PostgreSQL::Test::Utils::append_to_file("$dir/$name.new", $gate);
+	rename("$dir/$name.new", "$dir/$name.gate") or die;
+	return sub { PostgreSQL::Test::Utils::append_to_file("$dir/$gate", 'x') };
+}
+
+# Wait until a function says yes; false if it does not, for as long as PostgreSQL's
+# tests wait for anything.
+sub wait_until
+{
+	my ($condition) = @_;
+	for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return 1 if $condition->();
+		sleep 0.05;
+	}
+	return 0;
+}
+
+# The same for something in a server's log, after so many bytes of it.
 sub logged
 {
 	my ($node, $pattern, $from) = @_;
-	for (1 .. 300)
-	{
-		return 1 if substr(PostgreSQL::Test::Utils::slurp_file($node->logfile), $from) =~ $pattern;
-		sleep 0.1;
-	}
-	return 0;
+	return wait_until(sub { substr(PostgreSQL::Test::Utils::slurp_file($node->logfile), $from) =~ $pattern });
 }
 
 # A session that stays open: a function that asks it something and gives its

@@ -45,9 +45,16 @@ function answer(request, response) {
 		case 'delay': // delay/MILLISECONDS-NAME
 			setTimeout(() => end(200, readFileSync(`${folder}/${name.split('-')[1]}`)), Number(name.split('-')[0]));
 			break;
-		case 'stale': { // what the set is now, after as many milliseconds as NAME.delay says now
+		case 'held': { // what the set is now, once there is the file that NAME.gate names now
 			const body = readFileSync(`${folder}/${name}`);
-			setTimeout(() => end(200, body), Number(readFileSync(`${folder}/${name}.delay`)));
+			const gate = existsSync(`${folder}/${name}.gate`) ? readFileSync(`${folder}/${name}.gate`) : name;
+			const timer = setInterval(() => {
+				if (existsSync(`${folder}/${gate}`)) {
+					clearInterval(timer);
+					end(200, body);
+				}
+			}, 10);
+			response.on('close', () => clearInterval(timer));
 			break;
 		}
 		case 'drip': {
@@ -79,7 +86,7 @@ function answer(request, response) {
 	log();
 }
 
-const names = ['good', 'wrong-host', 'expired', 'unknown-authority'];
+const names = ['good', 'wrong-host', 'expired', 'unknown-authority', 'forged-name'];
 for (const name of names)
 	await new Promise(resolve => {
 		const server = createServer({ key: readFileSync(`${folder}/${name}.key`), cert: readFileSync(`${folder}/${name}.pem`) }, answer);

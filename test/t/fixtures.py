@@ -4,7 +4,8 @@
     fixtures.py FOLDER
 
 Certificates for localhost: ca.pem, and NAME.pem with NAME.key for good,
-wrong-host, expired, and unknown-authority.  Keys of the issuer
+wrong-host, expired, unknown-authority, and forged-name, which is for no host that
+can be, in characters that no log is to have.  Keys of the issuer
 https://set.example: kN.jwk, and kN.token signed by it.  All are made here and
 worth nothing.
 """
@@ -52,14 +53,16 @@ def authority(common):
 ca_key, ca = authority("Test Authority")
 other_key, _ = authority("Nobody's Authority")
 write("ca.pem", ca.public_bytes(serialization.Encoding.PEM))
+FORGED = "forged\x1b[31m\u202e\u0085\nLOG:  forged"
 LOCALHOST = [x509.DNSName("localhost"), *[x509.DNSName(name + ".test") for name in ("listed", "public", "rebound")], x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
 for file, issuer, issuer_key, names, start, end in (
         ("good", "Test Authority", ca_key, LOCALHOST, NOW - DAY, NOW + DAY),
         ("wrong-host", "Test Authority", ca_key, [x509.DNSName("other.example")], NOW - DAY, NOW + DAY),
         ("expired", "Test Authority", ca_key, LOCALHOST, NOW - 2 * DAY, NOW - DAY),
-        ("unknown-authority", "Nobody's Authority", other_key, LOCALHOST, NOW - DAY, NOW + DAY)):
+        ("unknown-authority", "Nobody's Authority", other_key, LOCALHOST, NOW - DAY, NOW + DAY),
+        ("forged-name", "Test Authority", ca_key, [], NOW - DAY, NOW + DAY)):
     key = ec.generate_private_key(ec.SECP256R1())
-    cert = certificate(file, key, issuer, issuer_key, names, start, end)
+    cert = certificate(file if names else FORGED, key, issuer, issuer_key, names, start, end)
     write(file + ".pem", cert.public_bytes(serialization.Encoding.PEM))
     write(file + ".key", key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
                                            serialization.NoEncryption()))
