@@ -40,6 +40,7 @@ $node->append_conf('postgresql.conf', qq{
 });
 $node->start;
 sub sql { return $node->safe_psql('postgres', shift) }
+is(sql('SHOW jwt_jwks.cooldown'), '5s', 'the default cooldown, so twelve fetches a minute at most');
 
 publish('set', 'k1');
 publish("other$_", 'k1') for 1 .. 3;
