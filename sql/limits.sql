@@ -79,5 +79,11 @@ SELECT * FROM verdict(nameless('https://limit.example', 'the same'));
 SELECT jwt_verify(nameless('https://limit.example', 'the same'), issuer => 'https://limit.example') ->> 'sub' AS sub;
 DELETE FROM jwt_key WHERE kid = 'the same';
 
+-- Thousands of keys that may have signed a token are read, and not kept in memory.
+INSERT INTO jwt_key (issuer, alg, jwk)
+SELECT 'https://limit.example', 'HS256', jsonb_build_object('kty', 'oct', 'k', encode(sha256(i::text::bytea), 'hex')) FROM generate_series(1, 3000) i;
+SELECT * FROM verdict(nameless('https://limit.example'));
+SELECT sum(total_bytes) < 1000000 AS few_bytes FROM pg_backend_memory_contexts WHERE name LIKE 'jwt key%';
+
 DROP FUNCTION add_secrets, nameless;
 DELETE FROM jwt_issuer WHERE issuer LIKE 'https://limit%.example';

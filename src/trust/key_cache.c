@@ -33,7 +33,7 @@
 /* What OpenSSL allocates for a key, outside of any memory context; rounded up. */
 #define OPENSSL_KEY_SIZE	(8 * 1024)
 
-/* Results without a key that are remembered. */
+/* Results that hold no key and are remembered. */
 #define MAX_EMPTY_RESULTS	256
 
 /* Loads of one result, when invalidations keep coming in. */
@@ -157,13 +157,23 @@ make_current(void)
 		reset_cache();
 }
 
+/*
+ * Does an entry hold keys, if only those that were too many?  It counts by its size
+ * then; the others are small.
+ */
+static bool
+holds_keys(const CacheEntry *entry)
+{
+	return entry->result.n_keys > 0 || entry->result.n_revoked > 0 || entry->result.too_many;
+}
+
 static void
 drop(CacheEntry *entry)
 {
 	dlist_delete(&entry->lru);
 	if (!slots_delete(cache.slots, entry->lookup))
 		elog(ERROR, "key cache of jwt is corrupted");
-	if (entry->result.n_keys > 0)
+	if (holds_keys(entry))
 		cache.found_size -= entry->size;
 	else
 		cache.n_empty--;
@@ -206,30 +216,43 @@ typedef struct LoadedIssuer
 	struct LoadedIssuer *next;
 } LoadedIssuer;
 
-/* A load of one result. */
+/*
+ * A load of one result.  What belongs to the result is allocated in its context; all
+ * else goes with the row.
+ */
 typedef struct Load
 {
 	const KeyLookup *lookup;
 	TimestampTz at;
 	CacheEntry *entry;
 	LoadedIssuer *issuers;
+	int			n_verifiers;	/* that were made, whatever became of their keys */
 } Load;
 
+static char *
+copy_name(const Load *load, const char *name)
+{
+	return name == NULL ? NULL : MemoryContextStrdup(load->entry->context, name);
+}
+
 static LoadedIssuer *
-load_issuer(Load *load, char *name)
+load_issuer(Load *load, const char *name)
 {
 	LoadedIssuer *loaded;
+	MemoryContext old;
 
 	if (name == NULL)
 		return NULL;
 	for (loaded = load->issuers; loaded != NULL; loaded = loaded->next)
 		if (strcmp(loaded->name, name) == 0)
 			return loaded;
+	old = MemoryContextSwitchTo(load->entry->context);
 	loaded = palloc0(sizeof(LoadedIssuer));
-	loaded->name = name;
+	loaded->name = pstrdup(name);
 	loaded->issuer = rows_find_issuer(name, (int) strlen(name));
 	loaded->next = load->issuers;
 	load->issuers = loaded;
+	MemoryContextSwitchTo(old);
 	return loaded;
 }
 
@@ -244,9 +267,9 @@ note_fault(Load *load, KeyFault fault, const KeyRow *row, TimestampTz time)
 	if (fault <= result->fault)
 		return;
 	result->fault = fault;
-	result->fault_issuer = row->issuer;
-	result->fault_kid = row->kid;
-	result->fault_why = row->unusable;
+	result->fault_issuer = copy_name(load, row->issuer);
+	result->fault_kid = copy_name(load, row->kid);
+	result->fault_why = copy_name(load, row->unusable);
 	result->fault_algorithm = row->algorithm;
 	result->fault_time = time;
 }
@@ -276,16 +299,26 @@ window_is_open(Load *load, const KeyRow *row)
 }
 
 /*
- * Add a key to an array that grows.
+ * Make a key of a row ready, and add it to an array that grows.  False when it
+ * cannot be made ready, and row->unusable says why.
  */
-static void
-add_key(const TrustKey *key, int *n, TrustKey **keys)
+static bool
+add_key(Load *load, TrustKey *key, KeyRow *row, int *n, TrustKey **keys)
 {
+	MemoryContext context = load->entry->context;
+
+	key->verifier = jws_verifier_create(&row->jwk, row->algorithm, context, &row->unusable);
+	if (key->verifier == NULL)
+		return false;
+	load->n_verifiers++;
+	key->kid = copy_name(load, row->kid);
+	key->thumbprint = copy_name(load, key->thumbprint);
 	if (*n == 0)
-		*keys = palloc(sizeof(TrustKey) * 4);
+		*keys = MemoryContextAlloc(context, sizeof(TrustKey) * 4);
 	else if (*n >= 4 && (*n & (*n - 1)) == 0)
 		*keys = repalloc(*keys, sizeof(TrustKey) * *n * 2);
 	(*keys)[(*n)++] = *key;
+	return true;
 }
 
 /*
@@ -316,7 +349,6 @@ load_row(Load *load, const RowScan *scan)
 	}
 
 	key.issuer = issuer->issuer;
-	key.kid = row.kid;
 	key.algorithm = row.algorithm;
 	key.published = row.source != NULL && strcmp(row.source, "jwks") == 0;
 	key.not_before = row.not_before;
@@ -324,24 +356,21 @@ load_row(Load *load, const RowScan *scan)
 	key.thumbprint = rows_thumbprint(&row.jwk);
 	if (revocation_has_keys() && revocation_of_key(key.thumbprint, &key.revoked_at))
 	{
-		if (result->n_revoked < MAX_KEYS_OF_ISSUER &&
-			(key.verifier = jws_verifier_create(&row.jwk, row.algorithm, CurrentMemoryContext, &row.unusable)) != NULL)
-			add_key(&key, &result->n_revoked, &result->revoked);
+		if (result->n_revoked < MAX_KEYS_OF_ISSUER)
+			(void) add_key(load, &key, &row, &result->n_revoked, &result->revoked);
 		return;
 	}
 
 	/* of an issuer that has too many no more are made */
 	if (issuer->n_keys > MAX_KEYS_OF_ISSUER)
 		return;
-	key.verifier = jws_verifier_create(&row.jwk, row.algorithm, CurrentMemoryContext, &row.unusable);
-	if (key.verifier == NULL)
+	if (!add_key(load, &key, &row, &result->n_keys, &result->keys))
 	{
 		result->doubtful = true;
 		note_fault(load, KEY_UNUSABLE, &row, 0);
 		return;
 	}
 	issuer->n_keys++;
-	add_key(&key, &result->n_keys, &result->keys);
 }
 
 /*
@@ -352,9 +381,17 @@ load_rows(Load *load, TrustIndex index, AttrNumber first, const Slice *first_val
 		  AttrNumber second, const Slice *second_value)
 {
 	RowScan		scan = rows_begin(TRUST_KEY, index, first, first_value, second, second_value);
+	MemoryContext each = AllocSetContextCreate(CurrentMemoryContext, "jwt key row", ALLOCSET_SMALL_SIZES);
+	MemoryContext old;
 
 	while (rows_next(&scan))
+	{
+		old = MemoryContextSwitchTo(each);
 		load_row(load, &scan);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(each);
+	}
+	MemoryContextDelete(each);
 	rows_end(&scan);
 }
 
@@ -437,8 +474,7 @@ load_entry(const KeyLookup *lookup, TimestampTz at)
 				  Anum_key_issuer, &lookup->issuer, Anum_key_kid, &lookup->kid);
 	apply_limits(&load);
 	MemoryContextSwitchTo(old);
-	entry->size = MemoryContextMemAllocated(context, true) +
-		(Size) (entry->result.n_keys + entry->result.n_revoked) * OPENSSL_KEY_SIZE;
+	entry->size = MemoryContextMemAllocated(context, true) + (Size) load.n_verifiers * OPENSSL_KEY_SIZE;
 	return entry;
 }
 
@@ -492,7 +528,7 @@ key_cache_find(const KeyLookup *lookup, TimestampTz at)
 		/* asking for revocations accepts invalidations */
 		if (found && cache.generation == trust_generation)
 		{
-			dlist_move_head(entry->result.n_keys > 0 ? &cache.found : &cache.empty, &entry->lru);
+			dlist_move_head(holds_keys(entry) ? &cache.found : &cache.empty, &entry->lru);
 			return &entry->result;
 		}
 		make_current();
@@ -531,7 +567,7 @@ key_cache_find(const KeyLookup *lookup, TimestampTz at)
 	Assert(!found);
 	slot->entry = entry;
 	MemoryContextSetParent(entry->context, cache.context);
-	if (entry->result.n_keys > 0)
+	if (holds_keys(entry))
 	{
 		dlist_push_head(&cache.found, &entry->lru);
 		cache.found_size += entry->size;
