@@ -82,6 +82,7 @@ is(sql(verdict($t1)), '28J11', 'after a crash it is still revoked');
 	$message->(@$_) for [ 'E', "\0" . pack('N', 2) ], [ 'S', '' ];
 	is($answer->('Z'), '28J11', 'the next, after a revocation');
 	close $client;
+	sql(q{SELECT jwt_unrevoke_id('https://idp.example', 't4')});
 }
 
 # A message may hold many statements, and each is asked for anew, also those that
