@@ -322,6 +322,14 @@ RESET ROLE;
 DROP OWNED BY regress_jwt_support;
 DROP ROLE regress_jwt_support;
 
+-- A policy that makes no sense says nothing about how long a revocation is needed.
+BEGIN;
+UPDATE jwt_issuer SET max_lifetime = '-1 day', session_lifetime = NULL WHERE issuer = 'https://out.example';
+DELETE FROM jwt_denylist;
+SELECT jwt_revoke_subject('https://out.example', 'zoe') IS NOT NULL AS subject, jwt_revoke_issuer('https://out.example') IS NOT NULL AS issuer, jwt_revoke_session('https://out.example', 's1') AS session;
+SELECT kind, expires_at FROM jwt_denylist ORDER BY kind;
+ROLLBACK;
+
 DROP FUNCTION token_of, state, no_times, kept;
 DROP TABLE start;
 DEALLOCATE who;

@@ -42,12 +42,13 @@ add_usec(TimestampTz t, int64 usec)
 
 /*
  * When a revocation of tokens that were issued until then can go: when the last
- * of them has expired, if the issuer bounds their lifetime.
+ * of them has expired, if the issuer bounds their lifetime.  By a policy that makes
+ * no sense nothing can go: it verifies nothing now, and may be mended.
  */
 static TimestampTz
 expiry_of_issued(const TrustIssuer *issuer, TimestampTz issued_before)
 {
-	if (issuer->policy.max_lifetime == CLAIMS_NO_LIMIT)
+	if (issuer->policy.max_lifetime == CLAIMS_NO_LIMIT || issuer->unusable != NULL)
 		return DT_NOEND;
 	return add_usec(add_usec(issued_before, issuer->policy.max_lifetime), issuer->policy.leeway);
 }
@@ -55,7 +56,9 @@ expiry_of_issued(const TrustIssuer *issuer, TimestampTz issued_before)
 static TimestampTz
 expiry_of_session(const TrustIssuer *issuer)
 {
-	return add_usec(GetCurrentTimestamp(), Max(issuer->session_lifetime, 0));
+	if (issuer->unusable != NULL)
+		return DT_NOEND;
+	return add_usec(GetCurrentTimestamp(), issuer->session_lifetime);
 }
 
 /*
