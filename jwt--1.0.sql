@@ -998,7 +998,7 @@ COMMENT ON COLUMN @extschema@.jwt_status.usable_keys IS 'keys that verify tokens
 COMMENT ON COLUMN @extschema@.jwt_status.keys_end IS 'when the last of them ends; null for never';
 COMMENT ON COLUMN @extschema@.jwt_status.standby_keys IS 'keys that will verify later';
 COMMENT ON COLUMN @extschema@.jwt_status.revocations IS 'rows of jwt_denylist';
-COMMENT ON COLUMN @extschema@.jwt_status.source IS 'where its keys are fetched from';
+COMMENT ON COLUMN @extschema@.jwt_status.source IS 'where its keys are fetched from; the query of a URL is not shown';
 COMMENT ON COLUMN @extschema@.jwt_status.grants IS 'rights on the extension that were granted since it was installed; in the row of the database';
 
 --

@@ -338,9 +338,10 @@ read_sources(List *statuses, Status *database)
 		if (why != NULL)
 			add_problem(status, psprintf("Its row in jwt_jwks_source is not as it should be. %s", why));
 		status->has_source = true;
-		/* there may be a password in it */
+		/* a password or another secret may be in it */
 		status->source = uri == NULL ? pstrdup("discovery") :
-			rows_uri_has_user(uri) ? pstrdup("a URL with a user name") : uri;
+			rows_uri_has_user(uri) ? pstrdup("a URL with a user name") :
+			strchr(uri, '?') == NULL ? uri : psprintf("%.*s?...", (int) strcspn(uri, "?"), uri);
 	}
 	rows_end(&scan);
 	note_orphans(database, TRUST_SOURCE, orphans);
