@@ -22,13 +22,21 @@ JWT_SQL_FUNCTION(jwt_sql_claim);
 JWT_SQL_FUNCTION(jwt_sql_subject);
 JWT_SQL_FUNCTION(jwt_sql_has_scope);
 
+/* How long a call site lives: the longer, the more it asks from row to row. */
+typedef enum SiteLife
+{
+	SITE_ONE_STATEMENT,
+	SITE_PORTIONS,				/* of the client's portal: each is a statement */
+	SITE_MANY_STATEMENTS
+} SiteLife;
+
 /*
  * What a call site in a plan remembers from row to row.
  */
 typedef struct CallSite
 {
 	uint64		stamp;			/* session_stamp() for which it is so */
-	bool		one_statement;	/* the call site lives no longer than that */
+	SiteLife	life;
 	TimestampTz now;			/* verify_now() for which it is so */
 	Datum		value;
 	bool		isnull;
@@ -53,24 +61,27 @@ read_current(FunctionCallInfo fcinfo, ClaimReader reader, uint64 *stamp, Datum *
 }
 
 /*
- * Does this memory context, of a plan that is executed, end with one statement?
- * That of the unnamed portal does, and that of a query within a function.  A cursor
- * is fetched from in many statements, whatever its name, and an expression of
- * PL/pgSQL is evaluated in many.  What is not known counts as one of those: its call
- * sites cost more.
+ * How long does this memory context live, of a plan that is executed?  That of the
+ * unnamed portal ends with one statement, but a client may fetch from it in portions
+ * by the extended protocol, whose portals are visible; that of a query within a
+ * function does, too.  A cursor is fetched from in many statements, whatever its
+ * name, and an expression of PL/pgSQL is evaluated in many.  What is not known
+ * counts as one of those.
  */
-static bool
-ends_with_statement(MemoryContext context)
+static SiteLife
+life_of(MemoryContext context)
 {
 	MemoryContext parent = MemoryContextGetParent(context);
 	Portal		portal;
 
 	if (parent == NULL)
-		return false;
+		return SITE_MANY_STATEMENTS;
 	if (strcmp(parent->name, "SPI Exec") == 0)
-		return true;
+		return SITE_ONE_STATEMENT;
 	portal = GetPortalByName("");
-	return PortalIsValid(portal) && portal->portalContext == parent;
+	if (!PortalIsValid(portal) || portal->portalContext != parent)
+		return SITE_MANY_STATEMENTS;
+	return portal->visible ? SITE_PORTIONS : SITE_ONE_STATEMENT;
 }
 
 /*
@@ -95,7 +106,7 @@ refresh_site(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
 	/* a stamp of 0 is never current, should an error come */
 	memset(site, 0, sizeof(*site));
 	site->isnull = true;
-	site->one_statement = ends_with_statement(fcinfo->flinfo->fn_mcxt);
+	site->life = life_of(fcinfo->flinfo->fn_mcxt);
 	site->now = verify_now();
 	found = read_current(fcinfo, reader, &stamp, &value);
 	if (found)
@@ -111,15 +122,19 @@ refresh_site(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
 
 /*
  * Is what a call site remembers true now?  Within one statement it is while the
- * stamp is the same.  A client can execute the unnamed portal in portions: each is a
- * statement, and has a time of its own.
+ * stamp is the same.
  */
 static inline bool
 site_is_current(const CallSite *site)
 {
-	if (unlikely(!site->one_statement))
-		catalog_accept_changes();
-	return site->stamp == session_stamp() && likely(site->now == verify_now());
+	if (unlikely(site->life != SITE_ONE_STATEMENT))
+	{
+		if (site->life == SITE_MANY_STATEMENTS)
+			catalog_accept_changes();
+		if (site->now != verify_now())
+			return false;
+	}
+	return site->stamp == session_stamp();
 }
 
 /*
