@@ -226,7 +226,7 @@ typedef struct Load
 	TimestampTz at;
 	CacheEntry *entry;
 	LoadedIssuer *issuers;
-	int			n_verifiers;	/* that were made, whatever became of their keys */
+	int			n_verifiers;	/* that were made, in all */
 } Load;
 
 static char *
