@@ -329,6 +329,12 @@ DELETE FROM jwt_denylist;
 SELECT jwt_revoke_subject('https://out.example', 'zoe') IS NOT NULL AS subject, jwt_revoke_issuer('https://out.example') IS NOT NULL AS issuer, jwt_revoke_session('https://out.example', 's1') AS session;
 SELECT kind, expires_at FROM jwt_denylist ORDER BY kind;
 ROLLBACK;
+-- A row without a time revokes all, whenever it was issued, and says no more.
+BEGIN;
+DELETE FROM jwt_denylist;
+INSERT INTO jwt_denylist (issuer, kind, value) VALUES ('https://out.example', 'iss', '');
+SELECT state(token_of('u1', 'ursula', more => '{"iat":null}'));
+ROLLBACK;
 
 DROP FUNCTION token_of, state, no_times, kept;
 DROP TABLE start;

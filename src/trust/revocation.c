@@ -458,7 +458,8 @@ show_revocation(const Revocation *revocation, const RevocationQuery *query)
 {
 	char	   *when = revocation->revoked_at == DT_NOBEGIN ? pstrdup("") :
 	psprintf(" at %s", timestamptz_to_str(revocation->revoked_at));
-	const char *undated = query->has_issued ? "" : ", and this one does not say when it was issued";
+	const char *undated = query->has_issued || revocation->issued_before == DT_NOEND ? "" :
+	", and this one does not say when it was issued";
 	char	   *until = revocation->issued_before == DT_NOEND ? pstrdup("") :
 	psprintf(" that were issued until %s", timestamptz_to_str(revocation->issued_before));
 
