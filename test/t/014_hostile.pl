@@ -63,6 +63,26 @@ ok($node->poll_query_until('added', "$workers AND datname = 'added'", '0'), 'its
 is(sql('added', 'SELECT count(*) FROM ran'), '0', 'and has not called them');
 $served->('with it');
 
+# Nor do the database's settings decide what its statements mean, or end them.
+sql('added', q{CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO PUBLIC; GRANT INSERT ON ran TO PUBLIC;
+	CREATE FUNCTION trap.concat_ws(text, VARIADIC anyarray) RETURNS text LANGUAGE sql AS $$ INSERT INTO public.ran VALUES ('concat_ws'); SELECT 'x'::text $$;
+	CREATE FUNCTION trap.octet_length(text) RETURNS int LANGUAGE sql AS $$ INSERT INTO public.ran VALUES ('octet_length'); SELECT 1 $$;
+	CREATE FUNCTION trap.statement_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ INSERT INTO public.ran VALUES ('time'); SELECT now() $$;
+	CREATE FUNCTION trap.equal(text, text) RETURNS boolean LANGUAGE sql AS $$ INSERT INTO public.ran VALUES ('='); SELECT $1 OPERATOR(pg_catalog.=) $2 $$;
+	CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.equal)} . join('', map { "; ALTER DATABASE added SET $_" }
+	  'search_path = trap, pg_catalog', 'role = adder', 'statement_timeout = 1', 'lock_timeout = 1', 'idle_in_transaction_session_timeout = 1', 'exit_on_error = on', 'row_security = off',
+	  'default_transaction_read_only = on', 'default_transaction_isolation = serializable', 'standard_conforming_strings = off', 'transform_null_equals = on',
+	  'quote_all_identifiers = on', 'client_encoding = SJIS', 'jit_above_cost = 0', "intervalstyle = 'sql_standard'", "datestyle = 'German'"), 'adder');
+{
+	# our own sessions have none of them
+	local $ENV{PGOPTIONS} = join(' ', map { "-c $_" } 'search_path=public', 'statement_timeout=0', 'lock_timeout=0', 'idle_in_transaction_session_timeout=0', 'exit_on_error=off', 'row_security=on',
+		'default_transaction_read_only=off', 'standard_conforming_strings=on', 'client_encoding=UTF8');
+	sql('added', "UPDATE jwt_jwks_source SET uri = '$uri/two'", 'adder');
+	ok($node->poll_query_until('added', q{SELECT last_success IS NOT NULL AND uri LIKE '%/two' AND last_change = last_success FROM jwt_jwks_state}), 'a database with settings of its owner\'s');
+	is(sql('added', 'SELECT count(*) FROM ran'), '0', 'has no function of theirs called');
+}
+$served->('with these');
+
 # A row that is not what it should be is taken for one that is, or is an error, and
 # never a crash.
 su(q{UPDATE jwt_jwks_source SET refresh_interval = NULL, grace = NULL;
