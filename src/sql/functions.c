@@ -28,8 +28,9 @@ JWT_SQL_FUNCTION(jwt_sql_authenticate);
 JWT_SQL_FUNCTION(jwt_sql_cache);
 
 /*
- * Raise the error of a failure.  The statement is not logged, as it may hold the
- * token; hide says that a secret was given along, which leaves out the context, too.
+ * Raise the error of a failure.  Neither the statement nor the context is logged, as
+ * either may show the token; the client gets the context.  hide says that a secret was
+ * given along, so not even the client does.
  */
 pg_noreturn static void
 report_failure(const Failure *failure, bool hide)
@@ -42,7 +43,8 @@ report_failure(const Failure *failure, bool hide)
 			 errmsg("%s", kind->message),
 			 errdetail_internal("%s", failure->detail),
 			 failure->hint ? errhint("%s", failure->hint) : 0,
-			 hide ? errhidesecret() : errhidestmt(true)));
+			 hide ? errhidesecret() : errhidestmt(true),
+			 errhidecontext(true)));
 }
 
 void

@@ -346,14 +346,20 @@ for my $case ([ 'COPY', '-Fc' ], [ 'INSERT', '-Fc', '--inserts' ], [ 'COPY, the 
 
 # A token that is refused may be good tomorrow, or elsewhere.
 {
-	my $mark = log_mark($node);
 	my ($token) = sql('bad', q{SELECT string_agg(rtrim(translate(encode(convert_to(part, 'UTF8'), 'base64'), '+/', '-_'), '='), '.')
 		FROM unnest(ARRAY['{"alg":"HS256","kid":"nobody"}', '{"sub":"alice"}', 'signature']) part});
-	my ($status, undef, $err) = $node->psql('bad', "SELECT jwt_verify('$token')");
-	my ($text) = logged_since($node, $mark);
-	isnt($status, 0, 'a token is refused');
-	like($text, qr/ERROR: .*JSON Web Token/, 'which is logged');
-	unlike("$text$err", qr/\Q$token/, 'without the token');
+	my %ways = (
+		'a literal' => sub { ($node->psql('bad', "SELECT jwt_verify('$token')"))[2] },
+		'a literal in PL/pgSQL' => sub { ($node->psql('bad', "DO \$\$BEGIN PERFORM jwt_verify('$token'); END\$\$"))[2] =~ s/CONTEXT.*//sr },
+		'a parameter' => sub { bound('-c log_parameter_max_length_on_error=-1', 'SELECT jwt_verify(:token)', token => $token) =~ s/CONTEXT.*//sr });
+	for my $way (sort keys %ways)
+	{
+		my $mark = log_mark($node);
+		my $told = $ways{$way}->();
+		my ($text) = logged_since($node, $mark);
+		like($text, qr/ERROR: .*JSON Web Token/, "a refused token, $way: it is logged");
+		unlike("$text$told", qr/\Q$token/, 'without the token');
+	}
 }
 
 #
