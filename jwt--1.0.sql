@@ -4,11 +4,11 @@
 \echo Use "CREATE EXTENSION jwt" to load this file. \quit
 
 --
--- The names below are looked up one by one, with the rights of a superuser. So the
--- schema is locked until the end: whoever owns it must not put another, with
--- functions of their own, in its place between two statements. Some minor versions of
--- PostgreSQL, 15.18 for one, let them do that while it is in use. Where it happened
--- before this, no row is found, or jwt_install_begin() sees it.
+-- Each statement below looks up names with the rights of a superuser. So the script
+-- locks the schema until its end. Otherwise the owner of the schema could replace it,
+-- between two statements, by one with other functions. Some minor versions of
+-- PostgreSQL, such as 15.18, allow that while the script runs. If the schema was
+-- replaced before the lock, this finds no row, or jwt_install_begin() raises an error.
 --
 
 SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=) 1::bigint THEN 1
@@ -21,9 +21,9 @@ FROM (
 ) locked;
 
 --
--- Every member belongs to the bootstrap superuser, so that nobody else can alter
--- it. The script of a trusted extension runs as that role already when its
--- installer is no superuser; another superuser takes the role until the end.
+-- Every member belongs to the bootstrap superuser, so that no other role can alter
+-- it. If the installer is not a superuser, the script of a trusted extension already
+-- runs as that role. Another superuser takes the role until the end of the script.
 --
 
 SELECT pg_catalog.set_config('jwt_install.role'::text, pg_catalog.current_setting('role'::text), true);
@@ -33,7 +33,7 @@ WHERE r.oid OPERATOR(pg_catalog.=) 10::oid
 	AND r.rolname OPERATOR(pg_catalog.<>) current_user;
 
 --
--- What this script needs of C: see src/sql/install.c
+-- C functions for this script: see src/sql/install.c
 --
 
 CREATE FUNCTION @extschema@.jwt_install_begin() RETURNS void
@@ -41,34 +41,33 @@ AS 'MODULE_PATHNAME', 'jwt_sql_install_begin'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_install_begin()
-IS 'internal: refuses whoever is neither a superuser nor the owner of the database; only for the extension''s scripts';
+IS 'internal: raises an error unless the caller is a superuser or the owner of the database; only for the extension''s scripts';
 
 CREATE FUNCTION @extschema@.jwt_install_strip() RETURNS void
 AS 'MODULE_PATHNAME', 'jwt_sql_install_strip'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_install_strip()
-IS 'internal: takes all rights on the extension''s tables, views and functions from everybody, whatever default privileges gave; only for the extension''s scripts';
+IS 'internal: revokes all rights on the extension''s tables, views and functions, including those of default privileges; only for the extension''s scripts';
 
 CREATE FUNCTION @extschema@.jwt_install_end() RETURNS void
 AS 'MODULE_PATHNAME', 'jwt_sql_install_end'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_install_end()
-IS 'internal: refuses an extension that depends on anything outside of itself, its schema and the system; only for the extension''s scripts';
+IS 'internal: raises an error if the extension depends on anything outside of itself, its schema and the system; only for the extension''s scripts';
 
 SELECT @extschema@.jwt_install_begin();
 
 --
--- Trust: whom we believe, on what terms, by which keys, and what is believed no
--- longer
+-- Tables of trust: issuers, their keys, and revocations
 --
--- Text that is compared with a token is COLLATE "C": byte for byte, and its
--- indexes do not depend on the operating system's collation version.
+-- Text that is compared with a token is COLLATE "C". So it is compared byte for byte,
+-- and its indexes do not depend on the collation version of the operating system.
 --
--- There is no foreign key, no CHECK and no NOT NULL but the primary keys', so that
--- rows can arrive in any order, by INSERT, restore or replication. A row that
--- cannot be used is stored, verifies nothing, and jwt_status says why.
+-- There is no foreign key and no CHECK, and only primary keys are NOT NULL. So rows
+-- can arrive in any order, by INSERT, restore or replication. A row that cannot be
+-- used is stored and verifies nothing, and jwt_status says why.
 --
 
 CREATE TABLE @extschema@.jwt_denylist (
@@ -83,20 +82,20 @@ CREATE TABLE @extschema@.jwt_denylist (
 	revoked_at		timestamptz DEFAULT pg_catalog.now()
 );
 
--- Verification probes the first for each kind of revocation that an issuer has,
--- which the second says. It is not unique: two servers that have revoked the same
--- token must not stop replication.
+-- The second index says which kinds of revocation an issuer has. For each of them a
+-- verification probes the first index. That one is not unique: two servers that have
+-- revoked the same token must not stop replication.
 CREATE INDEX jwt_denylist_value_kind_issuer_idx ON @extschema@.jwt_denylist (value, kind, issuer);
 CREATE INDEX jwt_denylist_issuer_kind_idx ON @extschema@.jwt_denylist (issuer, kind);
 CREATE INDEX jwt_denylist_expires_at_idx ON @extschema@.jwt_denylist (expires_at);
 
-COMMENT ON TABLE @extschema@.jwt_denylist IS 'what is trusted no longer: tokens, sessions, subjects, issuers and keys';
-COMMENT ON COLUMN @extschema@.jwt_denylist.issuer IS 'whose token it is; empty for a key, which is revoked for every issuer';
-COMMENT ON COLUMN @extschema@.jwt_denylist.kind IS 'jti: one token; sid: a session; sub: a subject''s tokens; iss: an issuer''s tokens; key: what a key has signed';
-COMMENT ON COLUMN @extschema@.jwt_denylist.value IS 'the claim; for a key its thumbprint (RFC 7638); for an issuer its name';
-COMMENT ON COLUMN @extschema@.jwt_denylist.issued_before IS 'for sub and iss: a token is refused unless its iat is later; one without iat always is; null refuses all';
-COMMENT ON COLUMN @extschema@.jwt_denylist.expires_at IS 'when the row can be pruned, as no token that it is about is valid any more; null for never';
-COMMENT ON COLUMN @extschema@.jwt_denylist.revoked_by IS 'the session''s user';
+COMMENT ON TABLE @extschema@.jwt_denylist IS 'revocations of tokens, sessions, subjects, issuers and keys';
+COMMENT ON COLUMN @extschema@.jwt_denylist.issuer IS 'the issuer of the token; empty for a key, which is revoked for every issuer';
+COMMENT ON COLUMN @extschema@.jwt_denylist.kind IS 'jti: one token; sid: a session; sub: a subject''s tokens; iss: an issuer''s tokens; key: all tokens of a key';
+COMMENT ON COLUMN @extschema@.jwt_denylist.value IS 'the value of the claim; for a key its thumbprint (RFC 7638); for an issuer its name';
+COMMENT ON COLUMN @extschema@.jwt_denylist.issued_before IS 'for sub and iss: a token is refused unless its iat is later; a token without iat is refused; null refuses all';
+COMMENT ON COLUMN @extschema@.jwt_denylist.expires_at IS 'when no valid token needs the row, so that it can be pruned; null for never';
+COMMENT ON COLUMN @extschema@.jwt_denylist.revoked_by IS 'the session user';
 
 CREATE TABLE @extschema@.jwt_issuer (
 	issuer				text COLLATE "C" PRIMARY KEY,
@@ -113,19 +112,19 @@ CREATE TABLE @extschema@.jwt_issuer (
 	session_lifetime	interval DEFAULT '400 days'::interval
 );
 
-COMMENT ON TABLE @extschema@.jwt_issuer IS 'whom we trust to issue tokens, and on what terms';
-COMMENT ON COLUMN @extschema@.jwt_issuer.issuer IS 'compared byte for byte with the claim iss; the empty string stands for tokens that carry no iss';
-COMMENT ON COLUMN @extschema@.jwt_issuer.audience IS 'the claim aud must name one of these; {} accepts only tokens without aud, {*} accepts any';
-COMMENT ON COLUMN @extschema@.jwt_issuer.algorithms IS 'the algorithms that keys of this issuer may be pinned to';
-COMMENT ON COLUMN @extschema@.jwt_issuer.required_claims IS 'claims that every token must carry';
-COMMENT ON COLUMN @extschema@.jwt_issuer.token_type IS 'when set, the header member typ must be this media type (at+jwt is application/at+jwt)';
+COMMENT ON TABLE @extschema@.jwt_issuer IS 'trusted issuers of tokens, and the policy for each';
+COMMENT ON COLUMN @extschema@.jwt_issuer.issuer IS 'compared byte for byte with the claim iss; the empty string is for tokens without iss';
+COMMENT ON COLUMN @extschema@.jwt_issuer.audience IS 'the claim aud must contain one of these; {} accepts only tokens without aud, {*} accepts any';
+COMMENT ON COLUMN @extschema@.jwt_issuer.algorithms IS 'the algorithms that keys of this issuer may have';
+COMMENT ON COLUMN @extschema@.jwt_issuer.required_claims IS 'claims that every token must have';
+COMMENT ON COLUMN @extschema@.jwt_issuer.token_type IS 'if set, the required media type in the header member typ (at+jwt is application/at+jwt)';
 COMMENT ON COLUMN @extschema@.jwt_issuer.leeway IS 'clock skew allowed for exp, nbf and iat, 0 to 5 minutes';
-COMMENT ON COLUMN @extschema@.jwt_issuer.max_lifetime IS 'the longest exp - iat accepted';
-COMMENT ON COLUMN @extschema@.jwt_issuer.max_age IS 'the longest time since iat accepted';
-COMMENT ON COLUMN @extschema@.jwt_issuer.role_claim IS 'when set, jwt_authenticate takes the database role that this claim names';
+COMMENT ON COLUMN @extschema@.jwt_issuer.max_lifetime IS 'the largest accepted exp - iat';
+COMMENT ON COLUMN @extschema@.jwt_issuer.max_age IS 'the largest accepted time since iat';
+COMMENT ON COLUMN @extschema@.jwt_issuer.role_claim IS 'if set, jwt_authenticate sets the database role that this claim names';
 COMMENT ON COLUMN @extschema@.jwt_issuer.roles IS 'the roles that tokens of this issuer may name';
-COMMENT ON COLUMN @extschema@.jwt_issuer.session_claim IS 'the claim that names the session a token belongs to';
-COMMENT ON COLUMN @extschema@.jwt_issuer.session_lifetime IS 'the longest that a session lasts: how long its revocation is kept';
+COMMENT ON COLUMN @extschema@.jwt_issuer.session_claim IS 'the claim with the session of a token';
+COMMENT ON COLUMN @extschema@.jwt_issuer.session_lifetime IS 'the longest possible session; its revocation is kept as long';
 
 CREATE TABLE @extschema@.jwt_jwks_source (
 	issuer				text COLLATE "C" PRIMARY KEY,
@@ -137,10 +136,10 @@ CREATE TABLE @extschema@.jwt_jwks_source (
 COMMENT ON TABLE @extschema@.jwt_jwks_source IS 'where issuers publish their keys';
 COMMENT ON COLUMN @extschema@.jwt_jwks_source.uri IS 'the URL of the JWK Set; null to discover it from the issuer''s /.well-known/openid-configuration';
 COMMENT ON COLUMN @extschema@.jwt_jwks_source.refresh_interval IS 'the longest time between two fetches, 1 minute to 30 days';
-COMMENT ON COLUMN @extschema@.jwt_jwks_source.grace IS 'how long a key that the set no longer has still verifies, up to 30 days';
+COMMENT ON COLUMN @extschema@.jwt_jwks_source.grace IS 'how long a key still verifies after it disappeared from the set, up to 30 days';
 
--- How the fetches went is kept apart and not dumped: a restore starts afresh, and
--- a dump does not change each minute.
+-- The state of fetches is in a table of its own, which is not dumped. So a restored
+-- database fetches anew, and dumps do not differ each minute.
 CREATE TABLE @extschema@.jwt_jwks_state (
 	issuer				text COLLATE "C" PRIMARY KEY,
 	uri					text COLLATE "C",
@@ -154,19 +153,19 @@ CREATE TABLE @extschema@.jwt_jwks_state (
 	last_error			text
 );
 
-COMMENT ON TABLE @extschema@.jwt_jwks_state IS 'how the last fetch of each source went; not dumped';
+COMMENT ON TABLE @extschema@.jwt_jwks_state IS 'the result of the last fetch of each source; not dumped';
 COMMENT ON COLUMN @extschema@.jwt_jwks_state.uri IS 'the uri of the source at the last attempt';
 COMMENT ON COLUMN @extschema@.jwt_jwks_state.etag IS 'the entity tag of the set that was imported last';
-COMMENT ON COLUMN @extschema@.jwt_jwks_state.etag_state IS 'a hash of the issuer''s keys and algorithms then; when it is another, the set is fetched, modified or not';
-COMMENT ON COLUMN @extschema@.jwt_jwks_state.last_attempt IS 'when it was fetched last, with whatever outcome';
-COMMENT ON COLUMN @extschema@.jwt_jwks_state.last_success IS 'when the keys were last known to be those that the issuer publishes';
+COMMENT ON COLUMN @extschema@.jwt_jwks_state.etag_state IS 'a hash of the issuer''s keys and algorithms at that time; if they change, the set is fetched even if it was not modified';
+COMMENT ON COLUMN @extschema@.jwt_jwks_state.last_attempt IS 'when the last fetch started, successful or not';
+COMMENT ON COLUMN @extschema@.jwt_jwks_state.last_success IS 'when the keys last equalled those that the issuer publishes';
 COMMENT ON COLUMN @extschema@.jwt_jwks_state.last_change IS 'when a fetch last changed a key';
-COMMENT ON COLUMN @extschema@.jwt_jwks_state.next_attempt IS 'when it is due; null for as soon as possible, infinity for never';
+COMMENT ON COLUMN @extschema@.jwt_jwks_state.next_attempt IS 'when the next fetch is due; null for as soon as possible, infinity for never';
 COMMENT ON COLUMN @extschema@.jwt_jwks_state.failures IS 'how many attempts have failed since the last success';
 COMMENT ON COLUMN @extschema@.jwt_jwks_state.last_error IS 'why the last attempt failed; the server log may say more';
 
--- The key itself is the last column, so that a line of CONTEXT, which PostgreSQL
--- cuts, is the least likely to show it.
+-- The key itself is the last column. PostgreSQL truncates a row that it shows in
+-- CONTEXT, so the last column is the least likely to appear there.
 CREATE TABLE @extschema@.jwt_key (
 	id					uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
 	issuer				text COLLATE "C",
@@ -187,14 +186,14 @@ CREATE INDEX jwt_key_kid_idx ON @extschema@.jwt_key (kid);
 CREATE INDEX jwt_key_alg_issuer_idx ON @extschema@.jwt_key (alg, issuer);
 
 COMMENT ON TABLE @extschema@.jwt_key IS 'the keys that verify tokens, each pinned to one issuer and one algorithm';
-COMMENT ON COLUMN @extschema@.jwt_key.kid IS 'compared byte for byte with the header member kid; null for a key that only tokens without kid use; several keys may have the same';
+COMMENT ON COLUMN @extschema@.jwt_key.kid IS 'compared byte for byte with the header member kid; null for tokens without kid only; several keys may have the same kid';
 COMMENT ON COLUMN @extschema@.jwt_key.alg IS 'the only algorithm that this key verifies';
 COMMENT ON COLUMN @extschema@.jwt_key.source IS 'where the key came from: manual, jwks for one imported from the issuer''s key set, or signing';
 COMMENT ON COLUMN @extschema@.jwt_key.not_before IS 'before this time the key verifies nothing (a standby key)';
 COMMENT ON COLUMN @extschema@.jwt_key.not_after IS 'from this time on the key verifies nothing';
-COMMENT ON COLUMN @extschema@.jwt_key.retired_at IS 'when the issuer''s key set stopped having this key; not_after then says until when it still verifies';
-COMMENT ON COLUMN @extschema@.jwt_key.retired_not_before IS 'its not_before until then, which it has again when it comes back';
-COMMENT ON COLUMN @extschema@.jwt_key.retired_not_after IS 'its not_after until then, which it has again when it comes back';
+COMMENT ON COLUMN @extschema@.jwt_key.retired_at IS 'when the key disappeared from the issuer''s key set; it still verifies until not_after';
+COMMENT ON COLUMN @extschema@.jwt_key.retired_not_before IS 'not_before of the key before it was retired; restored if the key reappears';
+COMMENT ON COLUMN @extschema@.jwt_key.retired_not_after IS 'not_after of the key before it was retired; restored if the key reappears';
 COMMENT ON COLUMN @extschema@.jwt_key.jwk IS 'the public key, or the secret of an HMAC key, as a JSON Web Key of its required members only';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_denylist'::pg_catalog.regclass, ''::text);
@@ -203,10 +202,10 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_jwks_source'::pg_cat
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_key'::pg_catalog.regclass, ''::text);
 
 --
--- Freshness: every write to a table of trust invalidates a marker, which nobody
--- opens, vacuums or publishes, in every session and on every standby. The
--- triggers fire always: also under session_replication_role = replica and in
--- logical replication's apply worker, which fires row triggers only.
+-- Invalidation: every write to a table of trust invalidates a marker in every session
+-- and on every standby. Nothing opens, vacuums or publishes a marker. The triggers are
+-- ENABLE ALWAYS, so they also fire under session_replication_role = replica, and in
+-- the apply worker of logical replication, which fires row triggers only.
 --
 
 CREATE TYPE @extschema@.jwt_trust_marker AS ();
@@ -252,14 +251,14 @@ AS 'MODULE_PATHNAME', 'jwt_sql_issuer_cascade'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_issuer_check() IS 'internal: refuses a row of jwt_issuer without a name or with one that is too long, and invalidates what is cached';
-COMMENT ON FUNCTION @extschema@.jwt_key_check() IS 'internal: refuses a row of jwt_key that is none or has a private key, normalises its jwk, and invalidates what is cached';
+COMMENT ON FUNCTION @extschema@.jwt_key_check() IS 'internal: refuses an invalid row of jwt_key and a private key, normalises its jwk, and invalidates what is cached';
 COMMENT ON FUNCTION @extschema@.jwt_denylist_check() IS 'internal: refuses a row of jwt_denylist that would revoke nothing, and invalidates what is cached';
 COMMENT ON FUNCTION @extschema@.jwt_jwks_source_check() IS 'internal: refuses a row of jwt_jwks_source without a name or with one that is too long';
 COMMENT ON FUNCTION @extschema@.jwt_trust_changed() IS 'internal: invalidates what every backend has cached of jwt_issuer and jwt_key';
 COMMENT ON FUNCTION @extschema@.jwt_denylist_changed() IS 'internal: invalidates what every backend has cached of jwt_denylist';
 COMMENT ON FUNCTION @extschema@.jwt_jwks_source_changed() IS 'internal: wakes the workers that fetch';
 COMMENT ON FUNCTION @extschema@.jwt_warn_of_inert_rows() IS 'internal: warns of rows that were stored and verify nothing';
-COMMENT ON FUNCTION @extschema@.jwt_issuer_cascade() IS 'internal: deletes or renames an issuer''s keys and source with it';
+COMMENT ON FUNCTION @extschema@.jwt_issuer_cascade() IS 'internal: deletes or renames the keys and the source of an issuer';
 
 CREATE TRIGGER jwt_denylist_check
 	BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.jwt_denylist
@@ -302,8 +301,8 @@ ALTER TABLE @extschema@.jwt_jwks_source
 	ENABLE ALWAYS TRIGGER jwt_jwks_source_check,
 	ENABLE ALWAYS TRIGGER jwt_jwks_source_changed;
 
--- These fire in ordinary sessions only: a replica gets each table's rows as they
--- are, and nobody reads its warnings.
+-- These triggers fire in ordinary sessions only. A replica receives the rows of each
+-- table as they are, and its warnings have no reader.
 
 CREATE TRIGGER jwt_issuer_warn_insert
 	AFTER INSERT ON @extschema@.jwt_issuer REFERENCING NEW TABLE AS new_rows
@@ -324,8 +323,8 @@ CREATE TRIGGER jwt_jwks_source_warn_update
 	AFTER UPDATE ON @extschema@.jwt_jwks_source REFERENCING NEW TABLE AS new_rows
 	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_warn_of_inert_rows();
 
--- An issuer takes its keys and its source along, and never its revocations. The
--- trigger calls these by their OIDs, with the rights of whoever writes.
+-- If an issuer is deleted or renamed, so are its keys and its source, but not its
+-- revocations. The trigger calls these functions by OID, with the writer's rights.
 
 CREATE FUNCTION @extschema@.jwt_issuer_deleted(issuer text) RETURNS void
 LANGUAGE sql VOLATILE
@@ -369,10 +368,10 @@ CREATE TRIGGER jwt_issuer_truncated
 --
 -- Verification
 --
--- STABLE: the verdict depends on the tables and on the statement's start time.
--- PARALLEL SAFE: they only read. Not STRICT where an argument may be left out;
--- a null token gives null. jws_verify is STABLE because jwt.max_token_size and
--- the algorithms of the loaded OpenSSL take part in its answer.
+-- STABLE: the result depends on the tables and on the start time of the statement.
+-- PARALLEL SAFE: these functions only read. Functions with optional arguments are not
+-- STRICT; a null token gives null. The result of jws_verify depends on
+-- jwt.max_token_size and on the algorithms of the loaded OpenSSL, so it is STABLE, too.
 --
 
 CREATE FUNCTION @extschema@.jwt_verify(
@@ -385,7 +384,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_verify'
 LANGUAGE C STABLE PARALLEL SAFE COST 100;
 
 COMMENT ON FUNCTION @extschema@.jwt_verify(text, text, text, timestamptz)
-IS 'the claims of a token that verifies; an error of SQLSTATE class 28 for any other';
+IS 'the claims of a valid token; for any other an error of SQLSTATE class 28';
 
 CREATE FUNCTION @extschema@.jwt_try_verify(
 	token text,
@@ -397,7 +396,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_try_verify'
 LANGUAGE C STABLE PARALLEL SAFE COST 100;
 
 COMMENT ON FUNCTION @extschema@.jwt_try_verify(text, text, text, timestamptz)
-IS 'the claims of a token that verifies; null for any other';
+IS 'the claims of a valid token; for any other null';
 
 CREATE FUNCTION @extschema@.jwt_inspect(
 	token text,
@@ -419,14 +418,14 @@ AS 'MODULE_PATHNAME', 'jwt_sql_inspect'
 LANGUAGE C STABLE PARALLEL SAFE COST 100;
 
 COMMENT ON FUNCTION @extschema@.jwt_inspect(text, text, text, timestamptz)
-IS 'why a token is refused, in one row and without an error; claims only when its signature is good';
+IS 'why a token is refused, as one row and without an error; claims only if its signature is good';
 
 CREATE FUNCTION @extschema@.jws_verify(token text, jwk jsonb, alg text) RETURNS bytea
 AS 'MODULE_PATHNAME', 'jwt_sql_jws_verify'
 LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000;
 
 COMMENT ON FUNCTION @extschema@.jws_verify(text, jsonb, text)
-IS 'the payload of a compact JWS whose signature is good under this key; looks at no table and no claim';
+IS 'the payload of a compact JWS with a good signature of this key; checks no table and no claim';
 
 CREATE FUNCTION @extschema@.jwt_header(token text) RETURNS jsonb
 AS 'MODULE_PATHNAME', 'jwt_sql_header'
@@ -440,13 +439,13 @@ AS 'MODULE_PATHNAME', 'jwt_sql_unverified_claims'
 LANGUAGE C STABLE STRICT PARALLEL SAFE;
 
 COMMENT ON FUNCTION @extschema@.jwt_unverified_claims(text)
-IS 'the claims of a token, not verified: anyone can have written them';
+IS 'the claims of a token, not verified: anybody can write them';
 
 --
 -- The current token: the setting jwt.token, and its verified claims
 --
--- The accessors are STABLE, never IMMUTABLE: a plan must not carry one user's
--- identity to the next.  What sets the token is VOLATILE and PARALLEL UNSAFE.
+-- The accessors are STABLE, never IMMUTABLE: a cached plan must not contain the
+-- identity of a user. A function that sets the token is VOLATILE and PARALLEL UNSAFE.
 --
 
 CREATE FUNCTION @extschema@.jwt_authenticate(
@@ -458,7 +457,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_authenticate'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100;
 
 COMMENT ON FUNCTION @extschema@.jwt_authenticate(text, boolean, text)
-IS 'verifies a token and makes it the current one, for the transaction or for the session; null for none; issuer narrows';
+IS 'verifies a token and makes it the current token of the transaction or session; null removes it; issuer restricts it';
 
 CREATE FUNCTION @extschema@.jwt_claims() RETURNS jsonb
 AS 'MODULE_PATHNAME', 'jwt_sql_claims'
@@ -500,14 +499,14 @@ AS 'MODULE_PATHNAME', 'jwt_sql_cache'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION @extschema@.jwt_cache()
-IS 'what this session remembers of the tokens that it has verified';
+IS 'statistics of the session''s cache of verified tokens';
 
 --
 -- Keys
 --
--- Functions that write are C functions that insert through the executor, below
--- the privilege checks: EXECUTE on them is the guard. They raise an error where
--- an INSERT would store something that verifies nothing.
+-- These C functions insert through the executor without checking privileges on the
+-- table: EXECUTE is the permission. They raise an error for a row that would verify
+-- nothing, which an INSERT stores.
 --
 
 CREATE FUNCTION @extschema@.jwt_thumbprint(jwk jsonb) RETURNS text
@@ -542,7 +541,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_add_issuer'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_add_issuer(text, text[], text[], text[], text, interval, interval, interval, text, text[], text, interval)
-IS 'trusts an issuer on these terms; an error when they make no sense';
+IS 'adds an issuer with a policy; an error if the policy is invalid';
 
 CREATE FUNCTION @extschema@.jwt_add_key(
 	issuer text,
@@ -594,7 +593,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_jwks_members'
 LANGUAGE C STABLE COST 10000 ROWS 1000;
 
 COMMENT ON FUNCTION @extschema@.jwt_jwks_members(text, text)
-IS 'internal: the members of a JWK Set as keys of an issuer; reason says why one cannot be, as when it has been revoked, whatever the snapshot';
+IS 'internal: the members of a JWK Set as keys of an issuer; reason says why one cannot be a key; revocations are read with a fresh snapshot';
 
 CREATE FUNCTION @extschema@.jwt_import_jwks(
 	issuer text,
@@ -726,7 +725,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION @extschema@.jwt_import_jwks(text, text, interval)
-IS 'makes the keys of an issuer those of a JWK Set, and says of each what was done and why; keys added by hand stay as they are, and revoked ones are skipped';
+IS 'imports the keys of a JWK Set for an issuer, retires imported keys that are not in it, and reports each key; keys that were added manually stay, and revoked keys are skipped';
 
 CREATE FUNCTION @extschema@.jwt_import_counts(issuer text, jwks text) RETURNS integer[]
 LANGUAGE sql VOLATILE
@@ -741,7 +740,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION @extschema@.jwt_import_counts(text, text)
-IS 'internal: imports a JWK Set for a worker, which calls it by its OID; keys added, changed, retired, unchanged and skipped';
+IS 'internal: imports a JWK Set for a worker, which calls it by OID; returns the numbers of keys added, changed, retired, unchanged and skipped';
 
 CREATE FUNCTION @extschema@.jwt_refresh_jwks(
 	issuer text,
@@ -755,13 +754,13 @@ AS 'MODULE_PATHNAME', 'jwt_sql_refresh_jwks'
 LANGUAGE C VOLATILE STRICT;
 
 COMMENT ON FUNCTION @extschema@.jwt_refresh_jwks(text)
-IS 'fetches the key set of an issuer now, by a background worker, and says how many keys it changed; an error when that failed';
+IS 'fetches the key set of an issuer now, by a background worker, and returns how many keys changed; an error if the fetch failed';
 
 --
 -- Revocation
 --
--- C functions that insert, as above.  What takes a revocation back, or prunes,
--- acts with the rights of whoever calls it.
+-- The C functions insert as above. The functions that undo a revocation, or prune,
+-- have the rights of their caller.
 --
 
 CREATE FUNCTION @extschema@.jwt_revoke(token text, reason text DEFAULT NULL) RETURNS timestamptz
@@ -769,14 +768,14 @@ AS 'MODULE_PATHNAME', 'jwt_sql_revoke'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_revoke(text, text)
-IS 'verifies a token, and revokes it by its jti until it expires, or without one its session; returns until when that is kept';
+IS 'verifies a token and revokes it by its jti, or without a jti its session; returns how long the revocation is kept';
 
 CREATE FUNCTION @extschema@.jwt_logout(everywhere boolean DEFAULT false) RETURNS boolean
 AS 'MODULE_PATHNAME', 'jwt_sql_logout'
 LANGUAGE C VOLATILE STRICT;
 
 COMMENT ON FUNCTION @extschema@.jwt_logout(boolean)
-IS 'revokes the session of the current token, or without one the token, or all of its subject''s tokens that were issued until now; false when there is no current token';
+IS 'revokes the session of the current token, or without a session the token, or all tokens of its subject that were issued until now; false without a current token';
 
 CREATE FUNCTION @extschema@.jwt_revoke_id(
 	issuer text,
@@ -788,7 +787,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_revoke_id'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_revoke_id(text, text, timestamptz, text)
-IS 'revokes the token with this jti; from expires_at on, when it has expired anyway, that can be forgotten';
+IS 'revokes the token with this jti; the revocation is kept until expires_at, when the token expires';
 
 CREATE FUNCTION @extschema@.jwt_revoke_session(
 	issuer text,
@@ -800,7 +799,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_revoke_session'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_revoke_session(text, text, timestamptz, text)
-IS 'revokes all tokens of a session, also those that are issued later; kept until expires_at, or as long as the issuer''s sessions last';
+IS 'revokes all tokens of a session, also those that are issued later; kept until expires_at, by default for the issuer''s session_lifetime';
 
 CREATE FUNCTION @extschema@.jwt_revoke_subject(
 	issuer text,
@@ -812,7 +811,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_revoke_subject'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_revoke_subject(text, text, timestamptz, text)
-IS 'revokes all tokens of a subject but those that are issued later than the time that it returns';
+IS 'revokes all tokens of a subject except those that are issued later than the returned time';
 
 CREATE FUNCTION @extschema@.jwt_revoke_issuer(
 	issuer text,
@@ -823,7 +822,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_revoke_issuer'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_revoke_issuer(text, timestamptz, text)
-IS 'revokes all tokens of an issuer but those that are issued later than the time that it returns';
+IS 'revokes all tokens of an issuer except those that are issued later than the returned time';
 
 CREATE FUNCTION @extschema@.jwt_revoke_key(
 	issuer text,
@@ -834,7 +833,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_revoke_key'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_revoke_key(text, text, text)
-IS 'revokes an issuer''s keys of this kid, or with null those without kid, for every issuer and kid under which they are or come back';
+IS 'revokes an issuer''s keys with this kid, or with null those without kid, by thumbprint: for every issuer and kid, also if they are added again';
 
 CREATE FUNCTION @extschema@.jwt_unrevoke_id(issuer text, jti text) RETURNS boolean
 LANGUAGE sql VOLATILE
@@ -848,7 +847,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION @extschema@.jwt_unrevoke_id(text, text)
-IS 'takes the revocation of a token back; false when there was none';
+IS 'undoes the revocation of a token; false if there was none';
 
 CREATE FUNCTION @extschema@.jwt_unrevoke_session(issuer text, sid text) RETURNS boolean
 LANGUAGE sql VOLATILE
@@ -862,7 +861,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION @extschema@.jwt_unrevoke_session(text, text)
-IS 'takes the revocation of a session back; false when there was none';
+IS 'undoes the revocation of a session; false if there was none';
 
 CREATE FUNCTION @extschema@.jwt_unrevoke_subject(issuer text, sub text) RETURNS boolean
 LANGUAGE sql VOLATILE
@@ -876,7 +875,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION @extschema@.jwt_unrevoke_subject(text, text)
-IS 'takes the revocation of a subject''s tokens back; false when there was none';
+IS 'undoes the revocation of a subject''s tokens; false if there was none';
 
 CREATE FUNCTION @extschema@.jwt_unrevoke_issuer(issuer text) RETURNS boolean
 LANGUAGE sql VOLATILE
@@ -890,7 +889,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION @extschema@.jwt_unrevoke_issuer(text)
-IS 'takes the revocation of an issuer''s tokens back; false when there was none';
+IS 'undoes the revocation of an issuer''s tokens; false if there was none';
 
 CREATE FUNCTION @extschema@.jwt_unrevoke_key(thumbprint text) RETURNS boolean
 LANGUAGE sql VOLATILE
@@ -904,7 +903,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION @extschema@.jwt_unrevoke_key(text)
-IS 'takes the revocation of the key with this thumbprint back; false when there was none';
+IS 'undoes the revocation of the key with this thumbprint; false if there was none';
 
 CREATE FUNCTION @extschema@.jwt_prune_revocations(max_rows integer DEFAULT NULL) RETURNS bigint
 LANGUAGE sql VOLATILE
@@ -925,13 +924,14 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION @extschema@.jwt_prune_revocations(integer)
-IS 'removes revocations of tokens that have expired, at most so many; says how many';
+IS 'deletes revocations that no valid token needs, at most max_rows; returns how many';
 
 --
 -- Status
 --
--- The views call these, which are PUBLIC's, since PostgreSQL checks EXECUTE in a
--- view for the caller; they refuse whoever has no SELECT on their view.
+-- The views call these functions. PUBLIC has EXECUTE, because PostgreSQL checks
+-- EXECUTE in a view for the caller. The functions refuse a caller without SELECT on
+-- their view.
 --
 
 CREATE FUNCTION @extschema@.jwt_key_status_rows(
@@ -954,18 +954,18 @@ AS 'MODULE_PATHNAME', 'jwt_sql_key_status_rows'
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000 ROWS 100;
 
 COMMENT ON FUNCTION @extschema@.jwt_key_status_rows()
-IS 'internal: the rows of the view jwt_key_status, for whoever has SELECT on it';
+IS 'internal: the rows of the view jwt_key_status, for roles with SELECT on it';
 
 CREATE VIEW @extschema@.jwt_key_status AS
 SELECT k.id, k.issuer, k.kid, k.alg, k.source, k.state, k.verifies, k.unusable, k.not_before, k.not_after,
 	k.retired_at, k.revoked_at, k.created_at, k.thumbprint
 FROM @extschema@.jwt_key_status_rows() k;
 
-COMMENT ON VIEW @extschema@.jwt_key_status IS 'the keys without their secrets, and where in their life they are';
-COMMENT ON COLUMN @extschema@.jwt_key_status.state IS 'unusable; revoked; standby: verifies later; current: verifies; previous: its end is set or past';
-COMMENT ON COLUMN @extschema@.jwt_key_status.verifies IS 'whether it verifies tokens now';
-COMMENT ON COLUMN @extschema@.jwt_key_status.unusable IS 'why it verifies nothing whatever the time';
-COMMENT ON COLUMN @extschema@.jwt_key_status.thumbprint IS 'RFC 7638, of a public key';
+COMMENT ON VIEW @extschema@.jwt_key_status IS 'the keys without their secrets, and their states';
+COMMENT ON COLUMN @extschema@.jwt_key_status.state IS 'unusable; revoked; standby: verifies later; current: verifies; previous: not_after is set';
+COMMENT ON COLUMN @extschema@.jwt_key_status.verifies IS 'whether the key verifies tokens now';
+COMMENT ON COLUMN @extschema@.jwt_key_status.unusable IS 'why the key verifies nothing at any time';
+COMMENT ON COLUMN @extschema@.jwt_key_status.thumbprint IS 'the RFC 7638 thumbprint of a public key';
 
 CREATE FUNCTION @extschema@.jwt_status_rows(
 	OUT issuer text,
@@ -985,15 +985,15 @@ AS 'MODULE_PATHNAME', 'jwt_sql_status_rows'
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
 
 COMMENT ON FUNCTION @extschema@.jwt_status_rows()
-IS 'internal: the rows of the view jwt_status, for whoever has SELECT on it';
+IS 'internal: the rows of the view jwt_status, for roles with SELECT on it';
 
 CREATE VIEW @extschema@.jwt_status AS
 SELECT s.issuer, s.ok, s.problems, s.usable_keys, s.keys_end, s.standby_keys, s.revocations, s.source,
 	s.last_success, s.next_attempt, s.last_error, s.grants
 FROM @extschema@.jwt_status_rows() s;
 
-COMMENT ON VIEW @extschema@.jwt_status IS 'a row for each issuer, and one with a null issuer for the database and for rows without an issuer: is all well, and what is not';
-COMMENT ON COLUMN @extschema@.jwt_status.problems IS 'what verifies nothing and why, and what is to be done';
+COMMENT ON VIEW @extschema@.jwt_status IS 'a row for each issuer, and one with a null issuer for the database and for rows without an issuer: what does not work, and why';
+COMMENT ON COLUMN @extschema@.jwt_status.problems IS 'what does not work, why, and what to do';
 COMMENT ON COLUMN @extschema@.jwt_status.usable_keys IS 'keys that verify tokens now';
 COMMENT ON COLUMN @extschema@.jwt_status.keys_end IS 'when the last of them ends; null for never';
 COMMENT ON COLUMN @extschema@.jwt_status.standby_keys IS 'keys that will verify later';
@@ -1004,10 +1004,10 @@ COMMENT ON COLUMN @extschema@.jwt_status.grants IS 'rights on the extension that
 --
 -- Privileges
 --
--- PUBLIC verifies, and sees no table. Whoever owns the database manages trust: the
--- rights are those of the predefined role pg_database_owner, so that they follow
--- the database through restore, upgrade and change of owner. TRIGGER and
--- REFERENCES are nobody's: a trigger planted here would run as a superuser.
+-- PUBLIC can verify and can read no table. The predefined role pg_database_owner has
+-- the rights to manage trust. So the owner of the database has them, also after a
+-- restore, an upgrade or a change of owner. No role has TRIGGER or REFERENCES, because
+-- a trigger on these tables would run as a superuser.
 --
 
 SELECT @extschema@.jwt_install_strip();
