@@ -15,7 +15,7 @@
 #include "trust/key_cache.h"
 #include "utils/guc.h"
 
-/* before the macro, which does not make it visible in every version */
+/* before the macro, which does not export it in every version */
 extern JWT_EXPORT const Pg_magic_struct *PG_MAGIC_FUNCTION_NAME(void);
 
 JWT_MODULE_MAGIC("jwt");
@@ -23,7 +23,7 @@ JWT_MODULE_MAGIC("jwt");
 extern JWT_EXPORT void _PG_init(void);
 
 /*
- * What the rooms have to be told.  Their settings come last in each, as they
+ * Initialise all files. Each defines its settings last, because a setting
  * cannot be defined twice.
  */
 static void (*const inits[]) (void) =
@@ -32,8 +32,8 @@ static void (*const inits[]) (void) =
 };
 
 /*
- * An error, for lack of memory, leaves the library where it is, and the next call
- * of one of its functions begins here again.
+ * After an error, for lack of memory, the library stays loaded, and the next
+ * call of one of its functions runs this again.
  */
 void
 _PG_init(void)

@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * algorithm.c
- *	  The table of signature algorithms, and the names they go by.
+ *	  The table of signature algorithms, and their names.
  *
- * "none" is not in it.  EdDSA is not either: it is a second name of Ed25519
- * and Ed448, and the curve of the key says of which (RFC 9864 section 2.2).
+ * The table does not contain "none". It does not contain EdDSA either, which
+ * is a second name of Ed25519 and Ed448. The curve of the key decides which
+ * one it means (RFC 9864 section 2.2).
  *
  *-------------------------------------------------------------------------
  */
@@ -41,8 +42,8 @@ equal(const char *name, const char *str, int len)
 }
 
 /*
- * The algorithm of this name, compared byte for byte, or NULL; NULL also for
- * EdDSA, which no key is needed to know but one is needed to tell apart.
+ * The algorithm with this name, compared byte for byte, or NULL. EdDSA gives
+ * NULL, because only a key decides which algorithm it means.
  */
 const Algorithm *
 algorithm_by_name(const char *name, int len)
@@ -54,7 +55,7 @@ algorithm_by_name(const char *name, int len)
 }
 
 /*
- * The one algorithm that keys of this type on this curve are for, or NULL.
+ * The only algorithm for keys of this type on this curve, or NULL.
  */
 const Algorithm *
 algorithm_by_curve(const char *kty, const char *crv, int len)
@@ -75,7 +76,7 @@ algorithm_at(int i)
 }
 
 /*
- * Is this a name that a key can be pinned to?
+ * Can a key be pinned to this name?
  */
 bool
 algorithm_known(const char *name, int len)
@@ -84,8 +85,8 @@ algorithm_known(const char *name, int len)
 }
 
 /*
- * Does the name, from a header or a policy, mean this algorithm?  Ed25519 and
- * Ed448 also answer to EdDSA; nothing else has a second name.
+ * Does the name, from a header or a policy, mean this algorithm? EdDSA means
+ * both Ed25519 and Ed448. No other algorithm has a second name.
  */
 bool
 algorithm_is(const Algorithm *algorithm, const char *name, int len)
@@ -95,7 +96,7 @@ algorithm_is(const Algorithm *algorithm, const char *name, int len)
 }
 
 /*
- * All names, for a hint: a palloc'd list separated by commas.
+ * All names for a hint: a palloc'd list, separated by commas.
  */
 const char *
 algorithm_names(void)

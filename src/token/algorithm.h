@@ -22,8 +22,8 @@ typedef enum AlgorithmFamily
 } AlgorithmFamily;
 
 /*
- * What is fixed about an algorithm.  OpenSSL's names are strings here, so that
- * this file needs no OpenSSL.  Sizes are in bytes.
+ * The constants of an algorithm. Names of OpenSSL are strings, so that this
+ * file does not depend on OpenSSL. Sizes are in bytes.
  */
 typedef struct Algorithm
 {
@@ -31,11 +31,11 @@ typedef struct Algorithm
 	AlgorithmFamily family;
 	const char *kty;			/* key type of its keys */
 	const char *crv;			/* their curve, or NULL */
-	const char *key_name;		/* OpenSSL: type of key, or its group */
+	const char *key_name;		/* OpenSSL: type of the key, or its group */
 	const char *digest;			/* OpenSSL: name of the digest, or NULL */
 	int			digest_size;
 	int			part_size;		/* EC coordinate, or raw OKP or AKP key */
-	int			signature_size; /* 0: that of the RSA modulus */
+	int			signature_size; /* 0: the size of the RSA modulus */
 } Algorithm;
 
 /* The name that RFC 8037 gives to both curves, and RFC 9864 deprecates. */

@@ -3,9 +3,9 @@
  * base64url.c
  *	  Strict decoding and encoding of base64url without padding.
  *
- * Strict means that every byte string has exactly one spelling: the alphabet
- * of RFC 4648 section 5 and nothing else, no padding, and zero bits where the
- * last character has bits to spare (section 3.5).
+ * Strict means that every byte string has exactly one encoding: only the
+ * alphabet of RFC 4648 section 5, no padding, and zeros in the unused bits of
+ * the last character (section 3.5).
  *
  *-------------------------------------------------------------------------
  */
@@ -17,8 +17,8 @@ static const char alphabet[] =
 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /*
- * What each of four characters adds to the 24 bits that they stand for, and a mark
- * of its own, which characters outside the alphabet lack.
+ * The contribution of each of four characters to their 24 bits, plus a marker
+ * bit for each position. Characters outside the alphabet have no marker.
  */
 #define FIRST(value)	((uint32) (value) << 18 | 1 << 24)
 #define SECOND(value)	((uint32) (value) << 12 | 1 << 25)
@@ -42,8 +42,8 @@ static const uint32 values[4][256] = {
 
 /*
  * Decode len characters into dst, which has room for
- * base64url_decoded_size(len) bytes.  Returns the number of bytes, or -1 when
- * the text is not base64url in its one spelling.
+ * base64url_decoded_size(len) bytes. Returns the number of bytes, or -1 if the
+ * text is not strict base64url.
  */
 int
 base64url_decode(const char *src, int len, uint8 *dst)

@@ -10,7 +10,7 @@
 
 #include "postgres.h"
 
-/* The exact size of what len characters decode to; len % 4 == 1 is no base64. */
+/* The exact size of len decoded characters. No base64 has len % 4 == 1. */
 #define base64url_decoded_size(len)	((len) / 4 * 3 + ((len) % 4 ? (len) % 4 - 1 : 0))
 #define base64url_encoded_size(len)	((len) / 3 * 4 + ((len) % 3 ? (len) % 3 + 1 : 0))
 

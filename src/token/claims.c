@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * claims.c
- *	  The registered claims (RFC 7519 section 4.1) against a policy and a time.
+ *	  The check of registered claims (RFC 7519 section 4.1) against a policy
+ *	  and a time.
  *
- * The signature is good when a token comes here, so messages may quote claims.
- * Nothing here knows a table or a key.
+ * The signature has been verified before, so messages may quote claims. This
+ * file knows no table and no key.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,7 +19,7 @@
 #include "token/json.h"
 #include "utils/timestamp.h"
 
-/* Audiences that a list has at most where each is compared with each. */
+/* The maximal length of lists that are compared pairwise. */
 #define FEW_AUDIENCES	8
 
 /* A set of audiences. */
@@ -86,7 +87,7 @@ saturated_sub(int64 a, int64 b)
 }
 
 /*
- * A time for a message, at any distance.
+ * Format any time for a message.
  */
 static const char *
 show_time(TimestampTz t)
@@ -97,7 +98,7 @@ show_time(TimestampTz t)
 }
 
 /*
- * The same with its preposition.
+ * The same with a preposition.
  */
 static char *
 show_when(TimestampTz t)
@@ -107,8 +108,7 @@ show_when(TimestampTz t)
 }
 
 /*
- * How long ago something was, roughly: in the largest unit of which it is more
- * than one.
+ * Format an age roughly, in the largest unit that gives more than one.
  */
 static char *
 show_ago(int64 usec)
@@ -133,10 +133,10 @@ show_ago(int64 usec)
 }
 
 /*
- * Judge the claims of a token whose signature is good, as of a time.  text is
- * what the claims were read from.  audience narrows the policy's; its data is
- * NULL when nobody asked.  times is filled in whatever the verdict, as far as
- * the claims have the right types.
+ * Check the claims of a token with a good signature at a time. text is the
+ * text of the claims. audience restricts the policy's audiences; its data is
+ * NULL if the caller gave none. times is always filled in, as far as the
+ * claims have the right types.
  */
 bool
 claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
@@ -161,8 +161,7 @@ claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
 }
 
 /*
- * Is the token from this issuer, as far as its claims say?  The empty name
- * stands for no claim.
+ * Do the claims name this issuer? The empty name means that there is no claim.
  */
 bool
 claims_issuer_is(const JsonbValue *claims, const char *issuer)
@@ -178,8 +177,8 @@ claims_issuer_is(const JsonbValue *claims, const char *issuer)
 }
 
 /*
- * The "iss" claim is the issuer that the key belongs to (RFC 7519 section
- * 4.1.1).  The policy with the empty name is for tokens without "iss".
+ * Check that "iss" is the issuer of the key (RFC 7519 section 4.1.1). The
+ * policy with the empty name is for tokens without "iss".
  */
 static bool
 check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure)
@@ -207,7 +206,7 @@ check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *fail
 }
 
 /*
- * The audiences that a token may name, for a message: some, if there are many.
+ * The accepted audiences for a message: only some, if there are many.
  */
 static char *
 show_accepted(const ClaimsPolicy *policy, const Slice *wanted)
@@ -236,8 +235,8 @@ policy_has_audience(const ClaimsPolicy *policy, const char *audience, int len)
 }
 
 /*
- * The policy's audiences as a set.  A look-up in it takes the same time however
- * many there are.
+ * The policy's audiences as a hash table. The time of a look-up does not
+ * depend on their number.
  */
 static audience_hash *
 audience_set(const ClaimsPolicy *policy)
@@ -256,9 +255,9 @@ audience_set(const ClaimsPolicy *policy)
 }
 
 /*
- * The "aud" claim, a string or an array of strings, names one of the policy's
- * audiences (RFC 7519 section 4.1.3), and the one that the caller wanted.  Takes
- * time in proportion to the length of both lists.
+ * Check that "aud", a string or an array of strings, contains one of the
+ * policy's audiences (RFC 7519 section 4.1.3), and the audience of the caller.
+ * The time is proportional to the length of both lists.
  */
 static bool
 check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
@@ -328,8 +327,8 @@ check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
 }
 
 /*
- * Read a NumericDate (RFC 7519 section 2) of any magnitude; when it is absent,
- * leave *t as it is.
+ * Read a NumericDate (RFC 7519 section 2) of any magnitude. If it is absent,
+ * *t stays as it is.
  */
 static bool
 read_time(const JsonbValue *claims, const char *text, const char *name,
@@ -349,8 +348,8 @@ read_time(const JsonbValue *claims, const char *text, const char *name,
 }
 
 /*
- * The claims by which a token can be revoked are strings, of a length that the
- * denylist can hold: a token that cannot be revoked is not accepted.
+ * Check that jti, sub and session are strings, and short enough for the
+ * denylist: a token that cannot be revoked is not accepted.
  */
 static bool
 check_ids(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure)
@@ -378,7 +377,7 @@ check_ids(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure
 }
 
 /*
- * Read the claims that say when, and check those that say which token it is.
+ * Read the times of the token, and check its identifiers.
  */
 static bool
 read_times(const JsonbValue *claims, const char *text, const ClaimsPolicy *policy,
@@ -398,7 +397,7 @@ read_times(const JsonbValue *claims, const char *text, const ClaimsPolicy *polic
 }
 
 /*
- * Each required claim is there, and is not null.
+ * Check that each required claim is present and not null.
  */
 static bool
 check_required(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure)
@@ -416,8 +415,8 @@ check_required(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *fa
 }
 
 /*
- * "exp", "nbf" and "iat" (RFC 7519 sections 4.1.4 to 4.1.6).  Sums saturate, so
- * no magnitude of a claim turns a check round.
+ * Check "exp", "nbf" and "iat" (RFC 7519 sections 4.1.4 to 4.1.6). Sums
+ * saturate, so no claim can cause an overflow.
  */
 static bool
 check_validity(const ClaimsTimes *times, const ClaimsPolicy *policy,
@@ -438,7 +437,7 @@ check_validity(const ClaimsTimes *times, const ClaimsPolicy *policy,
 }
 
 /*
- * How long the token lives in all, and how old it is.
+ * Check the lifetime and the age of the token.
  */
 static bool
 check_lifetime(const ClaimsTimes *times, const ClaimsPolicy *policy,
@@ -473,8 +472,8 @@ check_lifetime(const ClaimsTimes *times, const ClaimsPolicy *policy,
 }
 
 /*
- * Judge again what depends on the time alone, for a token that has passed
- * claims_check() before.
+ * Repeat the checks that depend on the time, for a token that has passed
+ * claims_check().
  */
 bool
 claims_check_time(const ClaimsTimes *times, const ClaimsPolicy *policy,
@@ -485,8 +484,8 @@ claims_check_time(const ClaimsTimes *times, const ClaimsPolicy *policy,
 }
 
 /*
- * A media type without the "application/" that RFC 7515 section 4.1.9 lets the
- * writer leave out.
+ * A media type without "application/", which a header may omit (RFC 7515
+ * section 4.1.9).
  */
 static Slice
 short_type(const char *type, int len)
@@ -505,7 +504,8 @@ short_type(const char *type, int len)
 }
 
 /*
- * The header's "typ", when the policy asks for one (RFC 8725 section 3.11).
+ * Check "typ" of the header, if the policy requires one (RFC 8725 section
+ * 3.11).
  */
 static bool
 check_type(const Slice *typ, const ClaimsPolicy *policy, Failure *failure)
@@ -529,8 +529,8 @@ check_type(const Slice *typ, const ClaimsPolicy *policy, Failure *failure)
 }
 
 /*
- * A string claim of a token that has been checked; null data when there is none.
- * It points into the claims.
+ * A string claim of a token that has been checked. It points into the claims,
+ * and its data is NULL if there is none.
  */
 Slice
 claims_string(const Jsonb *claims, const char *name, int len)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * claims.h
- *	  The registered claims against a policy and a time.
+ *	  The check of registered claims against a policy and a time.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,15 +18,18 @@
 /* No limit, for the intervals of a policy. */
 #define CLAIMS_NO_LIMIT	(-1)
 
-/* Bytes of a claim by which a token can be revoked: what the denylist holds. */
+/*
+ * The maximal size of jti, sub and session in bytes: the limit of the
+ * denylist.
+ */
 #define CLAIMS_MAX_ID	1024
 
-/* The claim that names the session, for issuers that do not say (OpenID). */
+/* The default claim for the session (OpenID). */
 #define CLAIMS_SESSION	"sid"
 
 /*
- * On what terms an issuer is trusted: a row of jwt_issuer, ready to use.
- * Strings are terminated; intervals are in microseconds.
+ * The policy of an issuer: a row of jwt_issuer, ready to use. Strings are
+ * terminated; intervals are in microseconds.
  */
 typedef struct ClaimsPolicy
 {
@@ -44,9 +47,9 @@ typedef struct ClaimsPolicy
 } ClaimsPolicy;
 
 /*
- * Times of a token, as timestamps; saturated, and at infinity when absent.  So a
- * token that was issued before all timestamps is as old as one that does not say
- * when it was; has_issued tells them apart.
+ * Times of a token as timestamps. They are saturated, and infinite if absent.
+ * So issued is the same for a token without iat and for an iat before all
+ * timestamps; has_issued distinguishes these cases.
  */
 typedef struct ClaimsTimes
 {

@@ -4,20 +4,22 @@
  *	  Ed25519 and Ed448 public keys: canonical, on the curve, not of small
  *	  order (RFC 8032 sections 5.1.3 and 5.2.3).
  *
- * OpenSSL takes any bytes for a key of these curves, and EVP_PKEY_public_check()
- * looks at their number only.  With a key of small order the equation that a
- * signature must satisfy loses the message, so that anybody can sign for it.
+ * OpenSSL accepts any bytes as a key of these curves, and
+ * EVP_PKEY_public_check() checks only their number. With a key of small order,
+ * the equation for a signature does not depend on the message. So anybody can
+ * sign for such a key.
  *
  * Both curves are a x^2 + y^2 = 1 + d x^2 y^2, with another a and d, over the
  * integers modulo a prime p.  A key is y, little-endian, and above it the lowest
  * bit of x.  With u = y^2 - 1 and v = d y^2 - a the curve says x^2 = u / v, where
  * v is never 0.  So there is an x if u v is a square, and x itself is not needed.
  *
- * Points of small order have an order of 1, 2, 4 or 8.  For orders 1 and 2, x is 0,
- * which is u = 0.  For order 4, y is 0.  Doubling gives y = (y^2 - a x^2) / (2 -
- * y^2 - a x^2), so for order 8, whose double has the order 4, y^2 v - a u = 0.
+ * A point of small order has the order 1, 2, 4 or 8. For orders 1 and 2, x is
+ * 0, and so is u. For order 4, y is 0. Doubling gives y = (y^2 - a x^2) / (2 -
+ * y^2 - a x^2). Doubling a point of order 8 gives a point of order 4, so y^2 v
+ * - a u = 0.
  *
- * Public keys are no secret, so nothing here takes the same time for all.
+ * Public keys are not secret, so nothing here needs constant time.
  *
  *-------------------------------------------------------------------------
  */
@@ -56,7 +58,7 @@ static const Curve curves[] = {
 static const char not_computed[] = "cannot be checked by the OpenSSL that is loaded";
 
 /*
- * Judge a key by the bytes of its y.
+ * Check a key by the bytes of its y.
  */
 static const char *
 fault_of_y(const Curve *curve, const uint8 *bytes, int len, BN_CTX *ctx)
@@ -71,7 +73,7 @@ fault_of_y(const Curve *curve, const uint8 *bytes, int len, BN_CTX *ctx)
 	BIGNUM	   *t = BN_CTX_get(ctx);
 	int			symbol;
 
-	/* once BN_CTX_get() has failed, all that it gives is NULL */
+	/* after BN_CTX_get() has failed, it returns only NULL */
 	if (t == NULL || !BN_lebin2bn(bytes, len, y) ||
 		!BN_hex2bn(&p, curve->p) || !BN_hex2bn(&d, curve->d) || !BN_hex2bn(&a, curve->a))
 		return not_computed;
@@ -90,16 +92,16 @@ fault_of_y(const Curve *curve, const uint8 *bytes, int len, BN_CTX *ctx)
 	if (BN_is_zero(t))
 		return "is a point of small order, for which anybody can sign";
 
-	/* p is a prime, so the symbol of a square is 1, and that of another -1 */
+	/* p is a prime, so the symbol is 1 for a square and -1 otherwise */
 	if (!BN_mod_mul(t, u, v, p, ctx) || (symbol = BN_kronecker(t, p, ctx)) < -1)
 		return not_computed;
 	return symbol == 1 ? NULL : "is not a point on the curve";
 }
 
 /*
- * Has a public key of this curve, of as many bytes as these have, a fault?  NULL,
- * or the rest of a sentence that begins with the key.  A lack of memory is a fault
- * too, so call it by openssl_retry().
+ * Check a public key of this curve, which has the right size. Returns NULL if
+ * it is good, else the end of a sentence about the key. A lack of memory is
+ * also reported as a fault, so call this by openssl_retry().
  */
 const char *
 edwards_fault(const char *crv, const uint8 *key, int len)

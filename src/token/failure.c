@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * failure.c
- *	  The reasons for which a token is refused, and how their facts are worded.
+ *	  The reasons why a token is refused, and the text of their messages.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,7 +10,9 @@
 #include "lib/stringinfo.h"
 #include "token/failure.h"
 
-/* Bytes of an untrusted string that a message quotes at most. */
+/*
+ * The maximal number of bytes that a message quotes from an untrusted string.
+ */
 #define QUOTE_MAX	64
 
 static const FailureKind failure_kinds[] = {
@@ -40,7 +42,7 @@ failure_kind(FailureCode code)
 }
 
 /*
- * Note a failure with its detail, and return false, so that a check can end in
+ * Set a failure with its detail, and return false. So a check can end in
  * "return fail(...)".
  */
 bool
@@ -50,7 +52,7 @@ fail(Failure *failure, FailureCode code, const char *detail)
 }
 
 /*
- * The same, for failures that somebody can do something about.
+ * The same, with a hint for failures that the user can correct.
  */
 bool
 fail_hint(Failure *failure, FailureCode code, const char *detail, const char *hint)
@@ -62,9 +64,9 @@ fail_hint(Failure *failure, FailureCode code, const char *detail, const char *hi
 }
 
 /*
- * Does this character do something to the line it is in?  Controls (C0, DEL, C1),
- * marks and embeddings of direction, line and paragraph separators, and the byte
- * order mark.
+ * Can this character change how the rest of its line is shown? These are
+ * controls (C0, DEL, C1), marks and embeddings of text direction, line and
+ * paragraph separators, and the byte order mark.
  */
 static bool
 is_disruptive(pg_wchar c)
@@ -74,8 +76,8 @@ is_disruptive(pg_wchar c)
 }
 
 /*
- * The same of a character of one byte in another encoding than UTF-8.  Of those
- * of several bytes none is.
+ * The same for a one-byte character in an encoding other than UTF-8. No
+ * multibyte character of these encodings has such an effect.
  */
 static bool
 is_disruptive_byte(int encoding, unsigned char c)
@@ -110,11 +112,12 @@ is_disruptive_byte(int encoding, unsigned char c)
 }
 
 /*
- * A palloc'd copy of a string from outside that a message may quote: bounded, and
- * without characters that could forge a log line, a terminal's state or the order
- * in which a line reads.  str is in the server encoding and need not be
- * terminated.  In SQL_ASCII it is read as UTF-8, which JSON is; what is no
- * character in its encoding is shown byte by byte.
+ * Make a palloc'd copy of an untrusted string that a message can quote. The
+ * copy is bounded, and has no character that can forge a log line, change a
+ * terminal's state, or change the order in which a line reads. str is in the
+ * server encoding and need not be terminated. With SQL_ASCII it is read as
+ * UTF-8, the encoding of JSON. Bytes that are not a character of the encoding
+ * are shown one by one.
  */
 char *
 quote_untrusted(const char *str, int len)

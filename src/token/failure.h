@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * failure.h
- *	  Why a token is refused: a code, and the facts for whoever must act.
+ *	  Why a token is refused: a code, and facts for the reader of the error.
  *
- * A bad token is data, not an exception: the rooms from base64url to verify
- * fill in a Failure and return false.  Only functions.c raises it.
+ * A bad token is data, not an exception. The files of token/ and session/ fill
+ * in a Failure and return false. Only sql/functions.c raises an error.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,9 +32,8 @@ typedef enum FailureCode
 } FailureCode;
 
 /*
- * detail and hint are full sentences or NULL, palloc'd or constant.  They hold
- * nothing secret; what they quote from a token has passed through
- * quote_untrusted().
+ * detail and hint are full sentences or NULL, palloc'd or constant. They
+ * contain nothing secret. Quoted parts of a token come from quote_untrusted().
  */
 typedef struct Failure
 {
@@ -43,7 +42,7 @@ typedef struct Failure
 	const char *hint;
 } Failure;
 
-/* One row of the table of failures: what SQL sees of a code. */
+/* One row of the table of failures: the error for a code. */
 typedef struct FailureKind
 {
 	const char *sqlstate;		/* five characters */
@@ -51,9 +50,9 @@ typedef struct FailureKind
 } FailureKind;
 
 /*
- * Part of an ereport(ERROR) about something secret: PostgreSQL adds neither the
- * statement nor the context, either of which may show it.  Context is the line that
- * COPY reads, the statement that PL/pgSQL runs, or what parameters are bound to.
+ * A part of an ereport(ERROR) about something secret. It makes PostgreSQL omit
+ * the statement and the context, because both may show the secret. Context can
+ * be a line of COPY, a statement of PL/pgSQL, or the values of parameters.
  */
 #define errhidesecret() (error_context_stack = NULL, errhidestmt(true))
 

@@ -3,13 +3,13 @@
  * json.c
  *	  Strict JSON by PostgreSQL's lexer, into a tree that becomes jsonb.
  *
- * Why not jsonb_in: it raises on bad input, takes the last of duplicate
- * members without a word, reads the server encoding instead of UTF-8, and
- * builds the tree by one call for each value.  Here the lexer's tokens go
- * through a pushdown automaton of bounded depth, objects are sorted as jsonb
- * sorts them, which shows duplicates, and the finished tree is serialised by
- * JsonbValueToJsonb().  Nothing in this file raises an error for any input;
- * only running out of memory does.
+ * jsonb_in() does not suffice: it raises an error on bad input, silently takes
+ * the last of duplicate members, reads the server encoding instead of UTF-8,
+ * and builds the tree by one call for each value. Here a pushdown automaton of
+ * bounded depth reads the lexer's tokens. It sorts objects in the order of
+ * jsonb, which reveals duplicates. JsonbValueToJsonb() serialises the finished
+ * tree. No input makes a function of this file raise an error; only a lack of
+ * memory does.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,17 +24,17 @@
 /* Objects up to this size are sorted by insertion. */
 #define FEW_MEMBERS	20
 
-/* Members and elements of open containers that need no allocation. */
+/* The stack of open containers up to this size needs no allocation. */
 #define STACK_INITIAL	24
 
 /*
- * What numeric can hold: digits before and after the decimal point.  A number
- * beyond is refused before numeric_in() could raise an error about it.
+ * The limits of numeric: digits before and after the decimal point. A number
+ * beyond them is refused, before numeric_in() can raise an error.
  */
 #define NUMERIC_DIGITS_BEFORE	131072
 #define NUMERIC_DIGITS_AFTER	16383
 
-/* What the grammar of RFC 8259 allows next. */
+/* The next token that the grammar of RFC 8259 allows. */
 typedef enum Expect
 {
 	EXPECT_VALUE,
@@ -46,9 +46,9 @@ typedef enum Expect
 } Expect;
 
 /*
- * State of one reading.  The stack holds the members and elements of all open
- * containers, innermost last; an element is a pair without a key.  A pair's
- * order is the offset of its value in the text.
+ * The state of reading one text. The stack has the members and elements of all
+ * open containers, the innermost container last. An element is a pair without
+ * a key. The order of a pair is the offset of its value in the text.
  */
 typedef struct Reader
 {
@@ -56,12 +56,12 @@ typedef struct Reader
 	JsonbPair  *stack;
 	int			used;
 	int			size;
-	int			entries;		/* how many there have been */
+	int			entries;		/* number of members and elements so far */
 	int			depth;
 	struct
 	{
 		bool		is_object;
-		int			first;		/* its first entry on the stack */
+		int			first;		/* index of its first entry on the stack */
 	}			container[JSON_MAX_DEPTH];
 	JsonbPair	initial[STACK_INITIAL];
 } Reader;
@@ -75,7 +75,7 @@ static const char *read_scalar(const Reader *reader, const JsonLexContext *lex, 
 static const char *read_string(const char *lexeme, int len, JsonbValue *value);
 static const char *read_number(const char *lexeme, int len, JsonbValue *value);
 
-/* isdigit() is a call. */
+/* isdigit() would be a function call. */
 static inline bool
 is_digit(char c)
 {
@@ -99,7 +99,7 @@ compare_names(const char *a, int len_a, const char *b, int len_b)
 }
 
 /*
- * Is UTF-8 what text values hold?  SQL_ASCII holds any bytes.
+ * Are text values UTF-8? SQL_ASCII can hold any bytes.
  */
 static bool
 server_holds_utf8(void)
@@ -108,9 +108,9 @@ server_holds_utf8(void)
 }
 
 /*
- * Read a JSON text that must be one object.  Returns NULL, or the reason for
- * which the text is refused as the rest of a sentence that names the text
- * ("is not JSON").
+ * Read a JSON text that must be one object. Returns NULL on success. On
+ * failure returns the reason, as the end of a sentence about the text ("is not
+ * JSON").
  *
  * The text is UTF-8; strings of the tree are in the server encoding.  The tree
  * is allocated in the current memory context and points into the text, so the
@@ -224,12 +224,13 @@ json_read_object(const char *text, int len, JsonbValue *object)
 }
 
 /*
- * The jsonb of an object, palloc'd, in a form in which members are found fast.
+ * Convert an object to palloc'd jsonb, in a form that makes look-ups of
+ * members fast.
  *
- * jsonb notes of most members how long they are, and of each 32nd where it ends,
- * which compresses better; readers take either of any member, and add lengths up
- * until they meet an end.  Here each says where it ends, as claims are looked into
- * for every row of a table.
+ * jsonb stores the length of most members, and the end offset of every 32nd
+ * member, which compresses better. Readers accept both forms for every member:
+ * they add up lengths until they find an offset. Here every member has its
+ * offset, because policies read claims for every row of a table.
  */
 Jsonb *
 json_to_jsonb(JsonbValue *object)
@@ -274,7 +275,7 @@ json_find_member(const JsonbValue *object, const char *name, int len)
 }
 
 /*
- * The bytes of a string value (not terminated), or NULL when it is no string.
+ * The bytes of a string value (not terminated), or NULL if it is not a string.
  */
 const char *
 json_string(const JsonbValue *value, int *len)
@@ -286,10 +287,10 @@ json_string(const JsonbValue *value, int *len)
 }
 
 /*
- * A number that counts seconds, as microseconds: exact for every number, what
- * is beyond int64 becomes its smallest or largest value, and digits below a
- * microsecond are cut off.  member is a direct member of the object that was
- * read from text, and a number.
+ * Convert a number of seconds to microseconds. The result is exact. Values
+ * beyond int64 become its minimum or maximum, and digits below a microsecond
+ * are cut off. member is a number and a direct member of the object that was
+ * read from text.
  */
 int64
 json_number_usec(const char *document, const JsonbPair *member)
@@ -298,7 +299,7 @@ json_number_usec(const char *document, const JsonbPair *member)
 	bool		negative = *p == '-';
 	const char *digits = negative ? p + 1 : p;
 	int			exponent = 0;
-	int			wanted;			/* digits before the microsecond's point */
+	int			wanted;			/* digits up to the microsecond */
 	uint64		usec = 0;
 
 	Assert(member->value.type == jbvNumeric);
@@ -333,7 +334,7 @@ json_number_usec(const char *document, const JsonbPair *member)
 			return negative ? PG_INT64_MIN : PG_INT64_MAX;
 		usec = usec * 10 + digit;
 		if (usec == 0 && !is_digit(*p) && *p != '.')
-			break;				/* zero, however often multiplied by ten */
+			break;				/* zero times any power of ten */
 	}
 	return negative ? -(int64) usec : (int64) usec;
 }
@@ -386,8 +387,8 @@ compare_member_pointers(const void *a, const void *b)
 }
 
 /*
- * Sort pointers to the members of an object, of which there are mostly few: the
- * members themselves are large to move.
+ * Sort pointers to the members of an object, because moving the members
+ * themselves is expensive. Most objects have few members.
  */
 static void
 sort_members(const JsonbPair **sorted, const JsonbPair *entries, int count)
@@ -410,8 +411,8 @@ sort_members(const JsonbPair **sorted, const JsonbPair *entries, int count)
 }
 
 /*
- * Take the entries of the innermost container off the stack and make the
- * container of them.
+ * Pop the entries of the innermost container off the stack, and make the
+ * container from them.
  */
 static const char *
 close_container(Reader *reader, JsonbValue *container)
@@ -501,9 +502,9 @@ read_hex4(const char *digits)
 }
 
 /*
- * Replace the escapes of RFC 8259 section 7.  dst has room for len bytes: no
- * escape is shorter than what it stands for.  Returns NULL for what a text
- * value cannot hold: U+0000 and lone surrogates.
+ * Replace the escapes of RFC 8259 section 7. dst has room for len bytes, which
+ * suffices: no escape is shorter than its character. Returns NULL for
+ * characters that a text value cannot hold: U+0000 and lone surrogates.
  */
 static char *
 unescape(const char *src, int len, char *dst)
@@ -606,7 +607,8 @@ to_server_encoding(char *utf8, int len, JsonbValue *value)
 }
 
 /*
- * A string's lexeme, with its quotes.  Without escapes it is not copied.
+ * Read the lexeme of a string, with its quotes. A string without escapes is
+ * not copied.
  */
 static const char *
 read_string(const char *lexeme, int len, JsonbValue *value)
@@ -629,7 +631,7 @@ read_string(const char *lexeme, int len, JsonbValue *value)
 }
 
 /*
- * Would numeric_in() take this number?  lexeme has JSON's form.
+ * Would numeric_in() accept this number? lexeme is a JSON number.
  */
 static bool
 number_fits_numeric(const char *lexeme, int len)

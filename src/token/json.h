@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * json.h
- *	  The one strict reader of JSON that comes from outside.
+ *	  The strict reader for all JSON that comes from outside.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,12 +12,13 @@
 
 #include "utils/jsonb.h"
 
-/* Objects and arrays may be nested this deep. */
+/* The maximal depth of objects and arrays. */
 #define JSON_MAX_DEPTH	64
 
 /*
- * Members and elements of all objects and arrays together.  A token has room for
- * fewer.  It bounds the memory that a document takes to a hundred times its own.
+ * The maximal number of members and elements in a document. The largest token
+ * has fewer. The limit bounds the memory for a document to a hundred times its
+ * size.
  */
 #define JSON_MAX_ENTRIES	1000000
 
@@ -28,8 +29,8 @@ extern int64 json_number_usec(const char *text, const JsonbPair *member);
 extern const char *json_string(const JsonbValue *value, int *len);
 
 /*
- * The member of an object that json_read_object() has read, or NULL.  In line, as
- * most names are literals, whose lengths are known.
+ * The member of an object from json_read_object(), or NULL. This is inline
+ * because most names are literals of known length.
  */
 static inline const JsonbPair *
 json_member(const JsonbValue *object, const char *name)
@@ -38,7 +39,7 @@ json_member(const JsonbValue *object, const char *name)
 }
 
 /*
- * The same for an object that is jsonb already; false when it has no such member.
+ * The same for an object in jsonb; false if it has no such member.
  */
 static inline bool
 jsonb_member(const Jsonb *object, const char *name, JsonbValue *value)

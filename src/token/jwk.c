@@ -1,15 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * jwk.c
- *	  JSON Web Keys (RFC 7517, RFC 7518 section 6, RFC 8037, RFC 9964):
- *	  what a key must be before it is trusted, and OpenSSL's form of it.
+ *	  JSON Web Keys (RFC 7517, RFC 7518 section 6, RFC 8037, RFC 9964): the
+ *	  checks of a key, and its conversion to an OpenSSL key.
  *
- * Only public keys and HMAC secrets get in.  Every function returns false with
- * a reason, a palloc'd sentence that names the member at fault and what would
- * be accepted, and never holds a byte of the key.
+ * Only public keys and HMAC secrets are accepted. On failure a function
+ * returns false and a reason: a palloc'd sentence that names the wrong member
+ * and the accepted values. It never contains a byte of the key.
  *
- * A key reaches OpenSSL by EVP_PKEY_fromdata() and never through PEM, whose
- * parsing costs more than ten RSA verifications.
+ * EVP_PKEY_fromdata() makes the OpenSSL key. Parsing PEM would cost more than
+ * ten RSA verifications.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,9 +34,9 @@
 #define RSA_MAX_EXPONENT_SIZE	8
 
 /*
- * The key types.  "members" are those that RFC 7638 section 3.2 hashes, in its
- * order, which are also the ones we keep; "parts" are those of them that hold
- * the key itself.
+ * The key types. "members" are the members that RFC 7638 section 3.2 hashes,
+ * in its order. Only these members are stored. "parts" are those of them that
+ * contain the key itself.
  */
 typedef struct KeyType
 {
@@ -65,7 +65,7 @@ static bool check_sizes(const Jwk *jwk, const KeyType *type, char **reason);
 static bool check_rsa(const Jwk *jwk, char **reason);
 static bool check_secret(const Jwk *jwk, const Algorithm *algorithm, char **reason);
 
-/* Note why a key is refused; false. */
+/* Set the reason why a key is refused; gives false. */
 #define refuse(reason, ...)	(*(reason) = psprintf(__VA_ARGS__), false)
 
 static const KeyType *
@@ -78,7 +78,7 @@ key_type(const char *kty, int len)
 }
 
 /*
- * Read a member that must be a string when it is there.
+ * Read an optional member that must be a string.
  */
 static bool
 read_optional_string(const Jsonb *jsonb, const char *name,
@@ -97,8 +97,8 @@ read_optional_string(const Jsonb *jsonb, const char *name,
 }
 
 /*
- * A key that its publisher meant for something else than signatures is not
- * used for them (RFC 7517 sections 4.2 and 4.3).
+ * Refuse a key that is published for another purpose than signatures (RFC 7517
+ * sections 4.2 and 4.3).
  */
 static bool
 check_purpose(const Jsonb *jsonb, char **reason)
@@ -135,7 +135,7 @@ check_purpose(const Jsonb *jsonb, char **reason)
 }
 
 /*
- * The name of a private member that an object has, or NULL.
+ * The name of a private member of an object, or NULL.
  */
 const char *
 jwk_private_member(const Jsonb *jsonb)
@@ -149,9 +149,9 @@ jwk_private_member(const Jsonb *jsonb)
 }
 
 /*
- * Check the form of a JWK: its type, the members that the type requires, and
- * that nothing private and no other purpose is in it.  What is left open is
- * whether the key is strong and fits an algorithm.
+ * Check the form of a JWK: its type, the members that the type requires, that
+ * it has no private member, and its purpose. jwk_fits() checks strength and
+ * algorithm.
  */
 bool
 jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason)
@@ -199,10 +199,10 @@ jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason)
 }
 
 /*
- * Give an integer its one spelling: that of at least so many bytes.  A modulus
- * has no leading zeros and a coordinate has all of them (RFC 7518 sections 2 and
- * 6.2.1.2), but issuers publish both with one more or less, and the integer is
- * the same.
+ * Normalise an integer to at least the given size. A modulus has no leading
+ * zeros, and a coordinate has all of them (RFC 7518 sections 2 and 6.2.1.2).
+ * Some issuers publish one zero more or less, which does not change the
+ * integer.
  */
 static void
 normalise_integer(JwkBytes *bytes, int size)
@@ -223,8 +223,8 @@ normalise_integer(JwkBytes *bytes, int size)
 }
 
 /*
- * A curve is for one algorithm, and an AKP key names its own (RFC 9964
- * section 3).
+ * Set the algorithm of a key that can have only one: that of its curve, or for
+ * AKP that of its "alg" (RFC 9964 section 3).
  */
 static bool
 read_only_algorithm(const Jsonb *jsonb, Jwk *jwk, char **reason)
@@ -254,7 +254,8 @@ read_only_algorithm(const Jsonb *jsonb, Jwk *jwk, char **reason)
 }
 
 /*
- * Coordinates and raw keys have exactly the size of their algorithm.
+ * Check that coordinates and raw keys have exactly the size of their
+ * algorithm.
  */
 static bool
 check_sizes(const Jwk *jwk, const KeyType *type, char **reason)
@@ -267,7 +268,7 @@ check_sizes(const Jwk *jwk, const KeyType *type, char **reason)
 }
 
 /*
- * Decode a member that is base64url.
+ * Decode a base64url member.
  */
 static bool
 read_bytes(const Jsonb *jsonb, const char *name, JwkBytes *bytes, char **reason)
@@ -289,7 +290,7 @@ read_bytes(const Jsonb *jsonb, const char *name, JwkBytes *bytes, char **reason)
 }
 
 /*
- * The algorithms that a key can be pinned to, for a message.
+ * The possible algorithms of a key, for a message.
  */
 static char *
 fitting_names(const Jwk *jwk)
@@ -307,9 +308,9 @@ fitting_names(const Jwk *jwk)
 }
 
 /*
- * May the key be pinned to this algorithm?  Checks type, strength, and the
- * JWK's own "alg".  Gives the algorithm that the pin means for this key, which
- * for EdDSA is that of its curve.
+ * Can the key be pinned to this algorithm? Checks type, strength, and the
+ * JWK's own "alg". Returns the algorithm that the name means for this key: for
+ * EdDSA the algorithm of its curve.
  */
 bool
 jwk_fits(const Jwk *jwk, const char *alg, int alg_len,
@@ -340,7 +341,8 @@ jwk_fits(const Jwk *jwk, const char *alg, int alg_len,
 }
 
 /*
- * RSA: a modulus of 2048 to 8192 bits, and an odd exponent of at least 3.
+ * Check an RSA key: a modulus of 2048 to 8192 bits, and an odd exponent of at
+ * least 3.
  */
 static bool
 check_rsa(const Jwk *jwk, char **reason)
@@ -364,9 +366,9 @@ check_rsa(const Jwk *jwk, char **reason)
 }
 
 /*
- * A key of type OKP is a point that only the owner of its private key can sign
- * for.  True for other types: OpenSSL checks the points of type EC.  It takes as
- * long as a tenth of a verification.
+ * Check that a key of type OKP is a point for which only the owner of its
+ * private key can sign. Other types pass: OpenSSL checks the points of type
+ * EC. This takes a tenth of the time of a verification.
  */
 bool
 jwk_check_point(const Jwk *jwk, char **reason)
@@ -399,8 +401,8 @@ is_der_public_key(const JwkBytes *secret)
 }
 
 /*
- * Is the secret some encoding of a public key?  Whoever took one for a secret
- * has published it (key confusion).
+ * Is the secret an encoding of a public key? Such a secret is known to
+ * everybody (key confusion).
  */
 static bool
 is_public_key(const JwkBytes *secret)
@@ -419,8 +421,8 @@ is_public_key(const JwkBytes *secret)
 }
 
 /*
- * HMAC: a secret at least as long as the digest (RFC 7518 section 3.2), that
- * is one.
+ * Check an HMAC secret: at least as long as the digest (RFC 7518 section 3.2),
+ * and not a public key.
  */
 static bool
 check_secret(const Jwk *jwk, const Algorithm *algorithm, char **reason)
@@ -436,9 +438,9 @@ check_secret(const Jwk *jwk, const Algorithm *algorithm, char **reason)
 }
 
 /*
- * OpenSSL's context in which keys of a type are made, ready for the next one;
- * NULL when there is none.  It is kept: to find all that it needs costs a new
- * backend as much as two signatures.
+ * The OpenSSL context for making keys of a type, or NULL if OpenSSL has none.
+ * Contexts are cached, because making the first one in a backend costs as much
+ * as two verifications.
  */
 static EVP_PKEY_CTX **
 key_maker(const char *type)
@@ -465,7 +467,7 @@ key_maker(const char *type)
 }
 
 /*
- * OpenSSL's form of a key; see jwk_make_key().
+ * Make an OpenSSL key; see jwk_make_key().
  */
 static bool
 make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **reason)
@@ -525,7 +527,7 @@ make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **rea
 	BN_free(n);
 	BN_free(e);
 
-	/* without memory OpenSSL can make a key that does not know its size */
+	/* if memory is lacking, OpenSSL can make a key without a size */
 	if (*pkey != NULL && EVP_PKEY_get_size(*pkey) <= 0)
 	{
 		EVP_PKEY_free(*pkey);
@@ -534,7 +536,7 @@ make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **rea
 	if (*pkey != NULL)
 		return true;
 
-	/* the failure may have left it in any state */
+	/* its state is unknown after the failure */
 	EVP_PKEY_CTX_free(*maker);
 	*maker = NULL;
 	if (!available)
@@ -546,9 +548,8 @@ make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **rea
 }
 
 /*
- * OpenSSL's form of a key that fits the algorithm.  The caller owns *pkey and
- * frees it by EVP_PKEY_free(); for an HMAC secret it is NULL, as there is
- * nothing to make.
+ * Make an OpenSSL key from a JWK that fits the algorithm. The caller owns
+ * *pkey and frees it by EVP_PKEY_free(). For an HMAC secret *pkey is NULL.
  */
 bool
 jwk_make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **reason)
@@ -567,9 +568,9 @@ passes_public_check(EVP_PKEY *pkey)
 }
 
 /*
- * Further checks for keys that are about to be trusted: everything that OpenSSL
- * can say against a public key, which costs milliseconds for RSA, and that a
- * secret is not what memory holds that nobody has filled in.
+ * Additional checks for a key before it is written: OpenSSL's full check of a
+ * public key, which takes milliseconds for RSA, and that a secret is not all
+ * zero.
  */
 bool
 jwk_check_key(const Jwk *jwk, const Algorithm *algorithm, char **reason)
@@ -594,7 +595,7 @@ jwk_check_key(const Jwk *jwk, const Algorithm *algorithm, char **reason)
 }
 
 /*
- * The value of a member in our one spelling: palloc'd and terminated.
+ * The normalised value of a member, palloc'd and terminated.
  */
 static char *
 member_text(const Jwk *jwk, const KeyType *type, const char *name)
@@ -618,8 +619,9 @@ member_text(const Jwk *jwk, const KeyType *type, const char *name)
 }
 
 /*
- * The JWK of the required members only, in their one spelling: what we store.
- * with_alg adds the "alg" of a key that is restricted to one.
+ * The normal form of a JWK, which is stored: only the required members, with
+ * normalised values. with_alg adds the "alg" of a key that is restricted to
+ * one algorithm.
  */
 Jsonb *
 jwk_normal_form(const Jwk *jwk, bool with_alg)
@@ -636,7 +638,7 @@ jwk_normal_form(const Jwk *jwk, bool with_alg)
 	for (int i = 0; type->members[i] != NULL; i++)
 		names[n_names++] = type->members[i];
 
-	/* jsonb sorts names by length, then bytewise, as they are here already */
+	/* jsonb sorts names by length, then bytewise; this is that order */
 	for (int len = 1; len <= 3; len++)
 		for (int i = 0; i < n_names; i++)
 		{
@@ -660,7 +662,7 @@ jwk_normal_form(const Jwk *jwk, bool with_alg)
 }
 
 /*
- * The SHA-256 thumbprint (RFC 7638 section 3), base64url; NULL when OpenSSL
+ * The SHA-256 thumbprint (RFC 7638 section 3) in base64url, or NULL if OpenSSL
  * cannot compute it.
  */
 char *
@@ -672,7 +674,7 @@ jwk_thumbprint(const Jwk *jwk)
 	size_t		digest_len;
 	char	   *text;
 
-	/* no value needs escaping: base64url, or a name of ours */
+	/* no value needs escaping: it is base64url or a known name */
 	initStringInfo(&json);
 	for (int i = 0; type->members[i] != NULL; i++)
 		appendStringInfo(&json, "%c\"%s\":\"%s\"", i == 0 ? '{' : ',',

@@ -15,10 +15,10 @@
 #include "token/algorithm.h"
 #include "utils/jsonb.h"
 
-/* Bytes of a secret, or of any part of a key, at most. */
+/* The maximal size of a secret or of a part of a key, in bytes. */
 #define JWK_MAX_PART_SIZE	4096
 
-/* A member of a JWK that is decoded bytes. */
+/* A decoded base64url member of a JWK. */
 typedef struct JwkBytes
 {
 	uint8	   *data;
@@ -26,13 +26,13 @@ typedef struct JwkBytes
 } JwkBytes;
 
 /*
- * A JWK whose form has been checked.  Strings point into the jsonb it was read
- * from; alg and kid are NULL where the JWK has none.
+ * A JWK whose form has been checked. Strings point into its jsonb. alg and kid
+ * are NULL if the JWK has none.
  */
 typedef struct Jwk
 {
-	const char *kty;			/* one of the key types of algorithm.c */
-	const Algorithm *only;		/* the one it is for; NULL for RSA and oct */
+	const char *kty;			/* a key type of algorithm.c */
+	const Algorithm *only;		/* its only algorithm; NULL for RSA and oct */
 	const char *alg;
 	int			alg_len;
 	const char *kid;

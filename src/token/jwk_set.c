@@ -3,11 +3,11 @@
  * jwk_set.c
  *	  JWK Sets (RFC 7517 section 5): the members of a document.
  *
- * A document that is no strict JSON is refused as a whole: with two members of
- * one name in any object, with bytes that are not UTF-8, a byte order mark, or
- * nested too deeply.  Another reader may understand such a document otherwise,
- * and it is not the issuer's to say which of us is right.  A member that is
- * strict JSON and no usable key spoils nothing, so members are not looked at here.
+ * A document that is not strict JSON is refused as a whole: if any object has
+ * duplicate members, if it has invalid UTF-8 or a byte order mark, or if it is
+ * nested too deeply. Other readers might read such a document differently. A
+ * member that is not a usable key does not affect the other members, so this
+ * file does not check members.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,14 +16,14 @@
 #include "token/json.h"
 #include "token/jwk_set.h"
 
-/* Note why a document is refused; false. */
+/* Set the reason why a document is refused; gives false. */
 #define refuse(reason, ...)	(*(reason) = psprintf(__VA_ARGS__), false)
 
 /*
- * Read a document, which is UTF-8 whatever the server encoding.  *members are of
- * any type; JsonbValueToJsonb() makes of each what jwk_read() takes.  They point
- * into the text, which must live as long.  Returns false with the reason, a
- * palloc'd sentence, when the document is no set or an empty one.
+ * Read a document, which is UTF-8 in every server encoding. *members can have
+ * any JSON type; JsonbValueToJsonb() converts each one for jwk_read(). They
+ * point into the text, which must live as long. Returns false and the reason,
+ * a palloc'd sentence, if the document is not a JWK Set or has no key.
  */
 bool
 jwk_set_read(const char *text, int len, JsonbValue **members, int *n, char **reason)

@@ -12,7 +12,7 @@
 
 #include "utils/jsonb.h"
 
-/* Members of a set at most. */
+/* The maximal number of keys in a set. */
 #define JWK_SET_MAX_MEMBERS	5000
 
 extern bool jwk_set_read(const char *text, int len, JsonbValue **members, int *n, char **reason);

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * key_text.c
- *	  Keys as people have them: JWK, PEM public key, PEM certificate, to JWK.
+ *	  Conversion of a JWK, PEM public key or PEM certificate to a JWK.
  *
- * Private keys are refused by name.  As in jwk.c a reason is a palloc'd
- * sentence without a byte of the key.
+ * A private key is refused with a message that says so. As in jwk.c, a reason
+ * is a palloc'd sentence without a byte of the key.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,14 +25,14 @@
 
 #define TEXT_MAX_SIZE	65536
 
-/* Note why a key is refused; false. */
+/* Set the reason why a key is refused; gives false. */
 #define refuse(reason, ...)	(*(reason) = psprintf(__VA_ARGS__), false)
 
 /*
- * The algorithm that a key of type RSASSA-PSS is restricted to (RFC 4055 section
- * 3.1), or NULL: a JWK can say which one a key is for, but not that it is for
- * PSS, so a key that is not restricted must come as a JWK.  OpenSSL leaves out
- * the digest when it is the default, which is SHA-1.
+ * The algorithm to which a key of type RSASSA-PSS is restricted (RFC 4055
+ * section 3.1), or NULL. A JWK can name one algorithm, but not PSS in general,
+ * so an unrestricted key cannot be converted. OpenSSL omits the default
+ * digest, which is SHA-1.
  */
 static const Algorithm *
 pss_algorithm(const EVP_PKEY *pkey)
@@ -58,9 +58,9 @@ pss_algorithm(const EVP_PKEY *pkey)
 }
 
 /*
- * Make a Jwk of a public key that OpenSSL has read.  Its parts are allocated
- * before, as no error may be raised while a handle is open; false for a type or
- * curve that no algorithm of ours uses.
+ * Make a Jwk from an OpenSSL public key. The caller has allocated its parts,
+ * because no error may be raised while an OpenSSL handle is open. Returns
+ * false for a type or curve of no known algorithm.
  */
 static bool
 jwk_from_pkey(const EVP_PKEY *pkey, Jwk *jwk)
@@ -91,8 +91,7 @@ jwk_from_pkey(const EVP_PKEY *pkey, Jwk *jwk)
 		int			explicit_curve;
 
 		/*
-		 * a curve has a name, and is never spelled out (RFC 5480 section
-		 * 2.1.1)
+		 * only named curves are allowed (RFC 5480 section 2.1.1)
 		 */
 		if (EVP_PKEY_is_a(pkey, "EC") &&
 			(!EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_GROUP_NAME, name, sizeof(name), NULL) ||
@@ -142,9 +141,9 @@ jwk_from_pkey(const EVP_PKEY *pkey, Jwk *jwk)
 }
 
 /*
- * The public key of a PEM block's contents, or NULL.  A certificate is nothing
- * but a container here: whoever adds it vouches for it, so its dates, issuer
- * and chain are not looked at, only whether its key may verify signatures.
+ * The public key in a PEM block, or NULL. A certificate is only a container:
+ * adding it is the decision to trust it. So only its key usage is checked,
+ * which must allow signatures, and not its dates, issuer and chain.
  */
 static EVP_PKEY *
 pkey_from_der(const char *label, const unsigned char *der, long len, bool *wrong_usage)
@@ -162,7 +161,7 @@ pkey_from_der(const char *label, const unsigned char *der, long len, bool *wrong
 
 		if (cert != NULL)
 		{
-			/* all bits set when the certificate does not say */
+			/* all bits are set if the certificate has no key usage */
 			*wrong_usage = !(X509_get_key_usage(cert) & (KU_DIGITAL_SIGNATURE | KU_NON_REPUDIATION));
 			pkey = X509_get_pubkey(cert);
 		}
@@ -177,7 +176,7 @@ pkey_from_der(const char *label, const unsigned char *der, long len, bool *wrong
 }
 
 /*
- * A JWK from the one block of a PEM text (RFC 7468).
+ * Convert a PEM text with one block (RFC 7468) to a JWK.
  */
 static bool
 jwk_from_pem(const char *text, int len, Jsonb **jsonb, char **reason)
@@ -201,7 +200,7 @@ jwk_from_pem(const char *text, int len, Jsonb **jsonb, char **reason)
 	for (int i = 0; i < 2; i++)
 		jwk.part[i].data = palloc(JWK_MAX_PART_SIZE);
 
-	/* from here to the label no error can be raised */
+	/* no error can be raised from here to the label */
 	bio = BIO_new_mem_buf(text, len);
 	if (bio != NULL && PEM_read_bio(bio, &label, &header, &der, &der_len) == 1)
 	{
@@ -265,9 +264,9 @@ jwk_from_pem(const char *text, int len, Jsonb **jsonb, char **reason)
 }
 
 /*
- * A JWK from what people have: a JWK, a PEM public key or a PEM certificate.
- * The text is in the server encoding.  A JWK comes back with all its members,
- * but has passed jwk_read() and jwk_check_point().
+ * Convert a JWK, a PEM public key or a PEM certificate to a JWK. The text is
+ * in the server encoding. A JWK keeps all its members, and has passed
+ * jwk_read() and jwk_check_point().
  */
 bool
 key_text_to_jwk(const char *text, int len, Jsonb **jsonb, char **reason)

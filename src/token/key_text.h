@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * key_text.h
- *	  Keys as people have them: JWK, PEM public key, PEM certificate, to JWK.
+ *	  Conversion of a JWK, PEM public key or PEM certificate to a JWK.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * openssl_errors.c
- *	  OpenSSL's errors: memory, and the queue left clean.
+ *	  OpenSSL's errors: detecting a lack of memory, and cleaning the queue.
  *
- * A failure for lack of memory says nothing about a key or a token, so it must
- * never become a verdict.  And what is left in the queue would be taken for the
- * error of a later call, ours or somebody else's.
+ * A lack of memory says nothing about a key or a token, so it must never
+ * become a verdict. An entry that stays in the queue would look like the error
+ * of a later call, of this library or of another one.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,7 +16,7 @@
 
 #include "token/openssl_errors.h"
 
-/* More than what OpenSSL allocates at a time for any key or signature. */
+/* More than OpenSSL allocates at once for any key or signature. */
 #define PROBE_SIZE	65536
 
 static void
@@ -29,7 +29,7 @@ raise_out_of_memory(void)
 }
 
 /*
- * Does this entry of the queue say that memory was lacking?
+ * Does this entry of the queue report a lack of memory?
  */
 static bool
 is_lack_of_memory(unsigned long code)
@@ -40,8 +40,8 @@ is_lack_of_memory(unsigned long code)
 }
 
 /*
- * Is there anything in the queue?  The first entry alone does not tell: its code
- * is 0 when OpenSSL lacked memory while it reported an error.
+ * Is the queue non-empty? The code of the first entry does not suffice: it is
+ * 0 if OpenSSL lacked memory while it reported an error.
  */
 bool
 openssl_has_errors(void)
@@ -50,8 +50,8 @@ openssl_has_errors(void)
 }
 
 /*
- * Empty the queue, and raise an error if it says that memory was lacking.  Call
- * it when all OpenSSL objects of the call have been freed.
+ * Empty the queue, and raise an error if it reports a lack of memory. Free all
+ * OpenSSL objects of the call before.
  */
 void
 openssl_check_memory(void)
@@ -66,9 +66,9 @@ openssl_check_memory(void)
 }
 
 /*
- * The same, and find out whether there is memory now: before 3.2 OpenSSL does
- * not always report that it lacked some.  Call it before a failure is reported
- * as the verdict on a key or a signature.
+ * The same, and check that memory is available now: before 3.2 OpenSSL does
+ * not always report a lack of memory. Call this before reporting a failure as
+ * the verdict on a key or a signature.
  */
 void
 openssl_require_memory(void)

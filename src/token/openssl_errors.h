@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * openssl_errors.h
- *	  OpenSSL's errors: memory, and the queue left clean.
+ *	  OpenSSL's errors: detecting a lack of memory, and cleaning the queue.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,11 +13,11 @@
 #include <openssl/err.h>
 
 /*
- * Try something that calls OpenSSL, and once more if it fails: a lack of memory
- * often passes, and is not always reported.  The attempt is an expression that
- * is true on success, and that leaves nothing allocated when it is false.  The
- * result is the second attempt's, and is a verdict.  Raises an error if memory is
- * lacking.
+ * Evaluate an expression that calls OpenSSL, and once more if it fails: a lack
+ * of memory is often temporary, and OpenSSL does not always report it. The
+ * expression is true on success, and must leave nothing allocated if it is
+ * false. A second failure is a verdict on the key or signature. Raises an
+ * error if memory is lacking.
  */
 #define openssl_retry(attempt) \
 	openssl_settle((attempt) || (ERR_clear_error(), (attempt)))

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * slice.h
- *	  A string that is part of something else: where it starts, and its length.
+ *	  A part of a string: a pointer and a length.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,8 +11,8 @@
 #include "postgres.h"
 
 /*
- * Not terminated, and not owned: it lives as long as what it is a part of.  An
- * absent string has null data and length 0.
+ * The data is not terminated. It belongs to another object and lives as long
+ * as that object. An absent string has null data and length 0.
  */
 typedef struct Slice
 {
@@ -21,7 +21,7 @@ typedef struct Slice
 } Slice;
 
 /*
- * All of a terminated string; an absent string for a null pointer.
+ * The whole of a terminated string. A null pointer gives an absent string.
  */
 static inline Slice
 slice_of(const char *string)
