@@ -23,7 +23,7 @@ JWT_MODULE_MAGIC("jwt");
 extern JWT_EXPORT void _PG_init(void);
 
 /*
- * Initialise all files. Each defines its settings last, because a setting
+ * Initialise all files.  Each defines its settings last, because a setting
  * cannot be defined twice.
  */
 static void (*const inits[]) (void) =

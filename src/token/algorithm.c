@@ -3,8 +3,8 @@
  * algorithm.c
  *	  The table of signature algorithms, and their names.
  *
- * The table does not contain "none". It does not contain EdDSA either, which
- * is a second name of Ed25519 and Ed448. The curve of the key decides which
+ * The table does not contain "none".  It does not contain EdDSA either, which
+ * is a second name of Ed25519 and Ed448.  The curve of the key decides which
  * one it means (RFC 9864 section 2.2).
  *
  *-------------------------------------------------------------------------
@@ -42,7 +42,7 @@ equal(const char *name, const char *str, int len)
 }
 
 /*
- * The algorithm with this name, compared byte for byte, or NULL. EdDSA gives
+ * The algorithm with this name, compared byte for byte, or NULL.  EdDSA gives
  * NULL, because only a key decides which algorithm it means.
  */
 const Algorithm *
@@ -85,8 +85,8 @@ algorithm_known(const char *name, int len)
 }
 
 /*
- * Does the name, from a header or a policy, mean this algorithm? EdDSA means
- * both Ed25519 and Ed448. No other algorithm has a second name.
+ * Does the name, from a header or a policy, mean this algorithm?  EdDSA means
+ * both Ed25519 and Ed448.  No other algorithm has a second name.
  */
 bool
 algorithm_is(const Algorithm *algorithm, const char *name, int len)

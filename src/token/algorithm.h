@@ -22,8 +22,8 @@ typedef enum AlgorithmFamily
 } AlgorithmFamily;
 
 /*
- * The constants of an algorithm. Names of OpenSSL are strings, so that this
- * file does not depend on OpenSSL. Sizes are in bytes.
+ * The constants of an algorithm.  Names of OpenSSL are strings, so that this
+ * file does not depend on OpenSSL.  Sizes are in bytes.
  */
 typedef struct Algorithm
 {

@@ -18,7 +18,7 @@ static const char alphabet[] =
 
 /*
  * The contribution of each of four characters to their 24 bits, plus a marker
- * bit for each position. Characters outside the alphabet have no marker.
+ * bit for each position.  Characters outside the alphabet have no marker.
  */
 #define FIRST(value)	((uint32) (value) << 18 | 1 << 24)
 #define SECOND(value)	((uint32) (value) << 12 | 1 << 25)
@@ -42,8 +42,8 @@ static const uint32 values[4][256] = {
 
 /*
  * Decode len characters into dst, which has room for
- * base64url_decoded_size(len) bytes. Returns the number of bytes, or -1 if the
- * text is not strict base64url.
+ * base64url_decoded_size(len) bytes.  Returns the number of bytes, or -1 if
+ * the text is not strict base64url.
  */
 int
 base64url_decode(const char *src, int len, uint8 *dst)

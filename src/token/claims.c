@@ -4,7 +4,7 @@
  *	  The check of registered claims (RFC 7519 section 4.1) against a policy
  *	  and a time.
  *
- * The signature has been verified before, so messages may quote claims. This
+ * The signature has been verified before, so messages may quote claims.  This
  * file knows no table and no key.
  *
  *-------------------------------------------------------------------------
@@ -161,7 +161,8 @@ claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
 }
 
 /*
- * Do the claims name this issuer? The empty name means that there is no claim.
+ * Do the claims name this issuer?  The empty name means that there is no
+ * claim.
  */
 bool
 claims_issuer_is(const JsonbValue *claims, const char *issuer)
@@ -177,7 +178,7 @@ claims_issuer_is(const JsonbValue *claims, const char *issuer)
 }
 
 /*
- * Check that "iss" is the issuer of the key (RFC 7519 section 4.1.1). The
+ * Check that "iss" is the issuer of the key (RFC 7519 section 4.1.1).  The
  * policy with the empty name is for tokens without "iss".
  */
 static bool
@@ -235,7 +236,7 @@ policy_has_audience(const ClaimsPolicy *policy, const char *audience, int len)
 }
 
 /*
- * The policy's audiences as a hash table. The time of a look-up does not
+ * The policy's audiences as a hash table.  The time of a look-up does not
  * depend on their number.
  */
 static audience_hash *
@@ -327,7 +328,7 @@ check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
 }
 
 /*
- * Read a NumericDate (RFC 7519 section 2) of any magnitude. If it is absent,
+ * Read a NumericDate (RFC 7519 section 2) of any magnitude.  If it is absent,
  * *t stays as it is.
  */
 static bool
@@ -415,7 +416,7 @@ check_required(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *fa
 }
 
 /*
- * Check "exp", "nbf" and "iat" (RFC 7519 sections 4.1.4 to 4.1.6). Sums
+ * Check "exp", "nbf" and "iat" (RFC 7519 sections 4.1.4 to 4.1.6).  Sums
  * saturate, so no claim can cause an overflow.
  */
 static bool
@@ -529,7 +530,7 @@ check_type(const Slice *typ, const ClaimsPolicy *policy, Failure *failure)
 }
 
 /*
- * A string claim of a token that has been checked. It points into the claims,
+ * A string claim of a token that has been checked.  It points into the claims,
  * and its data is NULL if there is none.
  */
 Slice

@@ -28,7 +28,7 @@
 #define CLAIMS_SESSION	"sid"
 
 /*
- * The policy of an issuer: a row of jwt_issuer, ready to use. Strings are
+ * The policy of an issuer: a row of jwt_issuer, ready to use.  Strings are
  * terminated; intervals are in microseconds.
  */
 typedef struct ClaimsPolicy
@@ -47,7 +47,7 @@ typedef struct ClaimsPolicy
 } ClaimsPolicy;
 
 /*
- * Times of a token as timestamps. They are saturated, and infinite if absent.
+ * Times of a token as timestamps.  They are saturated, and infinite if absent.
  * So issued is the same for a token without iat and for an iat before all
  * timestamps; has_issued distinguishes these cases.
  */

@@ -5,9 +5,9 @@
  *	  order (RFC 8032 sections 5.1.3 and 5.2.3).
  *
  * OpenSSL accepts any bytes as a key of these curves, and
- * EVP_PKEY_public_check() checks only their number. With a key of small order,
- * the equation for a signature does not depend on the message. So anybody can
- * sign for such a key.
+ * EVP_PKEY_public_check() checks only their number.  With a key of small
+ * order, the equation for a signature does not depend on the message.  So
+ * anybody can sign for such a key.
  *
  * Both curves are a x^2 + y^2 = 1 + d x^2 y^2, with another a and d, over the
  * integers modulo a prime p.  A key is y, little-endian, and above it the lowest
@@ -99,8 +99,8 @@ fault_of_y(const Curve *curve, const uint8 *bytes, int len, BN_CTX *ctx)
 }
 
 /*
- * Check a public key of this curve, which has the right size. Returns NULL if
- * it is good, else the end of a sentence about the key. A lack of memory is
+ * Check a public key of this curve, which has the right size.  Returns NULL if
+ * it is good, else the end of a sentence about the key.  A lack of memory is
  * also reported as a fault, so call this by openssl_retry().
  */
 const char *

@@ -42,7 +42,7 @@ failure_kind(FailureCode code)
 }
 
 /*
- * Set a failure with its detail, and return false. So a check can end in
+ * Set a failure with its detail, and return false.  So a check can end in
  * "return fail(...)".
  */
 bool
@@ -64,7 +64,7 @@ fail_hint(Failure *failure, FailureCode code, const char *detail, const char *hi
 }
 
 /*
- * Can this character change how the rest of its line is shown? These are
+ * Can this character change how the rest of its line is shown?  These are
  * controls (C0, DEL, C1), marks and embeddings of text direction, line and
  * paragraph separators, and the byte order mark.
  */
@@ -76,7 +76,7 @@ is_disruptive(pg_wchar c)
 }
 
 /*
- * The same for a one-byte character in an encoding other than UTF-8. No
+ * The same for a one-byte character in an encoding other than UTF-8.  No
  * multibyte character of these encodings has such an effect.
  */
 static bool
@@ -112,11 +112,11 @@ is_disruptive_byte(int encoding, unsigned char c)
 }
 
 /*
- * Make a palloc'd copy of an untrusted string that a message can quote. The
+ * Make a palloc'd copy of an untrusted string that a message can quote.  The
  * copy is bounded, and has no character that can forge a log line, change a
  * terminal's state, or change the order in which a line reads. str is in the
- * server encoding and need not be terminated. With SQL_ASCII it is read as
- * UTF-8, the encoding of JSON. Bytes that are not a character of the encoding
+ * server encoding and need not be terminated.  With SQL_ASCII it is read as
+ * UTF-8, the encoding of JSON.  Bytes that are not a character of the encoding
  * are shown one by one.
  */
 char *

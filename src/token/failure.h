@@ -3,8 +3,8 @@
  * failure.h
  *	  Why a token is refused: a code, and facts for the reader of the error.
  *
- * A bad token is data, not an exception. The files of token/ and session/ fill
- * in a Failure and return false. Only sql/functions.c raises an error.
+ * A bad token is data, not an exception.  The files of token/ and session/
+ * fill in a Failure and return false.  Only sql/functions.c raises an error.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,8 +32,9 @@ typedef enum FailureCode
 } FailureCode;
 
 /*
- * detail and hint are full sentences or NULL, palloc'd or constant. They
- * contain nothing secret. Quoted parts of a token come from quote_untrusted().
+ * detail and hint are full sentences or NULL, palloc'd or constant.  They
+ * contain nothing secret.  Quoted parts of a token come from
+ * quote_untrusted().
  */
 typedef struct Failure
 {
@@ -50,9 +51,10 @@ typedef struct FailureKind
 } FailureKind;
 
 /*
- * A part of an ereport(ERROR) about something secret. It makes PostgreSQL omit
- * the statement and the context, because both may show the secret. Context can
- * be a line of COPY, a statement of PL/pgSQL, or the values of parameters.
+ * A part of an ereport(ERROR) about something secret.  It makes PostgreSQL
+ * omit the statement and the context, because both may show the secret.
+ * Context can be a line of COPY, a statement of PL/pgSQL, or the values of
+ * parameters.
  */
 #define errhidesecret() (error_context_stack = NULL, errhidestmt(true))
 

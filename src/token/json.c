@@ -5,11 +5,11 @@
  *
  * jsonb_in() does not suffice: it raises an error on bad input, silently takes
  * the last of duplicate members, reads the server encoding instead of UTF-8,
- * and builds the tree by one call for each value. Here a pushdown automaton of
- * bounded depth reads the lexer's tokens. It sorts objects in the order of
- * jsonb, which reveals duplicates. JsonbValueToJsonb() serialises the finished
- * tree. No input makes a function of this file raise an error; only a lack of
- * memory does.
+ * and builds the tree by one call for each value.  Here a pushdown automaton
+ * of bounded depth reads the lexer's tokens.  It sorts objects in the order of
+ * jsonb, which reveals duplicates.  JsonbValueToJsonb() serialises the
+ * finished tree.  No input makes a function of this file raise an error; only
+ * a lack of memory does.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,7 +28,7 @@
 #define STACK_INITIAL	24
 
 /*
- * The limits of numeric: digits before and after the decimal point. A number
+ * The limits of numeric: digits before and after the decimal point.  A number
  * beyond them is refused, before numeric_in() can raise an error.
  */
 #define NUMERIC_DIGITS_BEFORE	131072
@@ -46,9 +46,9 @@ typedef enum Expect
 } Expect;
 
 /*
- * The state of reading one text. The stack has the members and elements of all
- * open containers, the innermost container last. An element is a pair without
- * a key. The order of a pair is the offset of its value in the text.
+ * The state of reading one text.  The stack has the members and elements of
+ * all open containers, the innermost container last.  An element is a pair
+ * without a key.  The order of a pair is the offset of its value in the text.
  */
 typedef struct Reader
 {
@@ -99,7 +99,7 @@ compare_names(const char *a, int len_a, const char *b, int len_b)
 }
 
 /*
- * Are text values UTF-8? SQL_ASCII can hold any bytes.
+ * Are text values UTF-8?  SQL_ASCII can hold any bytes.
  */
 static bool
 server_holds_utf8(void)
@@ -108,7 +108,7 @@ server_holds_utf8(void)
 }
 
 /*
- * Read a JSON text that must be one object. Returns NULL on success. On
+ * Read a JSON text that must be one object.  Returns NULL on success.  On
  * failure returns the reason, as the end of a sentence about the text ("is not
  * JSON").
  *
@@ -228,9 +228,9 @@ json_read_object(const char *text, int len, JsonbValue *object)
  * members fast.
  *
  * jsonb stores the length of most members, and the end offset of every 32nd
- * member, which compresses better. Readers accept both forms for every member:
- * they add up lengths until they find an offset. Here every member has its
- * offset, because policies read claims for every row of a table.
+ * member, which compresses better.  Readers accept both forms for every
+ * member: they add up lengths until they find an offset.  Here every member
+ * has its offset, because policies read claims for every row of a table.
  */
 Jsonb *
 json_to_jsonb(JsonbValue *object)
@@ -287,7 +287,7 @@ json_string(const JsonbValue *value, int *len)
 }
 
 /*
- * Convert a number of seconds to microseconds. The result is exact. Values
+ * Convert a number of seconds to microseconds.  The result is exact.  Values
  * beyond int64 become its minimum or maximum, and digits below a microsecond
  * are cut off. member is a number and a direct member of the object that was
  * read from text.
@@ -388,7 +388,7 @@ compare_member_pointers(const void *a, const void *b)
 
 /*
  * Sort pointers to the members of an object, because moving the members
- * themselves is expensive. Most objects have few members.
+ * themselves is expensive.  Most objects have few members.
  */
 static void
 sort_members(const JsonbPair **sorted, const JsonbPair *entries, int count)
@@ -503,7 +503,7 @@ read_hex4(const char *digits)
 
 /*
  * Replace the escapes of RFC 8259 section 7. dst has room for len bytes, which
- * suffices: no escape is shorter than its character. Returns NULL for
+ * suffices: no escape is shorter than its character.  Returns NULL for
  * characters that a text value cannot hold: U+0000 and lone surrogates.
  */
 static char *
@@ -607,7 +607,7 @@ to_server_encoding(char *utf8, int len, JsonbValue *value)
 }
 
 /*
- * Read the lexeme of a string, with its quotes. A string without escapes is
+ * Read the lexeme of a string, with its quotes.  A string without escapes is
  * not copied.
  */
 static const char *

@@ -16,9 +16,9 @@
 #define JSON_MAX_DEPTH	64
 
 /*
- * The maximal number of members and elements in a document. The largest token
- * has fewer. The limit bounds the memory for a document to a hundred times its
- * size.
+ * The maximal number of members and elements in a document.  The largest token
+ * has fewer.  The limit bounds the memory for a document to a hundred times
+ * its size.
  */
 #define JSON_MAX_ENTRIES	1000000
 
@@ -29,7 +29,7 @@ extern int64 json_number_usec(const char *text, const JsonbPair *member);
 extern const char *json_string(const JsonbValue *value, int *len);
 
 /*
- * The member of an object from json_read_object(), or NULL. This is inline
+ * The member of an object from json_read_object(), or NULL.  This is inline
  * because most names are literals of known length.
  */
 static inline const JsonbPair *

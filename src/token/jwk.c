@@ -4,11 +4,11 @@
  *	  JSON Web Keys (RFC 7517, RFC 7518 section 6, RFC 8037, RFC 9964): the
  *	  checks of a key, and its conversion to an OpenSSL key.
  *
- * Only public keys and HMAC secrets are accepted. On failure a function
+ * Only public keys and HMAC secrets are accepted.  On failure a function
  * returns false and a reason: a palloc'd sentence that names the wrong member
- * and the accepted values. It never contains a byte of the key.
+ * and the accepted values.  It never contains a byte of the key.
  *
- * EVP_PKEY_fromdata() makes the OpenSSL key. Parsing PEM would cost more than
+ * EVP_PKEY_fromdata() makes the OpenSSL key.  Parsing PEM would cost more than
  * ten RSA verifications.
  *
  *-------------------------------------------------------------------------
@@ -35,7 +35,7 @@
 
 /*
  * The key types. "members" are the members that RFC 7638 section 3.2 hashes,
- * in its order. Only these members are stored. "parts" are those of them that
+ * in its order.  Only these members are stored. "parts" are those of them that
  * contain the key itself.
  */
 typedef struct KeyType
@@ -199,7 +199,7 @@ jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason)
 }
 
 /*
- * Normalise an integer to at least the given size. A modulus has no leading
+ * Normalise an integer to at least the given size.  A modulus has no leading
  * zeros, and a coordinate has all of them (RFC 7518 sections 2 and 6.2.1.2).
  * Some issuers publish one zero more or less, which does not change the
  * integer.
@@ -308,9 +308,9 @@ fitting_names(const Jwk *jwk)
 }
 
 /*
- * Can the key be pinned to this algorithm? Checks type, strength, and the
- * JWK's own "alg". Returns the algorithm that the name means for this key: for
- * EdDSA the algorithm of its curve.
+ * Can the key be pinned to this algorithm?  Checks type, strength, and the
+ * JWK's own "alg".  Returns the algorithm that the name means for this key:
+ * for EdDSA the algorithm of its curve.
  */
 bool
 jwk_fits(const Jwk *jwk, const char *alg, int alg_len,
@@ -367,8 +367,8 @@ check_rsa(const Jwk *jwk, char **reason)
 
 /*
  * Check that a key of type OKP is a point for which only the owner of its
- * private key can sign. Other types pass: OpenSSL checks the points of type
- * EC. This takes a tenth of the time of a verification.
+ * private key can sign.  Other types pass: OpenSSL checks the points of type
+ * EC.  This takes a tenth of the time of a verification.
  */
 bool
 jwk_check_point(const Jwk *jwk, char **reason)
@@ -401,7 +401,7 @@ is_der_public_key(const JwkBytes *secret)
 }
 
 /*
- * Is the secret an encoding of a public key? Such a secret is known to
+ * Is the secret an encoding of a public key?  Such a secret is known to
  * everybody (key confusion).
  */
 static bool
@@ -548,8 +548,8 @@ make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **rea
 }
 
 /*
- * Make an OpenSSL key from a JWK that fits the algorithm. The caller owns
- * *pkey and frees it by EVP_PKEY_free(). For an HMAC secret *pkey is NULL.
+ * Make an OpenSSL key from a JWK that fits the algorithm.  The caller owns
+ * *pkey and frees it by EVP_PKEY_free().  For an HMAC secret *pkey is NULL.
  */
 bool
 jwk_make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **reason)

@@ -26,8 +26,8 @@ typedef struct JwkBytes
 } JwkBytes;
 
 /*
- * A JWK whose form has been checked. Strings point into its jsonb. alg and kid
- * are NULL if the JWK has none.
+ * A JWK whose form has been checked.  Strings point into its jsonb. alg and
+ * kid are NULL if the JWK has none.
  */
 typedef struct Jwk
 {

@@ -5,7 +5,7 @@
  *
  * A document that is not strict JSON is refused as a whole: if any object has
  * duplicate members, if it has invalid UTF-8 or a byte order mark, or if it is
- * nested too deeply. Other readers might read such a document differently. A
+ * nested too deeply.  Other readers might read such a document differently.  A
  * member that is not a usable key does not affect the other members, so this
  * file does not check members.
  *
@@ -21,8 +21,8 @@
 
 /*
  * Read a document, which is UTF-8 in every server encoding. *members can have
- * any JSON type; JsonbValueToJsonb() converts each one for jwk_read(). They
- * point into the text, which must live as long. Returns false and the reason,
+ * any JSON type; JsonbValueToJsonb() converts each one for jwk_read().  They
+ * point into the text, which must live as long.  Returns false and the reason,
  * a palloc'd sentence, if the document is not a JWK Set or has no key.
  */
 bool

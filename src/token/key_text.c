@@ -3,7 +3,7 @@
  * key_text.c
  *	  Conversion of a JWK, PEM public key or PEM certificate to a JWK.
  *
- * A private key is refused with a message that says so. As in jwk.c, a reason
+ * A private key is refused with a message that says so.  As in jwk.c, a reason
  * is a palloc'd sentence without a byte of the key.
  *
  *-------------------------------------------------------------------------
@@ -30,9 +30,9 @@
 
 /*
  * The algorithm to which a key of type RSASSA-PSS is restricted (RFC 4055
- * section 3.1), or NULL. A JWK can name one algorithm, but not PSS in general,
- * so an unrestricted key cannot be converted. OpenSSL omits the default
- * digest, which is SHA-1.
+ * section 3.1), or NULL.  A JWK can name one algorithm, but not PSS in
+ * general, so an unrestricted key cannot be converted.  OpenSSL omits the
+ * default digest, which is SHA-1.
  */
 static const Algorithm *
 pss_algorithm(const EVP_PKEY *pkey)
@@ -58,8 +58,8 @@ pss_algorithm(const EVP_PKEY *pkey)
 }
 
 /*
- * Make a Jwk from an OpenSSL public key. The caller has allocated its parts,
- * because no error may be raised while an OpenSSL handle is open. Returns
+ * Make a Jwk from an OpenSSL public key.  The caller has allocated its parts,
+ * because no error may be raised while an OpenSSL handle is open.  Returns
  * false for a type or curve of no known algorithm.
  */
 static bool
@@ -141,8 +141,8 @@ jwk_from_pkey(const EVP_PKEY *pkey, Jwk *jwk)
 }
 
 /*
- * The public key in a PEM block, or NULL. A certificate is only a container:
- * adding it is the decision to trust it. So only its key usage is checked,
+ * The public key in a PEM block, or NULL.  A certificate is only a container:
+ * adding it is the decision to trust it.  So only its key usage is checked,
  * which must allow signatures, and not its dates, issuer and chain.
  */
 static EVP_PKEY *
@@ -264,8 +264,8 @@ jwk_from_pem(const char *text, int len, Jsonb **jsonb, char **reason)
 }
 
 /*
- * Convert a JWK, a PEM public key or a PEM certificate to a JWK. The text is
- * in the server encoding. A JWK keeps all its members, and has passed
+ * Convert a JWK, a PEM public key or a PEM certificate to a JWK.  The text is
+ * in the server encoding.  A JWK keeps all its members, and has passed
  * jwk_read() and jwk_check_point().
  */
 bool

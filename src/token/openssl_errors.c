@@ -4,8 +4,8 @@
  *	  OpenSSL's errors: detecting a lack of memory, and cleaning the queue.
  *
  * A lack of memory says nothing about a key or a token, so it must never
- * become a verdict. An entry that stays in the queue would look like the error
- * of a later call, of this library or of another one.
+ * become a verdict.  An entry that stays in the queue would look like the
+ * error of a later call, of this library or of another one.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,7 +40,7 @@ is_lack_of_memory(unsigned long code)
 }
 
 /*
- * Is the queue non-empty? The code of the first entry does not suffice: it is
+ * Is the queue non-empty?  The code of the first entry does not suffice: it is
  * 0 if OpenSSL lacked memory while it reported an error.
  */
 bool
@@ -50,8 +50,8 @@ openssl_has_errors(void)
 }
 
 /*
- * Empty the queue, and raise an error if it reports a lack of memory. Free all
- * OpenSSL objects of the call before.
+ * Empty the queue, and raise an error if it reports a lack of memory.  Free
+ * all OpenSSL objects of the call before.
  */
 void
 openssl_check_memory(void)
@@ -67,7 +67,7 @@ openssl_check_memory(void)
 
 /*
  * The same, and check that memory is available now: before 3.2 OpenSSL does
- * not always report a lack of memory. Call this before reporting a failure as
+ * not always report a lack of memory.  Call this before reporting a failure as
  * the verdict on a key or a signature.
  */
 void

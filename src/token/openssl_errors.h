@@ -14,9 +14,9 @@
 
 /*
  * Evaluate an expression that calls OpenSSL, and once more if it fails: a lack
- * of memory is often temporary, and OpenSSL does not always report it. The
+ * of memory is often temporary, and OpenSSL does not always report it.  The
  * expression is true on success, and must leave nothing allocated if it is
- * false. A second failure is a verdict on the key or signature. Raises an
+ * false.  A second failure is a verdict on the key or signature.  Raises an
  * error if memory is lacking.
  */
 #define openssl_retry(attempt) \

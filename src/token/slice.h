@@ -11,8 +11,8 @@
 #include "postgres.h"
 
 /*
- * The data is not terminated. It belongs to another object and lives as long
- * as that object. An absent string has null data and length 0.
+ * The data is not terminated.  It belongs to another object and lives as long
+ * as that object.  An absent string has null data and length 0.
  */
 typedef struct Slice
 {
@@ -21,7 +21,7 @@ typedef struct Slice
 } Slice;
 
 /*
- * The whole of a terminated string. A null pointer gives an absent string.
+ * The whole of a terminated string.  A null pointer gives an absent string.
  */
 static inline Slice
 slice_of(const char *string)

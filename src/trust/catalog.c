@@ -3,27 +3,28 @@
  * catalog.c
  *	  Finding the extension's tables, indexes and markers, and noticing changes.
  *
- * Tables are found through the extension's membership and read by OID, below the
- * privilege checks, so no search_path matters and a caller needs no privilege.
- * A table is believed only if it is a member, belongs to a superuser, and has the
- * kind and the column types of the install script.  An index is used only if it
- * is valid, on the expected columns in byte order, and without expression or
- * predicate; without one the table is read from end to end.
+ * Tables are found as members of the extension and read by OID, without
+ * privilege checks.  So search_path has no effect, and a caller needs no
+ * privilege.  A table is used only if it is a member, belongs to a superuser,
+ * and has the kind and the column types of the install script.  An index is
+ * used only if it is valid, on the expected columns in byte order, and without
+ * expression or predicate.  Without an index the table is read from end to
+ * end.
  *
- * Writers invalidate.  Triggers, enabled ALWAYS, send a relcache invalidation of
- * a marker: a composite type without columns, which nobody opens, vacuums or
- * publishes.  There is one for issuers and keys and one for the denylist.
- * PostgreSQL delivers it to every backend at commit, through WAL to every hot
- * standby, to the writer itself at its next command, and again on rollback.
- * Invalidations of the tables themselves count, too: ALTER TABLE, DISABLE
- * TRIGGER and TRUNCATE send nothing else.
+ * Writers invalidate.  ENABLE ALWAYS triggers send a relcache invalidation of
+ * a marker: a composite type without columns, which nothing opens, vacuums or
+ * publishes.  One marker is for issuers and keys, one for the denylist.
+ * PostgreSQL delivers the invalidation to every backend at commit, through WAL
+ * to every hot standby, to the writer at its next command, and again on
+ * rollback.  Invalidations of the tables themselves count, too: ALTER TABLE,
+ * DISABLE TRIGGER and TRUNCATE send no other.
  *
  * The callback runs wherever PostgreSQL accepts invalidations, also where no
- * catalog can be read.  It moves counters, and nothing else.
+ * catalog can be read.  It only increments generations.
  *
- * Readers accept pending invalidations first, which nothing else may do within an
- * open transaction, then note the counter, then take a snapshot and read.  What
- * was read is remembered for that counter.
+ * A reader first accepts pending invalidations, because nothing else may do so
+ * in an open transaction.  Then it notes the generation, takes a snapshot, and
+ * reads.  The result is cached for the noted generation.
  *
  *-------------------------------------------------------------------------
  */
@@ -60,7 +61,7 @@
 
 #define MAX_SHAPE		12
 
-/* What a table must be to be believed. */
+/* The required shape of a table. */
 typedef struct TableShape
 {
 	const char *name;
@@ -94,7 +95,7 @@ static const TableShape table_shapes[N_TRUST_TABLES] = {
 	},
 };
 
-/* What a trigger must be to do what it is there for. */
+/* The required shape of a trigger. */
 typedef struct TriggerShape
 {
 	const char *name;
@@ -114,7 +115,7 @@ typedef struct TriggerShape
 	TRIGGER_TYPE_AFTER | TRIGGER_TYPE_STATEMENT | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE | \
 	TRIGGER_TYPE_TRUNCATE, 0, TRIGGER_FIRES_ALWAYS, "AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE", "STATEMENT"
 
-/* Those that only warn are left out: nothing depends on them. */
+/* Triggers that only warn are not listed: nothing depends on them. */
 static const TriggerShape trigger_shapes[] = {
 	{"jwt_denylist_check", TRUST_DENYLIST, "jwt_denylist_check", BEFORE_WRITE},
 	{"jwt_denylist_changed", TRUST_DENYLIST, "jwt_denylist_changed", AFTER_WRITE},
@@ -136,7 +137,7 @@ static const TriggerShape trigger_shapes[] = {
 	{"jwt_key_changed", TRUST_KEY, "jwt_trust_changed", AFTER_WRITE},
 };
 
-/* What an index must be to be used. */
+/* The required shape of an index. */
 typedef struct IndexShape
 {
 	TrustTable	table;
@@ -163,13 +164,14 @@ uint64		denylist_generation = 1;
 uint64		catalog_generation = 1;
 uint64		catalog_reliable_generation;
 
-/* A table, and what depends on its relcache entry. */
+/* A table, and facts from its relcache entry. */
 typedef struct FoundTable
 {
 	Oid			oid;
-	uint64		generation;		/* for which the rest is true; 0: not looked */
-	bool		reliable;		/* its triggers fire always */
-	uint64		indexes_generation; /* for which the indexes are known */
+	uint64		generation;		/* for which the next field is true; 0:
+								 * unknown */
+	bool		reliable;		/* its triggers are reliable */
+	uint64		indexes_generation; /* for which the indexes are valid */
 	Oid			indexes[N_TRUST_INDEXES];	/* InvalidOid: there is none */
 } FoundTable;
 
@@ -184,8 +186,8 @@ static struct
 }			found;
 
 /*
- * The relcache callback.  InvalidOid stands for every relation; and as long as
- * the tables are not known, any may be one of them.
+ * The relcache callback.  InvalidOid means every relation.  While the tables
+ * are unknown, every relation counts as one of them.
  */
 static void
 relation_changed(Datum arg, Oid relid)
@@ -229,7 +231,11 @@ find_extension(void)
 
 	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
 				CStringGetDatum("jwt"));
-	/* few rows: a new backend pays more for its first use of an index */
+
+	/*
+	 * there are few rows, and the first use of an index is expensive in a new
+	 * backend
+	 */
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (!HeapTupleIsValid(tuple))
@@ -243,8 +249,8 @@ find_extension(void)
 }
 
 /*
- * The OID of a relation in the extension's schema that is a member of it, of this
- * kind, and a superuser's; or InvalidOid.
+ * The OID of the relation in the extension's schema that is a member of the
+ * extension, has this kind, and belongs to a superuser; or InvalidOid.
  */
 static Oid
 find_member(const char *name, char relkind)
@@ -257,7 +263,7 @@ find_member(const char *name, char relkind)
 	{
 		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
 
-		/* a marker holds nothing, so it is enough that it is a superuser's */
+		/* a marker has no content, so only its owner is checked */
 		if (form->relkind == relkind && superuser_arg(form->relowner) &&
 			(relkind == RELKIND_COMPOSITE_TYPE ||
 			 getExtensionOfObject(RelationRelationId, form->oid) == found.extension))
@@ -268,7 +274,8 @@ find_member(const char *name, char relkind)
 }
 
 /*
- * The OID of a table or a marker; an error when it is not what the script made.
+ * The OID of a table or a marker.  Raises an error if it is not as the script
+ * made it.
  */
 static Oid
 require_member(const char *name, char relkind)
@@ -284,8 +291,8 @@ require_member(const char *name, char relkind)
 }
 
 /*
- * Find the extension's OIDs anew if they may have changed.  The tables of state
- * are of no use to a verification and are found when they are opened.
+ * Find the extension's OIDs again if they may have changed.  Verification does
+ * not need the tables about key sets, so these are found when they are opened.
  */
 static void
 make_current(void)
@@ -307,8 +314,7 @@ make_current(void)
 }
 
 /*
- * Has the table the columns of the install script, and perhaps others after
- * them?
+ * Does the table start with the columns of the install script?
  */
 static void
 check_columns(Relation rel, const TableShape *shape)
@@ -326,8 +332,8 @@ check_columns(Relation rel, const TableShape *shape)
 }
 
 /*
- * Are the columns of an index in the order in which C looks for them: text byte for
- * byte, in a btree?
+ * Are the columns of an index ordered as C code needs: text byte for byte, in
+ * a btree?
  */
 static bool
 is_in_our_order(HeapTuple tuple, int n)
@@ -426,10 +432,9 @@ is_function_of(Oid function, const char *name)
 }
 
 /*
- * Is a trigger of a table that is open as the script made it?  Not if somebody has
- * disabled it, replaced it, or has it fire in other sessions than it should, as what
- * pg_restore --disable-triggers leaves behind does.  *exists is true if it has only
- * to be enabled.
+ * Is a trigger of an open table as the script made it? It is not if it was
+ * disabled, replaced, or enabled for other sessions, as after pg_restore
+ * --disable-triggers. *exists is true if enabling it suffices.
  */
 static bool
 trigger_is_as_made(Relation rel, const TriggerShape *shape, bool *exists)
@@ -450,9 +455,9 @@ trigger_is_as_made(Relation rel, const TriggerShape *shape, bool *exists)
 }
 
 /*
- * The i-th trigger that the script has made: false after the last.  *remedy is the
- * statement that makes it that again; NULL when it is, or is of another table than
- * this, which is open.
+ * Check the i-th trigger of the script.  Returns false after the last. *remedy
+ * is the statement that restores it. *remedy is NULL if the trigger is as it
+ * should be, or belongs to another table than this open one.
  */
 bool
 catalog_trigger_remedy(Relation rel, TrustTable table, int i, char **remedy)
@@ -477,7 +482,7 @@ catalog_trigger_remedy(Relation rel, TrustTable table, int i, char **remedy)
 }
 
 /*
- * Do the triggers of a table that is open fire at every write?
+ * Do the triggers of an open table fire at every write?
  */
 static bool
 triggers_are_reliable(Relation rel, TrustTable table)
@@ -492,8 +497,8 @@ triggers_are_reliable(Relation rel, TrustTable table)
 }
 
 /*
- * Open a table.  The caller closes it, or leaves that to the end of the
- * transaction.  Raises an error when it is not what the script made.
+ * Open a table.  The caller closes it, or the end of the transaction does.
+ * Raises an error if the table is not as the script made it.
  */
 Relation
 catalog_open(TrustTable table, LOCKMODE lockmode)
@@ -532,7 +537,7 @@ catalog_open(TrustTable table, LOCKMODE lockmode)
 }
 
 /*
- * Find out if the triggers can be relied on, and if not, count a change.  See
+ * Check whether the triggers are reliable, and if not, count a change.  See
  * catalog_accept_changes().
  */
 void
@@ -546,7 +551,7 @@ catalog_distrust(void)
 		table_close(catalog_open(tables[i], AccessShareLock), AccessShareLock);
 		reliable = found.tables[tables[i]].reliable && reliable;
 	}
-	/* of a table that has changed meanwhile the generation is older */
+	/* the generation is older if the table has changed meanwhile */
 	for (int i = 0; i < (int) lengthof(tables); i++)
 		reliable = found.tables[tables[i]].generation == catalog_generation && reliable;
 	if (reliable)
@@ -558,7 +563,7 @@ catalog_distrust(void)
 	}
 }
 
-/* Has this transaction written rows of the tables? */
+/* Has this transaction written to the tables? */
 static bool trust_written;
 static bool denylist_written;
 
@@ -607,9 +612,9 @@ catalog_init(void)
 }
 
 /*
- * A row is written.  Invalidate what every backend has cached of issuers and keys,
- * when this transaction commits; and what this one has, now and at its next command,
- * since a function of this command may see the row if it has had a command of its own.
+ * A row is written.  Invalidate cached issuers and keys: in every backend when
+ * this transaction commits, and in this backend at once and at its next command.
+ * A function of this command can see the row if it has run a command of its own.
  */
 void
 catalog_trust_changed(void)
@@ -633,8 +638,8 @@ catalog_denylist_changed(void)
 }
 
 /*
- * A statement has ended that writes to jwt_issuer or jwt_key.  One that has written
- * no row, as an import of what is there already, invalidates nothing.
+ * A statement that writes to jwt_issuer or jwt_key has ended.  If it wrote no
+ * row, as an import without changes, it invalidates nothing.
  */
 void
 catalog_trust_statement(bool truncated)
@@ -654,8 +659,8 @@ catalog_denylist_statement(bool truncated)
 }
 
 /*
- * Is this a table of ours, as opposed to another to which somebody has attached
- * our trigger?
+ * Is this table really ours?  Our trigger function could be attached to
+ * another table.
  */
 bool
 catalog_is_table(Oid relid, TrustTable table)
@@ -667,8 +672,8 @@ catalog_is_table(Oid relid, TrustTable table)
 }
 
 /*
- * An index of a table that catalog_open() has opened; InvalidOid when there is none
- * that can be used.
+ * An index of a table that catalog_open() has opened, or InvalidOid if no
+ * index can be used.
  */
 Oid
 catalog_index(Relation rel, TrustIndex index)
@@ -728,10 +733,11 @@ catalog_schema(void)
 }
 
 /*
- * A function that came with the extension, by its exact signature; InvalidOid
- * when it has none.  It is called by OID: an overload in its schema is somebody
- * else's, and so may be what a name means a moment later.  So is a function that the
- * extension's owner has added to it; a script's belongs to a superuser.
+ * The OID of a function of the extension with this exact signature, or
+ * InvalidOid.  Call it by OID: an overload in the schema may belong to another
+ * role, and a name can have another meaning a moment later.  The function must
+ * belong to a superuser, because the owner of the extension can add other
+ * functions to it.
  */
 Oid
 catalog_function(const char *name, int n, const Oid *types)
@@ -755,7 +761,7 @@ catalog_function(const char *name, int n, const Oid *types)
 }
 
 /*
- * A view of the extension; an error when there is none.
+ * A view of the extension.  Raises an error if there is none.
  */
 Oid
 catalog_view(const char *name)

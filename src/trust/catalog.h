@@ -13,7 +13,9 @@
 #include "utils/inval.h"
 #include "utils/rel.h"
 
-/* Bytes of an issuer's name, a kid, or a revoked value at most. */
+/*
+ * The maximal size of an issuer's name, a kid, or a revoked value, in bytes.
+ */
 #define TRUST_MAX_NAME	1024
 
 /* The tables, in the order of table_shapes[] in catalog.c. */
@@ -27,7 +29,9 @@ typedef enum TrustTable
 	N_TRUST_TABLES
 } TrustTable;
 
-/* The indexes that C reads by, in the order of index_shapes[] in catalog.c. */
+/*
+ * The indexes that C code uses, in the order of index_shapes[] in catalog.c.
+ */
 typedef enum TrustIndex
 {
 	INDEX_DENYLIST_VALUE,		/* value, kind, issuer */
@@ -116,15 +120,16 @@ enum
 };
 
 /*
- * Counters that move when something may have changed, as far as PostgreSQL has
- * delivered it: rows of jwt_issuer and jwt_key, rows of jwt_denylist, and what
- * catalog.c has found.
+ * Generations: counters that increase when something may have changed.  They
+ * cover the rows of jwt_issuer and jwt_key, the rows of jwt_denylist, and the
+ * OIDs in catalog.c.  They include only invalidations that PostgreSQL has
+ * delivered.
  */
 extern uint64 trust_generation;
 extern uint64 denylist_generation;
 extern uint64 catalog_generation;
 
-/* The catalog_generation for which the triggers of all tables fire always. */
+/* The catalog_generation in which the triggers of all tables are reliable. */
 extern uint64 catalog_reliable_generation;
 
 extern void catalog_init(void);
@@ -135,7 +140,7 @@ extern void catalog_trust_statement(bool truncated);
 extern void catalog_denylist_statement(bool truncated);
 
 /*
- * Does every write to the tables move the counters?  As of the last
+ * Does every write to the tables change a generation?  As of the last
  * catalog_accept_changes().
  */
 static inline bool
@@ -145,8 +150,8 @@ catalog_is_reliable(void)
 }
 
 /*
- * Accept what other sessions have committed.  Call it at the beginning of each
- * lookup.  Where the triggers cannot be relied on, each call is a change.
+ * Accept invalidations of other sessions.  Call this at the start of each
+ * lookup.  If the triggers are not reliable, each call counts as a change.
  */
 static inline void
 catalog_accept_changes(void)

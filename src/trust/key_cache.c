@@ -3,19 +3,19 @@
  * key_cache.c
  *	  The keys that may have signed a token, ready to verify.
  *
- * What is cached: the results of lookups ("which keys have this kid and this
- * algorithm?"), each with its keys ready to verify and their issuers' policies, in
- * a memory context of its own.  The result "none" is cached too, apart from the
- * others, so that a flood of unknown kids pushes out nothing but unknown kids.
+ * The cache contains the results of lookups ("which keys have this kid and
+ * this algorithm?").  Each result has its keys, ready to verify, and the
+ * policies of their issuers, in its own memory context.  The result "none" is
+ * cached in a separate list, so many unknown kids evict only unknown kids.
  *
- * A result holds for a range of time, within which no window of a key in it opens
- * or closes; for one trust_generation (catalog.c); and, as to revoked keys, for
- * one denylist_generation, after which they are asked for again.
+ * A result is valid for a range of time in which no window of its keys opens
+ * or closes, and for one trust_generation (catalog.c).  Revocations of its
+ * keys are looked up again after each denylist_generation.
  *
- * Only keys that can verify at the time count towards the limits, and an issuer
- * that has more than its own limit is left out as a whole.  So a verdict does not
- * depend on the order of the rows, and one issuer's rows do not lock out another's
- * tokens.
+ * Only keys that can verify at the time count towards the limits.  If an
+ * issuer exceeds its limit, all its keys are excluded.  So a verdict does not
+ * depend on the order of rows, and the rows of one issuer cannot block tokens
+ * of another.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,21 +30,24 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
-/* What OpenSSL allocates for a key, outside of any memory context; rounded up. */
+/*
+ * The memory that OpenSSL allocates for a key, outside of memory contexts;
+ * rounded up.
+ */
 #define OPENSSL_KEY_SIZE	(8 * 1024)
 
 /* Results that hold no key and are remembered. */
 #define MAX_EMPTY_RESULTS	256
 
-/* Loads of one result, when invalidations keep coming in. */
+/* The maximal number of loads of one result if invalidations keep arriving. */
 #define MAX_LOADS	5
 
 typedef struct CacheEntry
 {
 	KeyLookup	lookup;
 	KeyLookupResult result;
-	TimestampTz valid_from;		/* the result holds from here */
-	TimestampTz valid_until;	/* and before here */
+	TimestampTz valid_from;		/* start of validity */
+	TimestampTz valid_until;	/* end of validity, exclusive */
 	MemoryContext context;		/* owns all of the entry */
 	Size		size;
 	dlist_node	lru;
@@ -77,8 +80,8 @@ static bool same_lookup(const KeyLookup *a, const KeyLookup *b);
 static struct
 {
 	MemoryContext context;		/* NULL until first used */
-	uint64		generation;		/* for which the rest is true */
-	uint64		doubts;			/* and this */
+	uint64		generation;		/* for which the cache is valid */
+	uint64		doubts;			/* valid for it, too */
 	slots_hash *slots;
 	dlist_head	found;			/* least recently used last */
 	dlist_head	empty;
@@ -90,7 +93,7 @@ static struct
 static int	key_cache_size;
 
 /*
- * Define the settings of this room.
+ * Define the settings of this file.
  */
 void
 key_cache_init(void)
@@ -128,7 +131,7 @@ same_lookup(const KeyLookup *a, const KeyLookup *b)
 }
 
 /*
- * Forget everything.
+ * Empty the cache.
  */
 static void
 reset_cache(void)
@@ -137,7 +140,7 @@ reset_cache(void)
 		cache.context = AllocSetContextCreate(CacheMemoryContext, "jwt keys",
 											  ALLOCSET_DEFAULT_SIZES);
 
-	/* nothing is valid until the end of this function, should it raise */
+	/* the cache stays invalid if this function raises an error */
 	cache.generation = 0;
 	MemoryContextReset(cache.context);
 	cache.slots = NULL;
@@ -181,8 +184,8 @@ drop(CacheEntry *entry)
 }
 
 /*
- * Drop the least recently used entries of whichever list is too long, but not
- * the one that was just used.
+ * Drop the least recently used entries of a list that is too long, but never
+ * the entry that was just used.
  */
 static void
 evict(void)
@@ -207,7 +210,9 @@ copy_string(const Slice *string)
 	return copy;
 }
 
-/* An issuer that a load has met, and how many of its keys can verify. */
+/*
+ * An issuer that a load has found, and the number of its keys that can verify.
+ */
 typedef struct LoadedIssuer
 {
 	char	   *name;
@@ -257,7 +262,7 @@ load_issuer(Load *load, const char *name)
 }
 
 /*
- * A row cannot verify.  Keep the fault that says most.
+ * A row cannot verify.  Keep the most helpful fault.
  */
 static void
 note_fault(Load *load, KeyFault fault, const KeyRow *row, TimestampTz time)
@@ -275,8 +280,8 @@ note_fault(Load *load, KeyFault fault, const KeyRow *row, TimestampTz time)
 }
 
 /*
- * Is the key's window open?  Bounds the time for which the result holds by the
- * window's ends.
+ * Is the key's window open?  Also limits the validity of the result by the
+ * ends of the window.
  */
 static bool
 window_is_open(Load *load, const KeyRow *row)
@@ -322,7 +327,7 @@ add_key(Load *load, TrustKey *key, KeyRow *row, int *n, TrustKey **keys)
 }
 
 /*
- * Judge a row, and add its key to the result if it can verify.
+ * Check a row, and add its key to the result if it can verify.
  */
 static void
 load_row(Load *load, const RowScan *scan)
@@ -361,7 +366,7 @@ load_row(Load *load, const RowScan *scan)
 		return;
 	}
 
-	/* of an issuer that has too many no more are made */
+	/* no more keys are made if the issuer has too many */
 	if (issuer->n_keys > MAX_KEYS_OF_ISSUER)
 		return;
 	if (!add_key(load, &key, &row, &result->n_keys, &result->keys))
@@ -374,7 +379,7 @@ load_row(Load *load, const RowScan *scan)
 }
 
 /*
- * Read the keys in which these columns have these values.
+ * Load the rows in which these columns have these values.
  */
 static void
 load_rows(Load *load, TrustIndex index, AttrNumber first, const Slice *first_value,
@@ -396,8 +401,8 @@ load_rows(Load *load, TrustIndex index, AttrNumber first, const Slice *first_val
 }
 
 /*
- * Read the keys for a token without a kid: those of its algorithm, under each name
- * that the algorithm has.
+ * Load the rows for a token without a kid: those with its algorithm, under
+ * each name of the algorithm.
  */
 static void
 load_rows_of_algorithm(Load *load)
@@ -421,8 +426,8 @@ load_rows_of_algorithm(Load *load)
 }
 
 /*
- * Leave out the keys of issuers that have too many, and all when there are still
- * too many.
+ * Exclude the keys of issuers with too many keys, and all keys if there are
+ * still too many.
  */
 static void
 apply_limits(Load *load)
@@ -448,8 +453,8 @@ apply_limits(Load *load)
 }
 
 /*
- * Read the result of a lookup into a new memory context, below the current one, so
- * that an error leaves nothing behind.
+ * Load the result of a lookup into a new memory context below the current one,
+ * so that an error frees it.
  */
 static CacheEntry *
 load_entry(const KeyLookup *lookup, TimestampTz at)
@@ -479,8 +484,9 @@ load_entry(const KeyLookup *lookup, TimestampTz at)
 }
 
 /*
- * After the denylist has changed: are the keys of an entry those that are not
- * revoked?  What was left out for a limit is not known.
+ * Is an entry still right after a change of the denylist?  Returns false if
+ * the entry must be loaded again: if one of its keys is revoked now, if it has
+ * revoked keys, or if a limit excluded keys.
  */
 static bool
 revocations_still_hold(CacheEntry *entry)
@@ -502,8 +508,9 @@ revocations_still_hold(CacheEntry *entry)
 }
 
 /*
- * The keys that may have signed a token at a time.  The result is valid until the
- * next call.  Raises an error only for what is not the token's fault.
+ * Find the keys that may have signed a token at a time.  The result is valid
+ * until the next call.  Raises an error only for reasons that are not the
+ * token's fault.
  */
 const KeyLookupResult *
 key_cache_find(const KeyLookup *lookup, TimestampTz at)
@@ -513,7 +520,7 @@ key_cache_find(const KeyLookup *lookup, TimestampTz at)
 	CacheEntry *entry;
 	bool		found;
 
-	/* no row has such a name, and nobody makes us remember it */
+	/* no row can have such a long name, so it is not cached */
 	if (lookup->issuer.len > TRUST_MAX_NAME || lookup->kid.len > TRUST_MAX_NAME)
 		return &none;
 
@@ -525,7 +532,7 @@ key_cache_find(const KeyLookup *lookup, TimestampTz at)
 		entry = slot->entry;
 		found = !entry->result.doubtful && at >= entry->valid_from && at < entry->valid_until &&
 			revocations_still_hold(entry);
-		/* asking for revocations accepts invalidations */
+		/* looking up revocations accepts invalidations */
 		if (found && cache.generation == trust_generation)
 		{
 			dlist_move_head(holds_keys(entry) ? &cache.found : &cache.empty, &entry->lru);
@@ -552,10 +559,10 @@ key_cache_find(const KeyLookup *lookup, TimestampTz at)
 			break;
 
 		/*
-		 * What was read was true when the load began, which is after this
-		 * statement did; it only cannot be known to be true later.  When the
-		 * tables change faster than they can be read, it is used this once:
-		 * the next call finds the generation moved and drops it.
+		 * The result was true when the load began, which is after the
+		 * statement began.  If the tables change faster than they can be
+		 * read, it is used once.  The next call finds another generation and
+		 * drops it.
 		 */
 		if (loads == MAX_LOADS)
 			break;
@@ -582,7 +589,7 @@ key_cache_find(const KeyLookup *lookup, TimestampTz at)
 }
 
 /*
- * Count the keys of an issuer, or with null data all, up to a limit.
+ * Count the keys of an issuer, or with null data all keys, up to a limit.
  */
 int
 key_cache_count(const Slice *issuer, int limit)

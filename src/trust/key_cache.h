@@ -12,11 +12,17 @@
 
 #include "trust/rows.h"
 
-/* Keys that are tried for a token at most: of one issuer, and of all. */
+/*
+ * The maximal number of keys that are tried for a token: of one issuer, and in
+ * total.
+ */
 #define MAX_KEYS_OF_ISSUER	8
 #define MAX_KEYS			64
 
-/* Which keys may have signed a token?  A string with null data was not given. */
+/*
+ * The question which keys may have signed a token.  A string with null data
+ * was not given.
+ */
 typedef struct KeyLookup
 {
 	Slice		issuer;			/* from the caller, never from the token */
@@ -29,45 +35,43 @@ typedef struct TrustKey
 {
 	const TrustIssuer *issuer;
 	char	   *kid;			/* or NULL */
-	const Algorithm *algorithm; /* its pin */
+	const Algorithm *algorithm; /* the algorithm it is pinned to */
 	JwsVerifier *verifier;
 	char	   *thumbprint;
-	bool		published;		/* it came from its issuer's key set */
+	bool		published;		/* from the issuer's key set */
 	TimestampTz not_before;		/* DT_NOBEGIN when open */
 	TimestampTz not_after;		/* DT_NOEND when open */
-	TimestampTz revoked_at;		/* of a revoked key */
+	TimestampTz revoked_at;		/* if the key is revoked */
 } TrustKey;
 
 /*
- * How far a key came that cannot verify: the further, the more it says to whoever
- * wonders.
+ * The reasons why no key can verify, the most helpful one last.
  */
 typedef enum KeyFault
 {
-	KEY_ABSENT,					/* there is no row */
-	KEY_NOT_YET,				/* its window has not opened */
-	KEY_NO_LONGER,				/* its window has closed */
-	KEY_UNUSABLE,				/* see TrustKey's why */
+	KEY_ABSENT,					/* no row */
+	KEY_NOT_YET,				/* the window is in the future */
+	KEY_NO_LONGER,				/* the window is in the past */
+	KEY_UNUSABLE,				/* see fault_why */
 	KEY_OF_OTHER_ALGORITHM,
-	KEY_NOT_ALLOWED				/* the issuer does not name its algorithm */
+	KEY_NOT_ALLOWED				/* the issuer does not allow the algorithm */
 } KeyFault;
 
 /*
- * The keys that can verify at a time, and when there is none, why the one that
- * came furthest cannot.  keys are at most MAX_KEYS.
+ * The keys that can verify at a time; at most MAX_KEYS.  If there is none, the
+ * most helpful reason why a row cannot verify.
  */
 typedef struct KeyLookupResult
 {
-	uint64		denylist_generation;	/* for which none of the keys is
-										 * revoked */
+	uint64		denylist_generation;	/* in which no key is revoked */
 	int			n_keys;
 	TrustKey   *keys;
 	int			n_revoked;		/* at most MAX_KEYS_OF_ISSUER are kept */
 	TrustKey   *revoked;
-	bool		too_many;		/* some were left out, see the limits */
-	bool		doubtful;		/* OpenSSL has failed: not to be remembered */
+	bool		too_many;		/* a limit excluded some keys */
+	bool		doubtful;		/* OpenSSL failed: do not cache this */
 
-	KeyFault	fault;			/* of a row, when there is no key */
+	KeyFault	fault;			/* of a row, if there is no key */
 	char	   *fault_issuer;	/* of that row, or NULL */
 	char	   *fault_kid;		/* of that row, or NULL */
 	char	   *fault_why;		/* a sentence, for KEY_UNUSABLE */

@@ -3,11 +3,11 @@
  * key_set.c
  *	  The members of a JWK Set (RFC 7517 section 5) as keys of an issuer.
  *
- * A set comes from outside, and is read by the strict reader.  A member that
- * cannot be a key of the issuer is left out with a reason and spoils nothing
- * (section 5: implementations should ignore what they do not understand).  A set
- * of which nothing is left is refused, so that a broken document takes no keys
- * away.
+ * A set comes from outside, so the strict reader reads it.  A member that
+ * cannot be a key of the issuer is skipped with a reason, and does not affect
+ * the others (section 5: implementations should ignore what they do not
+ * understand).  A set without a usable member is refused, so that a broken
+ * document removes no keys.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,15 +25,16 @@
 #include "utils/timestamp.h"
 
 /*
- * Whoever publishes a set can make keys of which each takes OpenSSL seconds to
- * check.  Nobody cancels a worker, and it is all issuers'.
+ * The maximal time for checking the keys of a set.  A hostile issuer can
+ * publish keys that each take OpenSSL seconds to check, and the worker serves
+ * all issuers.
  */
 #define MAX_CHECK_MS	10000
 
-/* Note why a set is refused; false. */
+/* Set the reason why a set is refused; gives false. */
 #define refuse(reason, ...)	(*(reason) = psprintf(__VA_ARGS__), false)
 
-/* A key that the issuer has already, by the hash of its normal form. */
+/* A key that the issuer already has, by the hash of its normal form. */
 typedef struct KnownKey
 {
 	uint64		hash;			/* must be first */
@@ -46,7 +47,7 @@ hash_jwk(const Jsonb *jwk)
 	return hash_bytes_extended((const unsigned char *) jwk, (int) VARSIZE(jwk), 0);
 }
 
-/* Normal forms are the same when their bytes are. */
+/* Two normal forms are equal if their bytes are. */
 static bool
 same_jwk(const Jsonb *a, const Jsonb *b)
 {
@@ -60,8 +61,9 @@ same_text(const char *a, const char *b)
 }
 
 /*
- * The keys that the issuer has from its key set.  They were checked when they came,
- * which need not be done again; of two with one hash either will do.
+ * The keys that the issuer already has from its key set.  They were checked
+ * when they were imported and need no second check.  If two keys have the same
+ * hash, either one suffices.
  */
 static HTAB *
 read_known_keys(const TrustIssuer *issuer)
@@ -101,8 +103,8 @@ is_known(HTAB *known, const Jsonb *jwk)
 }
 
 /*
- * The kid of a member that is an object, also of one that is no key; NULL when
- * it has none.
+ * The kid of a member that is an object, also if it is not a usable key; NULL
+ * if it has none.
  */
 static char *
 member_kid(JsonbValue *value)
@@ -117,7 +119,7 @@ member_kid(JsonbValue *value)
 }
 
 /*
- * Judge a member by itself.
+ * Check one member.
  */
 static void
 read_member(JsonbValue *value, const TrustIssuer *issuer, HTAB *known, bool revocations, KeySetMember *member)
@@ -170,16 +172,16 @@ read_member(JsonbValue *value, const TrustIssuer *issuer, HTAB *known, bool revo
 	}
 }
 
-/* What stands for a row: the kid, or without one the key itself. */
+/* The identity of a row: the kid, or without a kid the key itself. */
 typedef struct MemberIdentity
 {
 	uint64		hash;			/* must be first */
-	int			first;			/* the member, or -1 for several */
+	int			first;			/* index of the member, or -1 for several */
 } MemberIdentity;
 
 /*
- * Does an earlier member stand for the same row: by its kid, or without one by
- * the key itself?
+ * Does an earlier member have the same identity: the same kid, or without a
+ * kid the same key?
  */
 static bool
 is_repeated(HTAB *seen, const KeySetMember *members, int n)
@@ -204,10 +206,10 @@ is_repeated(HTAB *seen, const KeySetMember *members, int n)
 }
 
 /*
- * Read a document, which is UTF-8, as the key set of an issuer.  Returns false with
- * the reason when it is none, or has no usable key.  Each member has the outcome of
- * its own.  A member that has been revoked is not usable, but the set is no worse
- * for it.
+ * Read a UTF-8 document as the key set of an issuer.  Returns false with the
+ * reason if it is not a key set or has no usable key.  Each member has its own
+ * result.  A revoked member is not usable, but counts as usable for the set as
+ * a whole.
  */
 bool
 key_set_read(const char *text, int len, const TrustIssuer *issuer,

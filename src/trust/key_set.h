@@ -13,13 +13,13 @@
 #include "trust/rows.h"
 
 /*
- * A member of a set.  One with a reason is not usable.  If it has a jwk all the
- * same, then it has been revoked, or all that it lacks is its algorithm.
+ * A member of a set.  It is not usable if it has a reason.  A member with both
+ * a reason and a jwk is revoked, or lacks only its algorithm.
  */
 typedef struct KeySetMember
 {
 	char	   *kid;			/* or NULL */
-	char	   *alg;			/* NULL when it is not known */
+	char	   *alg;			/* NULL if unknown */
 	Jsonb	   *jwk;			/* normal form, or NULL */
 	const char *reason;			/* a sentence, or NULL */
 } KeySetMember;

@@ -3,8 +3,9 @@
  * new_key.c
  *	  Whether a JWK can become a key of an issuer.
  *
- * For functions, which raise an error where an INSERT would store a row that
- * verifies nothing.  Nothing here raises.
+ * SQL functions use this file.  They raise an error for a key that verifies
+ * nothing, which an INSERT would store.  The functions of this file raise no
+ * error.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,12 +13,12 @@
 
 #include "trust/new_key.h"
 
-/* Note why a key is refused; false. */
+/* Set the reason why a key is refused; gives false. */
 #define refuse(reason, ...)	(*(reason) = psprintf(__VA_ARGS__), false)
 
 /*
- * The algorithm of a key for which none is given: the JWK's own, or that of its
- * curve, or the only one of its issuer's that it can be pinned to.
+ * Choose the algorithm of a key if the caller gave none: the JWK's own, or
+ * that of its curve, or the only algorithm of its issuer that fits.
  */
 static bool
 choose_alg(const TrustIssuer *issuer, NewKey *key, char **reason)
@@ -57,9 +58,9 @@ choose_alg(const TrustIssuer *issuer, NewKey *key, char **reason)
 }
 
 /*
- * Read a JWK as a key of the issuer, pinned to alg, or with NULL to the only
- * algorithm that it can be for.  Returns false with a reason, a sentence, when it
- * cannot be one.  All but the costly checks of new_key_check().
+ * Read a JWK as a key of the issuer, pinned to alg, or for NULL to its only
+ * possible algorithm.  Returns false with a reason, a sentence, if it cannot
+ * be a key.  Does all checks except the expensive ones of new_key_check().
  */
 bool
 new_key_read(const Jsonb *jwk, const char *alg, const TrustIssuer *issuer, NewKey *key, char **reason)
@@ -84,7 +85,7 @@ new_key_read(const Jsonb *jwk, const char *alg, const TrustIssuer *issuer, NewKe
 }
 
 /*
- * Whatever OpenSSL can say against the key, which takes milliseconds for RSA.
+ * Do OpenSSL's full check of the key, which takes milliseconds for RSA.
  */
 bool
 new_key_check(const NewKey *key, char **reason)

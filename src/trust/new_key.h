@@ -12,15 +12,14 @@
 
 #include "trust/rows.h"
 
-/* A JWK on its way into jwt_key. */
+/* A JWK that will be written into jwt_key. */
 typedef struct NewKey
 {
 	Jwk			jwk;
 	bool		jwk_read;		/* jwk has been filled in */
-	char	   *alg;			/* what it is pinned to, as it is written; or
-								 * NULL */
-	const Algorithm *algorithm; /* what that means for this key */
-	bool		lacks_alg;		/* all that it lacks is its algorithm */
+	char	   *alg;			/* the name of its algorithm, or NULL */
+	const Algorithm *algorithm; /* the algorithm of that name for this key */
+	bool		lacks_alg;		/* it lacks only its algorithm */
 } NewKey;
 
 extern bool new_key_read(const Jsonb *jwk, const char *alg, const TrustIssuer *issuer,

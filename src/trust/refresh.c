@@ -3,9 +3,9 @@
  * refresh.c
  *	  Asking the workers of jwt_jwks to fetch key sets.
  *
- * No session does network I/O.  A session can wake the launcher that jwt_jwks
- * starts when it is preloaded, and it can start a worker for one issuer and
- * wait for what that says.
+ * No session does network I/O.  A session can wake the launcher, which runs if
+ * jwt_jwks is preloaded.  It can also start a worker for one issuer and wait
+ * for its result.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,13 +23,13 @@
 #include "trust/refresh.h"
 
 /*
- * Sessions that have a worker fetch for them at a time, of a database and of all:
- * the server has few workers, and they are everybody's.
+ * The maximal number of sessions that have a worker at the same time: of one
+ * database, and in total.  The server has few workers.
  */
 #define MAX_REFRESHES	2
 #define MAX_REFRESHES_OF_ALL	3
 
-/* What stands for a function of ours in the lock of all databases. */
+/* The lock for all databases uses this in place of a function's OID. */
 #define ANY_FUNCTION	1
 
 StaticAssertDecl(REFRESH_MAX_ISSUER == TRUST_MAX_NAME, "an issuer's name may be longer than is asked for");
@@ -39,7 +39,7 @@ static bool wake_at_commit;
 static void transaction_ended(XactEvent event, void *arg);
 
 /*
- * Register what this room needs.
+ * Register callbacks and variables of this file.
  */
 void
 refresh_init(void)
@@ -57,10 +57,10 @@ wake(const char *issuer, int len, bool force)
 }
 
 /*
- * No key has signed a token: its issuer may have rotated.  Which that is, only
- * the caller can tell; the token is not asked.  Every such token wakes, which is
- * cheap: where one did not, because another had, its issuer would be asked for
- * nothing when the cooldown after that other one ends.
+ * No key has signed a token, so its issuer may have rotated its keys.  Only
+ * the caller can name the issuer, because the token is not verified.  Every
+ * such token wakes the worker, which is cheap.  If a token did not, because an
+ * earlier one had, its issuer's keys might not be fetched after the cooldown.
  */
 void
 refresh_wake(const Slice *issuer)
@@ -69,7 +69,7 @@ refresh_wake(const Slice *issuer)
 }
 
 /*
- * The sources have changed, as others will see when this transaction commits.
+ * The sources have changed: wake the worker when this transaction commits.
  */
 void
 refresh_wake_at_commit(void)
@@ -90,7 +90,7 @@ transaction_ended(XactEvent event, void *arg)
 }
 
 /*
- * Take one of n locks, the first that nobody has, or wait for one of them.
+ * Take the first free one of n locks, or wait for one of them.
  */
 static void
 take_one_lock(LOCKTAG *tag, Oid database, Oid function, int n)
@@ -106,9 +106,10 @@ take_one_lock(LOCKTAG *tag, Oid database, Oid function, int n)
 }
 
 /*
- * Wait for one's turn to have a worker, until no other session refreshes this
- * issuer: of two answers the one that was asked for first is stale.  The locks are
- * held until they are released or the transaction ends.
+ * Wait until this session may have a worker and no other session refreshes
+ * this issuer.  Two fetches of an issuer must not overlap, because the older
+ * answer could be imported last.  The locks are held until they are released
+ * or the transaction ends.
  */
 static void
 wait_for_turn(Oid function, const Slice *issuer, LOCKTAG turn[3])
@@ -122,9 +123,9 @@ wait_for_turn(Oid function, const Slice *issuer, LOCKTAG turn[3])
 }
 
 /*
- * Fetch the key set of an issuer, in a worker, and wait until it has committed
- * what it did.  Raises an error when that failed.  function is that which was
- * called.
+ * Fetch the key set of an issuer in a worker, and wait until the worker has
+ * committed.  Raises an error if the fetch fails. function is the OID of the
+ * calling SQL function.
  */
 void
 refresh_now(Oid function, const Slice *issuer, RefreshCounts *counts)
@@ -164,7 +165,7 @@ refresh_now(Oid function, const Slice *issuer, RefreshCounts *counts)
 				 errmsg("could not register background process"),
 				 errhint("You may need to increase max_worker_processes.")));
 
-	/* an error or a cancel ends the worker, and gives back the segment */
+	/* an error or a cancel terminates the worker and frees the segment */
 	PG_TRY();
 	{
 		if (WaitForBackgroundWorkerShutdown(handle) == BGWH_POSTMASTER_DIED)

@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * refresh.h
- *	  What this library and jwt_jwks, which fetches key sets, tell each other.
+ *	  The interface between this library and jwt_jwks, which fetches key
+ *	  sets.
  *
- * jwt_jwks is a library of its own, so that no session loads an HTTP client.
- * It includes this header for the structs; the functions are ours.
+ * jwt_jwks is a separate library, so that no session loads an HTTP client.  It
+ * includes this header for the structs only.  This library has the functions.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,16 +17,16 @@
 #include "token/jws.h"
 
 /*
- * The rendezvous variable by which a preloaded jwt_jwks can be asked to look at
- * a database: a RefreshWake, or NULL without one.  force: also when that database
- * had no sources.  Without an issuer all may be meant.  It is
- * called at a commit, so it does not raise.
+ * The rendezvous variable with the function that wakes a preloaded jwt_jwks
+ * for a database: a RefreshWake, or NULL if jwt_jwks is not preloaded. force
+ * wakes it even if the database had no sources.  Without an issuer all issuers
+ * are meant.  The function is called at commit, so it raises no error.
  */
 #define REFRESH_RENDEZVOUS	"jwt_jwks wake"
 
 typedef void (*RefreshWake) (Oid database, const char *issuer, int len, bool force);
 
-/* What an import did, in keys. */
+/* The numbers of keys that an import added, changed and so on. */
 typedef struct RefreshCounts
 {
 	int			added;
@@ -36,9 +37,9 @@ typedef struct RefreshCounts
 } RefreshCounts;
 
 /*
- * A single refresh: the dynamic shared memory segment in which a session asks
- * a worker of jwt_jwks (REFRESH_FUNCTION, whose argument is the segment's
- * handle), and gets its answer.
+ * The request for a single refresh: a dynamic shared memory segment with the
+ * question of a session and the answer of a worker of jwt_jwks.  The worker
+ * runs REFRESH_FUNCTION; its argument is the handle of the segment.
  */
 #define REFRESH_LIBRARY		"jwt_jwks"
 #define REFRESH_FUNCTION	"jwt_jwks_refresh_main"
@@ -51,9 +52,9 @@ typedef struct RefreshRequest
 	Oid			database;
 	char		issuer[REFRESH_MAX_ISSUER + 1];
 
-	bool		answered;		/* the rest is set */
+	bool		answered;		/* the other fields are set */
 	RefreshCounts counts;
-	char		error[1024];	/* a sentence; empty when there was none */
+	char		error[1024];	/* a sentence, or empty */
 } RefreshRequest;
 
 extern void refresh_init(void);

@@ -1,15 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * rows.c
- *	  Rows of jwt_issuer and jwt_key as C uses them, and why one cannot be used.
+ *	  Rows of jwt_issuer and jwt_key as C structs, and the reason why a row
+ *	  cannot be used.
  *
- * Any row can be in the tables: a restore, a replica or a careless INSERT brings
- * what it brings.  A row that makes no sense is read all the same, and has a
- * sentence that says why it verifies nothing.
+ * The tables can contain any row, from a restore, a replica or a careless
+ * INSERT.  An unusable row is read like any other, and gets a sentence that
+ * says why it verifies nothing.
  *
- * Scans read the latest committed state and our own transaction's changes,
- * whatever the isolation level, because systable_beginscan() takes a new snapshot
- * for a table that is no catalog.
+ * In every isolation level, scans read the latest committed state and the
+ * changes of the own transaction, because systable_beginscan() takes a new
+ * snapshot for a table that is not a catalog.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,24 +28,24 @@
 #include "utils/rel.h"
 
 /*
- * Tables of so many blocks are read from end to end: a new backend spends more
- * time on its first use of an index.
+ * Tables up to this number of blocks are read from end to end: the first use
+ * of an index in a new backend is more expensive.
  */
 #define SMALL_TABLE		8
 
 #define MAX_LEEWAY		(5 * USECS_PER_MINUTE)
 
-/* Bytes of a uri at most. */
+/* The maximal size of a uri in bytes. */
 #define MAX_URI			2048
 
 #define MAX_INTERVAL	(30 * USECS_PER_DAY)
 
-/* Elements of an array of a policy at most: a policy is no database. */
+/* The maximal number of elements in an array of a policy. */
 #define MAX_ELEMENTS	100000
 
 /*
- * Begin to read the rows of a table in which one or two text columns have these
- * values; a string with null data leaves its column out.  Ended by rows_end().
+ * Begin a scan of the rows in which one or two text columns have these values.
+ * A string with null data means any value.  End it by rows_end().
  */
 RowScan
 rows_begin(TrustTable table, TrustIndex index,
@@ -69,7 +70,7 @@ rows_begin(TrustTable table, TrustIndex index,
 }
 
 /*
- * Go to the next row; false after the last.
+ * Go to the next row.  Returns false after the last.
  */
 bool
 rows_next(RowScan *scan)
@@ -87,7 +88,8 @@ rows_end(RowScan *scan)
 }
 
 /*
- * A column of the current row.  It points into the row unless it was compressed.
+ * A column of the current row.  The value points into the row unless it was
+ * compressed.
  */
 Datum
 rows_column(const RowScan *scan, AttrNumber column, bool *isnull)
@@ -96,7 +98,7 @@ rows_column(const RowScan *scan, AttrNumber column, bool *isnull)
 }
 
 /*
- * A text column, copied; NULL for null.
+ * A copy of a text column; NULL for null.
  */
 char *
 rows_text(const RowScan *scan, AttrNumber column)
@@ -117,7 +119,8 @@ rows_time(const RowScan *scan, AttrNumber column, TimestampTz null_value)
 }
 
 /*
- * An interval in microseconds, a month being 30 days as elsewhere.  Saturates.
+ * An interval in microseconds, saturated.  A month has 30 days, as elsewhere
+ * in PostgreSQL.
  */
 int64
 rows_interval_usec(const Interval *interval)
@@ -134,7 +137,7 @@ rows_interval_usec(const Interval *interval)
 }
 
 /*
- * A policy makes no sense.  The first reason stays.
+ * Mark a policy as unusable.  The first reason stays.
  */
 static void
 refuse_policy(TrustIssuer *issuer, const char *column, const char *why)
@@ -150,8 +153,9 @@ compare_strings(const void *a, const void *b)
 }
 
 /*
- * The elements of a text array column as terminated strings: one dimension, no
- * nulls, no empty and no equal strings, or the policy is not usable.
+ * The elements of a text array column as terminated strings.  The policy is
+ * unusable if the array has several dimensions, nulls, empty strings or
+ * duplicates.
  */
 static char **
 read_array(TrustIssuer *issuer, const char *column, Datum value, bool isnull, int *n)
@@ -219,8 +223,8 @@ read_text(Datum value, bool isnull)
 }
 
 /*
- * Find out why a policy makes no sense, if it makes none; see design section 6:
- * such a row is stored, and verifies nothing.
+ * Check a policy, and mark it as unusable if it is invalid.  Such a row is
+ * stored and verifies nothing.
  */
 static void
 judge_policy(TrustIssuer *issuer, const bool *nulls)
@@ -266,8 +270,8 @@ judge_policy(TrustIssuer *issuer, const bool *nulls)
 }
 
 /*
- * An issuer of the columns of a row, in the current memory context.  It may be
- * one that is not usable.
+ * Make an issuer from the columns of a row, in the current memory context.  It
+ * may be unusable.
  */
 TrustIssuer *
 rows_read_issuer(const Datum *values, const bool *nulls)
@@ -315,7 +319,7 @@ rows_current_issuer(const RowScan *scan)
 }
 
 /*
- * The row of an issuer, in the current memory context; NULL when there is none.
+ * The row of an issuer, in the current memory context, or NULL.
  */
 TrustIssuer *
 rows_find_issuer(const char *name, int len)
@@ -332,7 +336,7 @@ rows_find_issuer(const char *name, int len)
 }
 
 /*
- * May keys of this issuer be pinned to this algorithm?
+ * Does the issuer allow keys with this algorithm?
  */
 bool
 rows_issuer_allows(const TrustIssuer *issuer, const Algorithm *algorithm)
@@ -358,8 +362,8 @@ rows_show_algorithms(const TrustIssuer *issuer)
 }
 
 /*
- * The key of the current row of a scan of jwt_key, in the current memory context,
- * not judged yet.
+ * The key of the current row of a scan of jwt_key, in the current memory
+ * context. rows_judge_key() checks it.
  */
 void
 rows_read_key(const RowScan *scan, KeyRow *key)
@@ -385,9 +389,9 @@ rows_read_key(const RowScan *scan, KeyRow *key)
 }
 
 /*
- * Find out if a key can verify, its window and revocations apart, and if not why.
- * issuer is that of its name, or NULL when there is none.  What takes OpenSSL to
- * find out is left to rows_try_key().
+ * Check whether a key can verify, and if not, set the reason.  Window and
+ * revocations are not checked. issuer is the issuer of the key, or NULL if it
+ * has no row. rows_try_key() does the checks that need OpenSSL.
  */
 void
 rows_judge_key(KeyRow *key, const TrustIssuer *issuer)
@@ -420,9 +424,10 @@ rows_judge_key(KeyRow *key, const TrustIssuer *issuer)
 }
 
 /*
- * Find out the rest, after rows_judge_key(): is the point on its curve, and has
- * this OpenSSL the algorithm?  For whoever does not make a verifier of the key
- * anyway.  What is allocated for that goes with the current memory context.
+ * Do the checks that need OpenSSL, after rows_judge_key(): is the point on its
+ * curve, and does this OpenSSL have the algorithm?  This is for callers that
+ * do not make a verifier anyway.  Its memory is freed with the current memory
+ * context.
  */
 void
 rows_try_key(KeyRow *key)
@@ -432,7 +437,7 @@ rows_try_key(KeyRow *key)
 }
 
 /*
- * All of that, by the row of the key's issuer as it is now.
+ * Do all checks of a key, with the current row of its issuer.
  */
 void
 rows_judge_fully(KeyRow *key)
@@ -443,8 +448,8 @@ rows_judge_fully(KeyRow *key)
 }
 
 /*
- * The part of a URL that names the host, and whoever logs in there; *len is 0 when
- * it is no HTTP URL.
+ * The authority of a URL: host, port and user. *len is 0 if it is not an HTTP
+ * URL.
  */
 static const char *
 authority(const char *uri, int *len)
@@ -457,7 +462,7 @@ authority(const char *uri, int *len)
 }
 
 /*
- * Does a URL name somebody who logs in, perhaps with a password?
+ * Does a URL contain a user, perhaps with a password?
  */
 bool
 rows_uri_has_user(const char *uri)
@@ -469,8 +474,8 @@ rows_uri_has_user(const char *uri)
 }
 
 /*
- * The thumbprint of a JWK, by which its key can be revoked.  Raises an error when
- * OpenSSL cannot compute it, since that says nothing about the key.
+ * The thumbprint of a JWK, by which its key can be revoked.  Raises an error
+ * if OpenSSL cannot compute it, because that is not the key's fault.
  */
 char *
 rows_thumbprint(const Jwk *jwk)
@@ -486,8 +491,9 @@ rows_thumbprint(const Jwk *jwk)
 }
 
 /*
- * Why a source cannot be fetched, or is fetched on other terms than it says; NULL
- * when all is well.  A null uri stands for discovery.
+ * The reason why a source cannot be fetched, or is fetched with other
+ * intervals than its row has; NULL if it is valid.  A null uri means
+ * discovery.
  */
 char *
 rows_judge_source(const char *uri, const Interval *refresh_interval, const Interval *grace)

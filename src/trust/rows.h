@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * rows.h
- *	  Rows of jwt_issuer and jwt_key as C uses them, and why one cannot be used.
+ *	  Rows of jwt_issuer and jwt_key as C structs, and the reason why a row
+ *	  cannot be used.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,11 +33,11 @@ typedef struct TrustIssuer
 								 * NULL */
 } TrustIssuer;
 
-/* A row of jwt_key, without what it takes to verify by it. */
+/* A row of jwt_key, without an OpenSSL key. */
 typedef struct KeyRow
 {
 	pg_uuid_t	id;
-	char	   *issuer;			/* NULL where the row has none */
+	char	   *issuer;			/* or NULL */
 	char	   *kid;			/* or NULL */
 	char	   *alg;			/* or NULL */
 	char	   *source;			/* or NULL */
@@ -45,13 +46,12 @@ typedef struct KeyRow
 	TimestampTz retired_at;		/* DT_NOEND when not retired */
 	TimestampTz created_at;
 	Jsonb	   *jsonb;
-	Jwk			jwk;			/* read when unusable is NULL or the fit
-								 * failed */
+	Jwk			jwk;			/* valid if unusable is NULL or the fit failed */
 	bool		jwk_read;		/* jwk has been filled in */
 	const Algorithm *algorithm; /* the meaning of alg for this key, or NULL */
 	char	   *unusable;		/* why it verifies nothing: a sentence, or
 								 * NULL */
-	bool		disallowed;		/* by its issuer, which is why */
+	bool		disallowed;		/* the issuer is the reason */
 } KeyRow;
 
 /* A scan over rows of a table. */

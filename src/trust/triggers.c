@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * triggers.c
- *	  What happens when somebody writes to a table of trust.
+ *	  The triggers on the tables of trust.
  *
- * A row is refused only for what it is by itself, and by a list that does not grow
- * after a release, so that whatever one version has stored can be copied into any
- * later one, in any order:
+ * A row is refused only for its own content, and only by this list.  The list
+ * does not grow after a release, so that rows of one version can be copied
+ * into every later version, in any order:
  *
  *	- a null id, issuer or jwk, and in jwt_denylist a null kind or value;
  *	- an issuer or a kid of more than 1,024 bytes;
@@ -13,12 +13,13 @@
  *	- a revocation of an unknown kind, which would revoke nothing, or of a value of
  *	  more than 1,024 bytes.
  *
- * Everything else is stored.  What cannot be used verifies nothing; ordinary
- * sessions are warned of that once a statement, and jwt_status says why.
+ * Every other row is stored.  A row that cannot be used verifies nothing.  An
+ * ordinary session gets one warning per statement, and jwt_status says why.
  *
- * The checks are triggers and not constraints, because the message of a violated
- * constraint shows the row, which may hold a secret.  For the same reason errors
- * and warnings about a key hide their statement and their context.
+ * The checks are triggers and not constraints, because the message of a
+ * violated constraint shows the row, which may contain a secret.  For the same
+ * reason errors and warnings about a key hide their statement and their
+ * context.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,14 +42,14 @@
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
 
-/* Bytes of a jwk, as text, at most. */
+/* The maximal size of a jwk as text, in bytes. */
 #define MAX_JWK_SIZE	65536
 
 /* The row that a trigger was called for. */
 typedef struct Row
 {
 	Relation	rel;
-	bool		secret;			/* it may hold one */
+	bool		secret;			/* the row may contain a secret */
 	HeapTuple	tuple;
 	Datum	   *values;
 	bool	   *nulls;
@@ -68,7 +69,7 @@ text_is(Datum value, const char *str, int len)
 }
 
 /*
- * Refuse the row for what is in a column; detail is a full sentence.
+ * Refuse the row because of a column; detail is a full sentence.
  */
 static void
 refuse_row(const Row *row, AttrNumber column, int sqlstate, const char *detail)
@@ -92,7 +93,7 @@ require_not_null(const Row *row, AttrNumber column)
 }
 
 /*
- * A text column has at most TRUST_MAX_NAME bytes.
+ * Refuse a text column of more than TRUST_MAX_NAME bytes.
  */
 static void
 check_size(const Row *row, AttrNumber column)
@@ -117,8 +118,8 @@ set_column(Row *row, AttrNumber column, Datum value)
 }
 
 /*
- * The names of private members are those of jwk.c; here a key of an unknown type
- * may be meant, so it is any of them.
+ * Check and normalise a jwk.  All names of private members in jwk.c are
+ * refused, because the type of the key may be unknown.
  */
 static void
 check_jwk(Row *row)
@@ -148,7 +149,7 @@ check_jwk(Row *row)
 	if (row->nulls[Anum_key_kid - 1] && jwk.kid != NULL)
 		set_column(row, Anum_key_kid, PointerGetDatum(cstring_to_text_with_len(jwk.kid, jwk.kid_len)));
 
-	/* the JWK's own alg says something only while it differs from the pin */
+	/* keep the JWK's own alg only if it differs from the column */
 	normal = jwk_normal_form(&jwk, false);
 	if (jwk.alg == NULL || row->nulls[Anum_key_alg - 1] ||
 		(jwk.only != NULL && algorithm_is(jwk.only, jwk.alg, jwk.alg_len)) ||
@@ -169,8 +170,7 @@ check_key(Row *row)
 }
 
 /*
- * Revocations that stand for every issuer, or for one as a whole, have one
- * spelling, in which they are looked for.
+ * Normalise a revocation of a key or of an issuer, so that a lookup finds it.
  */
 static void
 check_revocation(Row *row)
@@ -195,8 +195,8 @@ check_revocation(Row *row)
 }
 
 /*
- * Check a row (BEFORE INSERT OR UPDATE, FOR EACH ROW), and give it the spelling in
- * which it is looked for.  A row that is deleted is as it is.
+ * Check and normalise a row (BEFORE INSERT OR UPDATE, FOR EACH ROW).  A
+ * deleted row is not checked.
  */
 HeapTuple
 trigger_check_row(TriggerData *trigger, TrustTable table)
@@ -225,7 +225,8 @@ trigger_check_row(TriggerData *trigger, TrustTable table)
 }
 
 /*
- * Why a row of a transition table verifies nothing; NULL if it may.
+ * The reason why a row of a transition table verifies nothing; NULL if it can
+ * verify.
  */
 static char *
 why_inert(Relation rel, TupleTableSlot *slot)
@@ -335,9 +336,9 @@ call_function(const char *name, int n, const Datum *args)
 }
 
 /*
- * An issuer has been deleted or renamed, or all have been removed: its keys and
- * its source go with it, and its revocations stay.  The functions that do that are
- * called by their OIDs, with the rights of whoever writes.
+ * Issuers were deleted, renamed or truncated: delete or rename their keys and
+ * sources, and keep their revocations.  The SQL functions for that are called
+ * by OID, with the rights of the writer.
  */
 void
 trigger_cascade(TriggerData *trigger)

@@ -3,10 +3,10 @@
  * write.c
  *	  Rows that C code inserts into the extension's tables.
  *
- * A row goes in through the executor, so constraints, indexes and row triggers
- * see it as they see any other.  No privilege on the table is asked for: EXECUTE
- * on the function that calls is the guard.  All columns are filled in here, as
- * defaults belong to statements.
+ * The executor inserts the row, so constraints, indexes and row triggers
+ * apply.  No privilege on the table is checked: EXECUTE on the calling
+ * function is the permission.  The caller fills in all columns, because
+ * defaults apply to statements only.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,9 +27,9 @@
 #include "utils/rel.h"
 
 /*
- * Raise the error that PostgreSQL raises for a statement that writes, where none
- * may: in a read-only transaction, on a standby, in a parallel worker.  function
- * is named in it, as "jwt_logout()"; its arguments may be secret.
+ * Raise PostgreSQL's error for a write that is not allowed: in a read-only
+ * transaction, on a standby, in a parallel worker.  The message names
+ * function, such as "jwt_logout()", without arguments, which may be secret.
  */
 void
 write_require(const char *function)
@@ -57,7 +57,7 @@ write_new_id(void)
 }
 
 /*
- * Give the executor's state the one table that is written.
+ * Set up the range table of the executor with the one table that is written.
  */
 static void
 init_range_table(EState *estate, Relation rel)
@@ -74,7 +74,7 @@ init_range_table(EState *estate, Relation rel)
 }
 
 /*
- * Insert a row, which later commands of this transaction see.
+ * Insert a row.  Later commands of this transaction see it.
  */
 void
 write_insert(TrustTable table, Datum *values, bool *nulls)
@@ -91,7 +91,7 @@ write_insert(TrustTable table, Datum *values, bool *nulls)
 	ExecClearTuple(slot);
 	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
 	{
-		/* columns that somebody has added are null */
+		/* columns that were added to the table are null */
 		bool		ours = i < catalog_table_columns(table);
 
 		slot->tts_values[i] = ours ? values[i] : (Datum) 0;
@@ -117,10 +117,10 @@ write_insert(TrustTable table, Datum *values, bool *nulls)
 }
 
 /*
- * Insert a revocation.  value is the claim, the thumbprint of a key, or for an
- * issuer its name.  issued_before is DT_NOEND for kinds that do not ask when a
- * token was issued; expires_at DT_NOEND for one that is kept; reason has null data
- * for none.
+ * Insert a revocation. value is the claim, the thumbprint of a key, or the
+ * name of an issuer. issued_before is DT_NOEND for kinds that have no time.
+ * expires_at is DT_NOEND for a row that is kept forever. reason has null data
+ * if there is none.
  */
 void
 write_revocation(RevocationKind kind, const Slice *issuer, const Slice *value,
