@@ -59,7 +59,7 @@ static const char *const private_members[] = {
 };
 
 static void normalise_integer(JwkBytes *bytes, int size);
-static bool read_only_algorithm(const Jsonb *jsonb, Jwk *jwk, char **reason);
+static bool read_implied_algorithm(const Jsonb *jsonb, Jwk *jwk, char **reason);
 static bool read_bytes(const Jsonb *jsonb, const char *name, JwkBytes *bytes, char **reason);
 static bool check_sizes(const Jwk *jwk, const KeyType *type, char **reason);
 static bool check_rsa(const Jwk *jwk, char **reason);
@@ -186,7 +186,7 @@ jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason)
 		if (!jsonb_member(jsonb, type->members[i], &value))
 			return refuse(reason, "The JWK has no member \"%s\", which the key type %s requires.",
 						  type->members[i], type->kty);
-	if (!read_only_algorithm(jsonb, jwk, reason))
+	if (!read_implied_algorithm(jsonb, jwk, reason))
 		return false;
 	for (int i = 0; type->parts[i] != NULL; i++)
 		if (!read_bytes(jsonb, type->parts[i], &jwk->part[i], reason))
@@ -194,7 +194,7 @@ jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason)
 
 	if (strcmp(type->kty, "RSA") == 0 || strcmp(type->kty, "EC") == 0)
 		for (int i = 0; i < 2; i++)
-			normalise_integer(&jwk->part[i], jwk->only ? jwk->only->part_size : 1);
+			normalise_integer(&jwk->part[i], jwk->implied_algorithm ? jwk->implied_algorithm->part_size : 1);
 	return check_sizes(jwk, type, reason);
 }
 
@@ -227,15 +227,15 @@ normalise_integer(JwkBytes *bytes, int size)
  * AKP that of its "alg" (RFC 9964 section 3).
  */
 static bool
-read_only_algorithm(const Jsonb *jsonb, Jwk *jwk, char **reason)
+read_implied_algorithm(const Jsonb *jsonb, Jwk *jwk, char **reason)
 {
 	const char *crv;
 	int			crv_len;
 
 	if (strcmp(jwk->kty, "AKP") == 0)
 	{
-		jwk->only = algorithm_by_name(jwk->alg, jwk->alg_len);
-		if (jwk->only == NULL || strcmp(jwk->only->kty, jwk->kty) != 0)
+		jwk->implied_algorithm = algorithm_by_name(jwk->alg, jwk->alg_len);
+		if (jwk->implied_algorithm == NULL || strcmp(jwk->implied_algorithm->kty, jwk->kty) != 0)
 			return refuse(reason, "The member \"alg\" of the JWK is \"%s\"; accepted for the key type AKP are ML-DSA-44, ML-DSA-65 and ML-DSA-87.",
 						  quote_untrusted(jwk->alg, jwk->alg_len));
 		return true;
@@ -245,8 +245,8 @@ read_only_algorithm(const Jsonb *jsonb, Jwk *jwk, char **reason)
 
 	if (!read_optional_string(jsonb, "crv", &crv, &crv_len, reason))
 		return false;
-	jwk->only = algorithm_by_curve(jwk->kty, crv, crv_len);
-	if (jwk->only == NULL)
+	jwk->implied_algorithm = algorithm_by_curve(jwk->kty, crv, crv_len);
+	if (jwk->implied_algorithm == NULL)
 		return refuse(reason, "The curve \"%s\" of the JWK is not known; accepted for the key type %s are %s.",
 					  quote_untrusted(crv, crv_len), jwk->kty,
 					  strcmp(jwk->kty, "EC") == 0 ? "P-256, P-384, P-521 and secp256k1" : "Ed25519 and Ed448");
@@ -260,10 +260,10 @@ read_only_algorithm(const Jsonb *jsonb, Jwk *jwk, char **reason)
 static bool
 check_sizes(const Jwk *jwk, const KeyType *type, char **reason)
 {
-	for (int i = 0; jwk->only != NULL && type->parts[i] != NULL; i++)
-		if (jwk->part[i].len != jwk->only->part_size)
+	for (int i = 0; jwk->implied_algorithm != NULL && type->parts[i] != NULL; i++)
+		if (jwk->part[i].len != jwk->implied_algorithm->part_size)
 			return refuse(reason, "The member \"%s\" of the JWK has a length of %d, not %d as in keys for %s.",
-						  type->parts[i], jwk->part[i].len, jwk->only->part_size, jwk->only->name);
+						  type->parts[i], jwk->part[i].len, jwk->implied_algorithm->part_size, jwk->implied_algorithm->name);
 	return true;
 }
 
@@ -298,8 +298,8 @@ fitting_names(const Jwk *jwk)
 	StringInfoData buf;
 	const Algorithm *algorithm;
 
-	if (jwk->only != NULL)
-		return pstrdup(jwk->only->name);
+	if (jwk->implied_algorithm != NULL)
+		return pstrdup(jwk->implied_algorithm->name);
 	initStringInfo(&buf);
 	for (int i = 0; (algorithm = algorithm_at(i)) != NULL; i++)
 		if (strcmp(algorithm->kty, jwk->kty) == 0)
@@ -316,7 +316,7 @@ bool
 jwk_fits(const Jwk *jwk, const char *alg, int alg_len,
 		 const Algorithm **algorithm, char **reason)
 {
-	const Algorithm *meant = jwk->only;
+	const Algorithm *meant = jwk->implied_algorithm;
 
 	if (!algorithm_known(alg, alg_len))
 		return refuse(reason, "The algorithm \"%s\" is not known; accepted are %s.",
@@ -373,13 +373,13 @@ check_rsa(const Jwk *jwk, char **reason)
 bool
 jwk_check_point(const Jwk *jwk, char **reason)
 {
-	const Algorithm *only = jwk->only;
+	const Algorithm *algorithm = jwk->implied_algorithm;
 	const char *fault = NULL;
 
-	if (only == NULL || strcmp(jwk->kty, "OKP") != 0 ||
-		openssl_retry((fault = edwards_fault(only->crv, jwk->part[0].data, jwk->part[0].len)) == NULL))
+	if (algorithm == NULL || strcmp(jwk->kty, "OKP") != 0 ||
+		openssl_retry((fault = edwards_fault(algorithm->crv, jwk->part[0].data, jwk->part[0].len)) == NULL))
 		return true;
-	return refuse(reason, "The public key for %s %s.", only->crv, fault);
+	return refuse(reason, "The public key for %s %s.", algorithm->crv, fault);
 }
 
 static bool
@@ -603,9 +603,9 @@ member_text(const Jwk *jwk, const KeyType *type, const char *name)
 	if (strcmp(name, "kty") == 0)
 		return pstrdup(jwk->kty);
 	if (strcmp(name, "crv") == 0)
-		return pstrdup(jwk->only->crv);
+		return pstrdup(jwk->implied_algorithm->crv);
 	if (strcmp(name, "alg") == 0)
-		return jwk->only ? pstrdup(jwk->only->name) : pnstrdup(jwk->alg, jwk->alg_len);
+		return jwk->implied_algorithm ? pstrdup(jwk->implied_algorithm->name) : pnstrdup(jwk->alg, jwk->alg_len);
 	for (int i = 0; type->parts[i] != NULL; i++)
 		if (strcmp(name, type->parts[i]) == 0)
 		{
@@ -633,7 +633,7 @@ jwk_normal_form(const Jwk *jwk, bool with_alg)
 	int			n_names = 0;
 	int			n = 0;
 
-	if (with_alg && jwk->alg != NULL && jwk->only == NULL)
+	if (with_alg && jwk->alg != NULL && jwk->implied_algorithm == NULL)
 		names[n_names++] = "alg";
 	for (int i = 0; type->members[i] != NULL; i++)
 		names[n_names++] = type->members[i];

@@ -32,7 +32,8 @@ typedef struct JwkBytes
 typedef struct Jwk
 {
 	const char *kty;			/* a key type of algorithm.c */
-	const Algorithm *only;		/* its only algorithm; NULL for RSA and oct */
+	const Algorithm *implied_algorithm; /* by its curve or, for AKP, its alg;
+										 * NULL for RSA and oct */
 	const char *alg;
 	int			alg_len;
 	const char *kid;

@@ -107,7 +107,7 @@ jwk_from_pkey(const EVP_PKEY *pkey, Jwk *jwk)
 		}
 		if (algorithm == NULL)
 			return false;
-		jwk->only = algorithm;
+		jwk->implied_algorithm = algorithm;
 		jwk->kty = algorithm->kty;
 		if (algorithm->family != FAMILY_ECDSA)
 		{
@@ -127,7 +127,7 @@ jwk_from_pkey(const EVP_PKEY *pkey, Jwk *jwk)
 
 		if (!EVP_PKEY_get_bn_param(pkey, bn_params[is_rsa ? 0 : 1][i], &bn))
 			return false;
-		len = is_rsa ? BN_num_bytes(bn) : jwk->only->part_size;
+		len = is_rsa ? BN_num_bytes(bn) : jwk->implied_algorithm->part_size;
 		if (len <= JWK_MAX_PART_SIZE)
 			len = BN_bn2binpad(bn, jwk->part[i].data, len);
 		else

@@ -31,9 +31,9 @@ choose_alg(const TrustIssuer *issuer, NewKey *key, char **reason)
 		key->alg = pnstrdup(jwk->alg, jwk->alg_len);
 		return true;
 	}
-	if (jwk->only != NULL)
+	if (jwk->implied_algorithm != NULL)
 	{
-		key->alg = pstrdup(jwk->only->name);
+		key->alg = pstrdup(jwk->implied_algorithm->name);
 		return true;
 	}
 	key->lacks_alg = true;

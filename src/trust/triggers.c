@@ -142,17 +142,17 @@ check_jwk(Row *row)
 	if (!jwk_read(jsonb, &jwk, &reason))
 		return;
 
-	if (row->nulls[Anum_key_alg - 1] && (jwk.alg != NULL || jwk.only != NULL))
+	if (row->nulls[Anum_key_alg - 1] && (jwk.alg != NULL || jwk.implied_algorithm != NULL))
 		set_column(row, Anum_key_alg,
 				   jwk.alg != NULL ? PointerGetDatum(cstring_to_text_with_len(jwk.alg, jwk.alg_len)) :
-				   CStringGetTextDatum(jwk.only->name));
+				   CStringGetTextDatum(jwk.implied_algorithm->name));
 	if (row->nulls[Anum_key_kid - 1] && jwk.kid != NULL)
 		set_column(row, Anum_key_kid, PointerGetDatum(cstring_to_text_with_len(jwk.kid, jwk.kid_len)));
 
 	/* keep the JWK's own alg only if it differs from the column */
 	normal = jwk_normal_form(&jwk, false);
 	if (jwk.alg == NULL || row->nulls[Anum_key_alg - 1] ||
-		(jwk.only != NULL && algorithm_is(jwk.only, jwk.alg, jwk.alg_len)) ||
+		(jwk.implied_algorithm != NULL && algorithm_is(jwk.implied_algorithm, jwk.alg, jwk.alg_len)) ||
 		text_is(row->values[Anum_key_alg - 1], jwk.alg, jwk.alg_len))
 		set_column(row, Anum_key_jwk, JsonbPGetDatum(normal));
 }
