@@ -1,13 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * address.c
- *	  Which hosts may be asked, and at which addresses.
+ *	  The allowed hosts and addresses.
  *
- * Whoever owns a database can name a URL, and the server asks it.  So that the
- * server does not become their way into its network, a superuser lists the hosts:
- * patterns separated by commas, each a host name, "*.suffix" or "*", with a port
- * after a colon where that is not 443; the port "*" stands for any.  A host that
- * is allowed by a pattern with "*" alone is asked at public addresses only.
+ * The owner of a database can store a URL, and the server fetches it.  This
+ * must not give the owner access to the server's network, so a superuser lists
+ * the allowed hosts.  The list has patterns separated by commas: a host name,
+ * "*.suffix" or "*", with a port after a colon unless it is 443.  The port "*"
+ * means any port.  A host that is allowed only by a pattern with "*" is
+ * contacted at public addresses only.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,8 +31,8 @@ typedef struct Pattern
 } Pattern;
 
 /*
- * The next pattern of a list, which is moved on; false at its end.  A pattern
- * that is none has no host.
+ * Read the next pattern of a list, and advance the list.  Returns false at its
+ * end.  An invalid pattern has no host.
  */
 static bool
 next_pattern(const char **list, Pattern *pattern)
@@ -69,7 +70,7 @@ next_pattern(const char **list, Pattern *pattern)
 	}
 	pattern->len = (int) (end - start);
 
-	/* "*" is the first label or none */
+	/* only the first label can be "*" */
 	if (pattern->len == 0 ||
 		memchr(start + 1, '*', pattern->len - 1) != NULL ||
 		(start[0] == '*' && pattern->len > 1 && start[1] != '.') ||
@@ -111,7 +112,7 @@ matches(const Pattern *pattern, const char *host, int port)
 }
 
 /*
- * May this host, as it stands in a URL, be asked?
+ * Is this host of a URL allowed?
  */
 HostPermission
 address_host_permission(const char *list, const char *host, int port)
@@ -201,7 +202,7 @@ ipv6_is_public(const uint8 *bytes)
 }
 
 /*
- * Is it an address of the public Internet?  Of what is not known, no.
+ * Is it an address of the public Internet?  An unknown kind of address is not.
  */
 bool
 address_is_public(const struct sockaddr *address)
@@ -214,7 +215,7 @@ address_is_public(const struct sockaddr *address)
 }
 
 /*
- * Is it this machine's own?
+ * Is it a loopback address?
  */
 bool
 address_is_loopback(const struct sockaddr *address)

@@ -1,21 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * fetch.c
- *	  Getting documents over HTTPS, many at a time, within bounds.
+ *	  Fetching documents over HTTPS, many at a time, within limits.
  *
- * Everything that comes in is hostile: the URL, which somebody without
- * privileges has named; the names and addresses that it leads to; the server,
- * its certificate and what it says.  Bounds: time and size of each fetch, the
- * number of connections.  Certificates are always checked.  Redirects are not
- * followed, cookies, credentials and the environment's proxies not used.  The
- * address is checked that is connected to, when the socket is made, so nothing
- * can change between check and use.
+ * All input may be hostile: the URL, which a role without privileges can
+ * store; host names and addresses; the server, its certificate and its answer.
+ * The time and the size of each fetch and the number of connections are
+ * limited.  Certificates are always checked.  Redirects are not followed.
+ * Cookies, credentials and proxies of the environment are not used.  The
+ * address is checked when the socket is made, so it cannot change between
+ * check and use.
  *
- * Two audiences: "error" is for the owner of the source, whom it must not tell
- * an open port from a closed one, or where a name leads; "detail" is for the
- * server log.
+ * There are two messages. "error" is for the owner of the source, and must not
+ * reveal whether a port is open or to which address a name resolves. "detail"
+ * is for the server log.
  *
- * libcurl's callbacks must not raise, so what they collect is malloc'd.
+ * Callbacks of libcurl must not raise errors, so they use malloc().
  *
  *-------------------------------------------------------------------------
  */
@@ -32,21 +32,21 @@
 #include "pgstat.h"
 #include "utils/wait_event.h"
 
-/* How often we look for interrupts while we wait. */
+/* The interval between checks for interrupts while waiting. */
 #define POLL_INTERVAL_MS	100
 
 #define CONNECT_TIMEOUT_MS	5000
 #define MAX_ETAG			256
 
-/* CURLMOPT_QUICK_EXIT of libcurl 8.20, also where the headers are older. */
+/* CURLMOPT_QUICK_EXIT of libcurl 8.20; older headers lack it. */
 #define MULTI_QUICK_EXIT	((CURLMoption) (CURLOPTTYPE_LONG + 21))
 
 #define UNREACHABLE	"The endpoint could not be reached, or did not prove to be the host that was asked for."
 
-/* A fetch that is queued or under way; malloc'd with its strings. */
+/* A queued or running fetch; malloc'd with its strings. */
 typedef struct Transfer
 {
-	dlist_node	node;			/* in the queue or among the active */
+	dlist_node	node;			/* in the queue or the list of active fetches */
 	FetchPool  *pool;
 	void	   *owner;
 	char	   *url;
@@ -105,9 +105,9 @@ fetch_pool_create(const FetchLimits *limits, void (*while_waiting) (void))
 				 errmsg("out of memory")));
 
 	/*
-	 * Since 8.20 libcurl joins the threads that resolve names when the handle
-	 * goes, and they cannot be interrupted.  A libcurl that does not know the
-	 * option does not join them.
+	 * Since 8.20, libcurl joins its resolver threads when the handle is
+	 * freed, and these cannot be interrupted.  A libcurl without this option
+	 * does not join them.
 	 */
 	(void) curl_multi_setopt(pool->multi, MULTI_QUICK_EXIT, 1L);
 	callback->func = pool_reset;
@@ -151,7 +151,8 @@ pool_reset(void *arg)
 }
 
 /*
- * End a pool and its fetches.  It is freed with its memory context.
+ * End a pool and its fetches.  The pool itself is freed with its memory
+ * context.
  */
 void
 fetch_pool_free(FetchPool *pool)
@@ -160,7 +161,7 @@ fetch_pool_free(FetchPool *pool)
 }
 
 /*
- * Is it an entity tag, as far as a header line is concerned?
+ * Can this entity tag be sent in a header line?
  */
 static bool
 is_etag(const char *etag, int len)
@@ -172,14 +173,15 @@ is_etag(const char *etag, int len)
 }
 
 /*
- * Fetch a URL, if it has changed since it had an entity tag, or NULL.
+ * Add a fetch of a URL.  With an entity tag, a document that has not changed
+ * is not sent again.  The tag may be NULL.
  */
 void
 fetch_add(FetchPool *pool, const char *url, const char *etag, void *owner)
 {
 	Transfer   *transfer = calloc(1, sizeof(Transfer));
 
-	/* it comes from a table that others write */
+	/* other roles can write to its table */
 	if (etag != NULL && !is_etag(etag, (int) strlen(etag)))
 		etag = NULL;
 	if (transfer == NULL ||
@@ -196,7 +198,7 @@ fetch_add(FetchPool *pool, const char *url, const char *etag, void *owner)
 }
 
 /*
- * Would a fetch that is added now be begun at once?
+ * Would a new fetch start at once?
  */
 bool
 fetch_has_room(const FetchPool *pool)
@@ -205,7 +207,7 @@ fetch_has_room(const FetchPool *pool)
 }
 
 /*
- * Look at the URL: may it be asked?  NULL, or the error.
+ * Check whether the URL is allowed.  Returns NULL or the error.
  */
 static const char *
 check_url(Transfer *transfer)
@@ -250,7 +252,7 @@ check_url(Transfer *transfer)
 }
 
 /*
- * Make the socket, if the address may be connected to.
+ * Make the socket if the address is allowed.
  */
 static curl_socket_t
 open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
@@ -258,8 +260,8 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	Transfer   *transfer = arg;
 
 	/*
-	 * What was allowed when the fetch began may not be any more.  Through a
-	 * proxy, which a superuser has set, we see the proxy's address only.
+	 * The settings may have changed since the fetch began.  With a proxy,
+	 * which only a superuser can set, this is the address of the proxy.
 	 */
 	if (purpose != CURLSOCKTYPE_IPCXN || check_url(transfer) != NULL ||
 		(transfer->pool->limits->proxy[0] == '\0' &&
@@ -297,7 +299,7 @@ receive(char *data, size_t size, size_t n, void *arg)
 }
 
 /*
- * The value of a header of this name; NULL for another header.
+ * The value of a header line if it has this name, else NULL.
  */
 static const char *
 header_value(const char *line, int len, const char *name, int *value_len)
@@ -320,7 +322,7 @@ header_value(const char *line, int len, const char *name, int *value_len)
 }
 
 /*
- * Look at a header line: ETag (RFC 9110 section 8.8.3) and the max-age of
+ * Read a header line: ETag (RFC 9110 section 8.8.3) and the max-age of
  * Cache-Control (RFC 9111 section 5.2.2.1).
  */
 static size_t
@@ -349,7 +351,7 @@ receive_header(char *data, size_t size, size_t n, void *arg)
 }
 
 /*
- * Begin a fetch.  NULL, or the error.
+ * Start a fetch.  Returns NULL or the error.
  */
 static const char *
 start(Transfer *transfer)
@@ -387,16 +389,17 @@ start(Transfer *transfer)
 	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
 	if (limits->ca_file[0] != '\0')
 	{
-		/* in place of the system's, of which there is a folder, too */
+		/* instead of the system's file and folder */
 		SET(CURLOPT_CAINFO, limits->ca_file);
 		SET(CURLOPT_CAPATH, NULL);
 	}
-	SET(CURLOPT_NOPROXY, "");	/* nor of it what goes past the proxy */
+	SET(CURLOPT_NOPROXY, "");	/* nor the environment's exceptions from the
+								 * proxy */
 	SET(CURLOPT_PROXY, limits->proxy);	/* "" also switches off the
 										 * environment's */
 	SET(CURLOPT_NOSIGNAL, 1L);
 #if LIBCURL_VERSION_NUM >= 0x075700
-	SET(CURLOPT_QUICK_EXIT, 1L);	/* do not wait for a resolver */
+	SET(CURLOPT_QUICK_EXIT, 1L);	/* do not wait for the resolver threads */
 #endif
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) Min(CONNECT_TIMEOUT_MS, limits->timeout));
 	SET(CURLOPT_TIMEOUT_MS, (long) limits->timeout);
@@ -408,7 +411,7 @@ start(Transfer *transfer)
 	SET(CURLOPT_HEADERDATA, transfer);
 	SET(CURLOPT_HTTPHEADER, transfer->headers);
 	SET(CURLOPT_USERAGENT, "jwt_jwks");
-	/* a connection that another fetch opened was checked for that one */
+	/* the connection of another fetch was checked for that fetch only */
 	SET(CURLOPT_FRESH_CONNECT, 1L);
 	SET(CURLOPT_FORBID_REUSE, 1L);
 #undef SET
@@ -419,7 +422,7 @@ start(Transfer *transfer)
 }
 
 /*
- * Make the outcome of a fetch that has ended.
+ * Make the result of a finished fetch.
  */
 static void
 judge(Transfer *transfer, CURLcode code, Fetched *fetched)
@@ -431,7 +434,7 @@ judge(Transfer *transfer, CURLcode code, Fetched *fetched)
 	fetched->status = FETCH_FAILED;
 	if (code != CURLE_OK)
 	{
-		/* once there is a status, the host has proved to be itself */
+		/* a status means that the certificate of the host was good */
 		if (transfer->too_large)
 			fetched->error = psprintf("The endpoint's answer is larger than %d bytes.", limits->max_size);
 		else if (status != 0 && code == CURLE_OPERATION_TIMEDOUT)
@@ -467,8 +470,8 @@ judge(Transfer *transfer, CURLcode code, Fetched *fetched)
 }
 
 /*
- * Let libcurl work.  It may start threads to resolve names, which must not take
- * our signals.
+ * Let libcurl work.  It may start resolver threads, which must not handle our
+ * signals.
  */
 static void
 perform(FetchPool *pool)
@@ -489,8 +492,8 @@ perform(FetchPool *pool)
 }
 
 /*
- * Wait for the next fetch to end, in whatever order they do.  false when none
- * are left.
+ * Wait until the next fetch ends, in any order.  Returns false if there is no
+ * fetch.
  */
 bool
 fetch_next(FetchPool *pool, Fetched *fetched)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * fetch.h
- *	  Getting documents over HTTPS, many at a time, within bounds.
+ *	  Fetching documents over HTTPS, many at a time, within limits.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,7 +10,10 @@
 
 #include "postgres.h"
 
-/* What a superuser allows; see settings.c.  The strings are PostgreSQL's. */
+/*
+ * The limits of a superuser; see settings.c.  The strings belong to the
+ * settings.
+ */
 typedef struct FetchLimits
 {
 	const char *allowed_hosts;
@@ -30,8 +33,8 @@ typedef enum FetchStatus
 } FetchStatus;
 
 /*
- * What came back.  The strings are in the memory context that was current when
- * fetch_next() gave it out.
+ * The result of a fetch.  Its strings are in the memory context that was
+ * current in fetch_next().
  */
 typedef struct Fetched
 {
@@ -41,8 +44,8 @@ typedef struct Fetched
 	int			len;
 	char	   *etag;			/* or NULL */
 	int			max_age;		/* in seconds, or -1 */
-	const char *error;			/* a sentence for the source's owner */
-	const char *detail;			/* more, for the server log alone; or NULL */
+	const char *error;			/* a sentence for the owner of the source */
+	const char *detail;			/* details for the server log only, or NULL */
 } Fetched;
 
 typedef struct FetchPool FetchPool;

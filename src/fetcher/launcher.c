@@ -3,13 +3,13 @@
  * launcher.c
  *	  The process that starts a worker for each database that has work.
  *
- * It is connected to no database, so it stands in the way of none that is
- * dropped.  It sleeps until something is due or somebody wakes it, and looks
- * once a minute which databases there are.  A worker does what is due in its
- * database and ends, leaving in shared memory when to come back.
+ * The launcher is connected to no database, so it blocks no DROP DATABASE.  It
+ * sleeps until a database is due or it is woken, and reads the list of
+ * databases once a minute.  A worker does what is due in its database and
+ * exits.  Before that it stores the time of the next worker in shared memory.
  *
- * It starts when recovery has finished: a standby fetches nothing, and one that
- * is promoted begins to.
+ * It starts when recovery has finished, so a standby fetches nothing until it
+ * is promoted.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,22 +36,25 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
-/* Workers at a time. */
+/* The maximal number of workers. */
 #define MAX_WORKERS		4
 
-/* How often we look which databases there are. */
+/* How often the list of databases is read. */
 #define RESCAN_INTERVAL_MS	60000
 
-/* A database whose worker failed waits so long. */
+/* The delay for a database whose worker failed. */
 #define RETRY_INTERVAL_MS	60000
 
-/* When the server has no worker to spare, we ask again. */
+/* The delay if the server has no free worker. */
 #define SHORTAGE_INTERVAL_MS	1000
 
-/* A worker that has not ended by itself is ended. */
+/* A worker that runs longer is terminated. */
 #define MAX_LIFE_MS			300000
 
-/* A database gets a worker so often at most: for what is due, and for tokens. */
+/*
+ * The shortest time between two workers of a database: for due sources, and
+ * for tokens.
+ */
 #define START_INTERVAL_MS	250
 #define WAKE_INTERVAL_MS	2000
 
@@ -62,7 +65,7 @@ typedef struct Running
 	TimestampTz since;
 } Running;
 
-/* When the worker of each slot was last started; slots as in shared memory. */
+/* The last start of a worker for each slot of shared memory. */
 typedef struct Started
 {
 	Oid			database;
@@ -75,7 +78,7 @@ static Started started[SHARED_MAX_DATABASES];
 extern PGDLLEXPORT JWT_EXPORT void jwt_jwks_launcher_main(Datum arg);
 
 /*
- * Have the postmaster start the launcher.
+ * Register the launcher with the postmaster.
  */
 void
 launcher_register(void)
@@ -94,7 +97,8 @@ launcher_register(void)
 }
 
 /*
- * Give each database that is to be served a slot, and take it from the others.
+ * Give a slot to each database that must be served, and free the slots of all
+ * others.
  */
 static void
 scan_databases(void)
@@ -115,7 +119,7 @@ scan_databases(void)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		/* one that is half dropped has the limit -2 */
+		/* a partly dropped database has the limit -2 */
 		if (!database->datallowconn || database->datistemplate || database->datconnlimit < -1 ||
 			!settings_serve_database(NameStr(database->datname)))
 			continue;
@@ -139,7 +143,7 @@ scan_databases(void)
 }
 
 /*
- * Find out which workers have ended.
+ * Detect workers that have exited.
  */
 static void
 reap_workers(TimestampTz now)
@@ -152,7 +156,7 @@ reap_workers(TimestampTz now)
 			continue;
 		if (GetBackgroundWorkerPid(running[i].handle, &pid) != BGWH_STOPPED)
 		{
-			/* its database's owner may have it do something for ever */
+			/* the owner of its database may block it forever */
 			if (now >= TimestampTzPlusMilliseconds(running[i].since, MAX_LIFE_MS))
 				TerminateBackgroundWorker(running[i].handle);
 			continue;
@@ -165,8 +169,8 @@ reap_workers(TimestampTz now)
 }
 
 /*
- * Start the worker of a database, if it has none.  false when that cannot be
- * now; *shortage if that is because the server has no worker to spare.
+ * Start the worker of a database if it has none.  Returns false if that is
+ * impossible now. *shortage is true if the server has no free worker.
  */
 static bool
 start_worker(Oid database, TimestampTz now, bool *shortage)
@@ -210,8 +214,8 @@ start_worker(Oid database, TimestampTz now, bool *shortage)
 }
 
 /*
- * When is the database of a slot due?  *turn tells who is before whom: those whom
- * nobody has served, then by when they were last.
+ * When is the database of a slot due? *turn is its place in the queue: the
+ * time of its last worker, or the beginning of time if it had none.
  */
 static TimestampTz
 due_at(int slot, const SharedDatabase *database, TimestampTz now, TimestampTz *turn)
@@ -219,12 +223,12 @@ due_at(int slot, const SharedDatabase *database, TimestampTz now, TimestampTz *t
 	TimestampTz due = database->next_due;
 	TimestampTz woken = database->woken ? DT_NOBEGIN : DT_NOEND;
 
-	/* nobody has said so, so the clock has gone back */
+	/* no worker stored this time, so the clock was set back */
 	if (due != DT_NOEND && due > TimestampTzPlusMilliseconds(now, SHARED_MAX_WAIT_MS))
 		due = now;
 
 	*turn = DT_NOBEGIN;
-	/* unless the clock has gone back */
+	/* unless the clock was set back */
 	if (started[slot].database == database->database && started[slot].at <= now)
 	{
 		*turn = started[slot].at;
@@ -235,8 +239,9 @@ due_at(int slot, const SharedDatabase *database, TimestampTz now, TimestampTz *t
 }
 
 /*
- * Start what is due, in turn, so that no database waits for another that is
- * always due.  Returns for how many milliseconds nothing else will be.
+ * Start workers for due databases, in turn, so that a database that is always
+ * due does not delay the others.  Returns the milliseconds until the next one
+ * is due.
  */
 static long
 start_workers(TimestampTz now)
@@ -271,7 +276,7 @@ start_workers(TimestampTz now)
 			}
 		}
 
-		/* when all workers are busy, the end of one wakes us */
+		/* if all workers are busy, the exit of one wakes the launcher */
 		if (first >= 0)
 		{
 			tried[first] = true;

@@ -12,7 +12,7 @@
 #include "fetcher/shared.h"
 #include "miscadmin.h"
 
-/* before the macro, which does not make it visible in every version */
+/* before the macro, which does not export it in every version */
 extern JWT_EXPORT const Pg_magic_struct *PG_MAGIC_FUNCTION_NAME(void);
 
 JWT_MODULE_MAGIC("jwt_jwks");

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * settings.c
- *	  What a superuser allows jwt_jwks to do.
+ *	  The settings of jwt_jwks, by which a superuser limits it.
  *
- * All of them come from the server's configuration: a session, a role or a
- * database cannot change what the server asks of its network.
+ * All of them come from the server's configuration.  A session, a role or a
+ * database cannot change the server's use of the network.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,7 +20,10 @@
 #include "utils/guc.h"
 #include "utils/varlena.h"
 
-/* Lines of a file of certificate authorities that are looked through for one. */
+/*
+ * The maximal number of lines to search for a certificate in a file of
+ * authorities.
+ */
 #define CA_FILE_LINES	1000000
 
 static char *databases;
@@ -33,13 +36,14 @@ static int	max_connections;
 static int	max_document_size;	/* in kB */
 static int	cooldown_ms;
 
-static bool is_defined;			/* they are; a reload may refuse a value */
+static bool is_defined;			/* the strings are not const: a reload may
+								 * refuse a value */
 static FetchLimits limits;
 
 /*
- * Refuse a value, so that a reload keeps the one before.  At a server's start there
- * is none, and PostgreSQL would take the default, which allows more: then a value
- * is taken that allows nothing.
+ * Refuse a value.  A reload then keeps the previous value.  At server start
+ * PostgreSQL would use the default, which allows more, so there a value is
+ * used that allows nothing.
  */
 static bool
 refuse(const char *name, const char *reason)
@@ -81,7 +85,7 @@ check_allowed_hosts(char **value, void **extra, GucSource source)
 }
 
 /*
- * A file of certificate authorities must be one that libcurl finds some in.
+ * Check that a file of authorities has a certificate that libcurl can find.
  */
 static bool
 check_ca_file(char **value, void **extra, GucSource source)
@@ -95,7 +99,7 @@ check_ca_file(char **value, void **extra, GucSource source)
 	(void) source;
 	if (**value == '\0')
 		return true;
-	/* of a pipe, the postmaster would wait for the other end */
+	/* opening a pipe would block the postmaster */
 	if (stat(*value, &status) == 0 && S_ISREG(status.st_mode))
 		file = AllocateFile(*value, "r");
 	if (file == NULL)
@@ -173,7 +177,7 @@ settings_init(void)
 }
 
 /*
- * Read the configuration anew if that has been asked for.
+ * Reload the configuration if a reload is pending.
  */
 void
 settings_reload(void)
@@ -186,7 +190,7 @@ settings_reload(void)
 }
 
 /*
- * Are the issuers of this database, which is no template, to be served?
+ * Must this database, which is not a template, be served?
  */
 bool
 settings_serve_database(const char *name)
@@ -204,7 +208,7 @@ settings_serve_database(const char *name)
 }
 
 /*
- * The limits of fetches, which settings_reload() changes in their place.
+ * The limits of fetches. settings_reload() updates them in place.
  */
 const FetchLimits *
 settings_fetch_limits(void)

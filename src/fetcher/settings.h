@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * settings.h
- *	  What a superuser allows jwt_jwks to do.
+ *	  The settings of jwt_jwks, by which a superuser limits it.
  *
  *-------------------------------------------------------------------------
  */

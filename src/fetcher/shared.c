@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * shared.c
- *	  What launcher, workers and sessions tell each other in shared memory.
+ *	  Shared memory of launcher, workers and sessions.
  *
- * The launcher keeps a slot for each database that it serves.  A worker leaves
- * there when it is to be started again.  A session wakes a database, which costs
- * it a spinlock and, the first time, a latch.  Everything else is in
+ * The launcher has a slot for each database that it serves.  A worker stores
+ * there the time of the next start.  A session wakes a database, which costs a
+ * spinlock and, the first time, setting a latch.  All other state is in
  * jwt_jwks_state.
  *
  *-------------------------------------------------------------------------
@@ -25,24 +25,28 @@
 typedef struct Slot
 {
 	SharedDatabase face;
-	bool		has_sources;	/* as far as the last worker saw */
+	bool		has_sources;	/* as the last worker saw it */
 	Wakes		wakes;
 } Slot;
 
-/* Log lines that are remembered: sets, and those of a set, the last first. */
+/*
+ * A cache of logged messages: number of sets, and size of a set, the latest
+ * first.
+ */
 #define NEWS_SETS	1024
 #define NEWS_WAYS	4
 
 typedef struct Shared
 {
-	slock_t		mutex;			/* held for a few instructions, and no error */
-	Latch	   *launcher;		/* NULL when there is none */
+	slock_t		mutex;			/* held for a few instructions that raise no
+								 * error */
+	Latch	   *launcher;		/* NULL if no launcher runs */
 	bool		rescan;			/* a database without a slot was woken */
 	Slot		slots[SHARED_MAX_DATABASES];
 	uint64		news[NEWS_SETS][NEWS_WAYS];
 } Shared;
 
-static Shared *shared;			/* NULL when we were not preloaded */
+static Shared *shared;			/* NULL if the library was not preloaded */
 
 static shmem_request_hook_type next_request_hook;
 static shmem_startup_hook_type next_startup_hook;
@@ -75,7 +79,8 @@ start_memory(void)
 }
 
 /*
- * Ask for shared memory, while libraries are preloaded, and let jwt find us.
+ * Request shared memory during preloading, and publish the wake function for
+ * jwt.
  */
 void
 shared_init(void)
@@ -87,7 +92,7 @@ shared_init(void)
 	*find_rendezvous_variable(REFRESH_RENDEZVOUS) = (void *) wake;
 }
 
-/* The slot of a database, or NULL; the mutex is held. */
+/* The slot of a database, or NULL. The caller holds the mutex. */
 static Slot *
 find_slot(Oid database)
 {
@@ -162,7 +167,8 @@ launcher_ends(int code, Datum arg)
 }
 
 /*
- * The launcher begins, and whoever wakes sets its latch from now on; or it ends.
+ * The launcher starts, so that sessions set its latch from now on; or it
+ * exits.
  */
 void
 shared_set_launcher(bool running)
@@ -175,7 +181,7 @@ shared_set_launcher(bool running)
 }
 
 /*
- * Was a database woken that has no slot?
+ * Was a database without a slot woken?
  */
 bool
 shared_take_rescan(void)
@@ -190,7 +196,7 @@ shared_take_rescan(void)
 }
 
 /*
- * Copy what the launcher sees of each slot.
+ * Copy the launcher's view of each slot.
  */
 void
 shared_list(SharedDatabase *slots)
@@ -202,8 +208,8 @@ shared_list(SharedDatabase *slots)
 }
 
 /*
- * Make a slot for a database, due at once, unless it has one.  false when there
- * is no room.
+ * Make a slot for a database unless it has one.  The database is due at once.
+ * Returns false if there is no free slot.
  */
 bool
 shared_add(Oid database)
@@ -239,8 +245,8 @@ shared_remove(Oid database)
 }
 
 /*
- * The worker of a database has ended.  If it has not said when the next one is
- * to be started, it has failed, and that is then.
+ * The worker of a database has exited.  If it stored no time for the next
+ * worker, it failed.  Then the next worker starts at the given time.
  */
 void
 shared_worker_gone(Oid database, TimestampTz retry_at)
@@ -255,8 +261,8 @@ shared_worker_gone(Oid database, TimestampTz retry_at)
 }
 
 /*
- * A worker begins, and takes what it was woken for.  From here on, what wakes it
- * is for the next one, whom nothing else makes due.
+ * A worker starts, and takes the issuers for which it was woken.  A later
+ * wake-up is for the next worker.
  */
 void
 shared_take_wakes(Oid database, Wakes *wakes)
@@ -279,9 +285,9 @@ shared_take_wakes(Oid database, Wakes *wakes)
 }
 
 /*
- * A worker ends: when is there something to do again, and are there sources
- * that a session could wake us for?  The launcher need not be the one that has
- * started it.
+ * A worker exits.  It stores when the next one must start, and whether the
+ * database has sources for which a session can wake it.  The launcher may have
+ * been restarted meanwhile.
  */
 void
 shared_worker_done(Oid database, TimestampTz next_due, bool has_sources)
@@ -305,9 +311,9 @@ shared_worker_done(Oid database, TimestampTz next_due, bool has_sources)
 }
 
 /*
- * Is it the first time that this is asked, of what is to be logged once?  The
- * answer may also be yes when much has been asked since, or the server has started
- * anew; without shared memory it always is.
+ * Is this the first message of its kind?  Used for messages that are logged
+ * once.  The answer can also be yes after many other messages, and after a
+ * restart of the server.  Without shared memory it is always yes.
  */
 bool
 shared_is_news(uint64 hash)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * shared.h
- *	  What launcher, workers and sessions tell each other in shared memory.
+ *	  Shared memory of launcher, workers and sessions.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,17 +12,20 @@
 
 #include "datatype/timestamp.h"
 
-/* Databases that are served at most. */
+/* The maximal number of databases that are served. */
 #define SHARED_MAX_DATABASES	128
 
-/* Issuers of a database that are woken by name; more, or a longer name, wake all. */
+/*
+ * The maximal number of issuers of a database that are woken by name.  More
+ * issuers, or a longer name, wake all.
+ */
 #define SHARED_MAX_NAMES	8
 #define SHARED_NAME_SIZE	256
 
-/* A worker that ends has the next one come after so many milliseconds at most. */
+/* The longest time until the next worker of a database, in milliseconds. */
 #define SHARED_MAX_WAIT_MS	3600000
 
-/* For whom a database was woken. */
+/* The issuers for which a database was woken. */
 typedef struct Wakes
 {
 	bool		any;
@@ -31,11 +34,11 @@ typedef struct Wakes
 	char		names[SHARED_MAX_NAMES][SHARED_NAME_SIZE];
 } Wakes;
 
-/* What the launcher sees of a database. */
+/* The launcher's view of a database. */
 typedef struct SharedDatabase
 {
 	Oid			database;		/* InvalidOid: the slot is free */
-	TimestampTz next_due;		/* DT_NOEND while a worker is at work */
+	TimestampTz next_due;		/* DT_NOEND while a worker runs */
 	bool		woken;
 } SharedDatabase;
 

@@ -1,22 +1,22 @@
 /*-------------------------------------------------------------------------
  *
  * source.c
- *	  The tables jwt_jwks_source, where key sets are, and jwt_jwks_state, how their
- *	  fetches went.  And the other thing that workers do in a database, pruning
- *	  revocations.
+ *	  The tables jwt_jwks_source (URLs of key sets) and jwt_jwks_state
+ *	  (results of fetches). Also the pruning of revocations by workers.
  *
- * Each function is a transaction of its own (transaction.c), so that none is open
- * while we wait for the network, and one issuer's trouble is not another's.
+ * Each function is one transaction (transaction.c).  So no transaction is open
+ * while a worker waits for the network, and an error for one issuer does not
+ * affect another.
  *
- * Anything may stand in jwt_jwks_source, which is only read.  A source without a
- * row in jwt_jwks_state is due at once.  So is one whose row there has another uri,
- * as it has moved: what else that row says is of the old place.  Whatever its uri,
- * one whose next_attempt is infinity is parked.
+ * jwt_jwks_source may contain anything; workers only read it.  A source
+ * without a row in jwt_jwks_state is due at once.  So is a source whose state
+ * has another uri: the uri has changed, and the rest of the state is outdated.
+ * A source with next_attempt infinity is parked, whatever its uri.
  *
- * A restore or a publisher may write the tables at the same time.  We lock single
- * rows of jwt_issuer and jwt_jwks_source, write no other tables than jwt_jwks_state,
- * jwt_key (by the import) and jwt_denylist (by pruning), and leave those alone whose
- * rows come from a publisher.
+ * A restore or a publisher may write the tables at the same time.  Workers
+ * lock single rows of jwt_issuer and jwt_jwks_source.  They write only
+ * jwt_jwks_state, jwt_key (by the import) and jwt_denylist (by pruning), and
+ * no table whose rows come from a publisher.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,21 +40,27 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Failures are retried after so many seconds at first, twice that then, ... */
+/*
+ * The delay after the first failure, in seconds; it doubles with each further
+ * failure.
+ */
 #define FIRST_RETRY		30
 
-/* A refresh interval that the endpoint's max-age may shorten to this. */
+/* The endpoint's max-age can shorten the refresh interval down to this. */
 #define SHORTEST_INTERVAL	60
 
 #define MAX_ERROR	1000
 
-/* Bytes of a URL that the log shows at most. */
+/* The maximal number of bytes of a URL in the log. */
 #define MAX_LOGGED_URL	256
 
-/* How soon to see if keys still come from a publisher, in milliseconds. */
+/*
+ * The delay before checking again whether keys come from a publisher, in
+ * milliseconds.
+ */
 #define SUBSCRIBED_WAIT_MS	300000
 
-/* Revocations that are pruned in one transaction. */
+/* The maximal number of revocations that one transaction prunes. */
 #define PRUNE_ROWS	10000
 
 /* Arguments of the functions that are called by OID. */
@@ -65,9 +71,9 @@ static const char subscribed[] = "The keys come by logical replication, so they 
 static const char no_issuer[] = "The issuer has no row in jwt_issuer.";
 
 /*
- * What the outcome of an import depends on, besides the set: as long as this is
- * so, one that was not modified has nothing to import.  Of the issuer of the row
- * t of jwt_jwks_state.
+ * A hash of everything besides the set that affects an import.  While it is
+ * the same, a set that was not modified needs no import.  It is for the issuer
+ * of the row t of jwt_jwks_state.
  */
 #define ETAG_STATE \
 	"hashtextextended(concat_ws(' ', pg_postmaster_start_time()," \
@@ -76,29 +82,30 @@ static const char no_issuer[] = "The issuer has no row in jwt_issuer.";
 	" (SELECT string_agg(concat_ws(' ', k.id, k.kid, k.alg, k.jwk, k.source, k.retired_at), ',' ORDER BY k.id)" \
 	" FROM %s.jwt_key k WHERE k.issuer = t.issuer)), 0)"
 
-/* Keys that are there twice, as a restore can leave them, go with an import. */
+/* Duplicate keys, as a restore can leave them; an import removes them. */
 #define HAS_DUPLICATES \
 	"EXISTS (SELECT FROM %s.jwt_key k WHERE k.issuer = t.issuer AND k.source = 'jwks'" \
 	" GROUP BY k.kid, k.jwk HAVING count(*) > 1)"
 
-/* Of the row s of jwt_jwks_source: why it cannot be fetched. */
+/* The reason why the row s of jwt_jwks_source cannot be fetched. */
 #define SOURCE_ERROR \
 	"CASE WHEN NOT EXISTS (SELECT FROM %s.jwt_issuer i WHERE i.issuer = s.issuer) THEN $1" \
 	" WHEN octet_length(s.uri) > 2048 THEN 'The \"uri\" is longer than 2048 bytes.'" \
 	" WHEN s.uri !~ '^https?://' THEN 'The \"uri\" is not an HTTP URL.'" \
 	" WHEN s.uri ~ '[[:cntrl:] #]' THEN 'The \"uri\" has a space, a control character or a fragment.' END"
 
-/* What makes no sense in jwt_jwks_source is taken for the nearest thing that does. */
+/* An invalid interval in jwt_jwks_source counts as the nearest valid one. */
 #define REFRESH_INTERVAL \
 	"least(greatest(coalesce(s.refresh_interval, '1 hour'), '1 minute'), '30 days')"
 
 #define HAS_MOVED	"t.uri IS DISTINCT FROM s.uri"
 
 /*
- * Claim sources: t and s.  Who claims one makes it due again after a minute, should
- * it never be heard of again, and after $3 milliseconds when it has been fetched,
- * unless somebody has asked for it, or parked it, meanwhile.  last_attempt is whose
- * claim it is: who claims a source later makes an earlier answer stale.
+ * Claim the sources t and s.  Claiming a source makes it due again after a
+ * minute, in case the worker dies. $3 is the delay in milliseconds for the
+ * next fetch.  A session that writes next_attempt during the fetch has
+ * priority. last_attempt identifies the claim: a later claim makes the answer
+ * to an earlier one stale.
  */
 #define CLAIM_TIME "interval '1 minute'"
 #define CLAIM \
@@ -116,7 +123,7 @@ static const char no_issuer[] = "The issuer has no row in jwt_issuer.";
 	"CASE WHEN next_attempt = last_attempt + " CLAIM_TIME \
 	" THEN clock_timestamp() + $3 * interval '1 millisecond' ELSE next_attempt END"
 
-/* A state for each source that has none. */
+/* Insert a state for each source without one. */
 #define ADD_STATES \
 	"INSERT INTO %s.jwt_jwks_state (issuer, uri) SELECT s.issuer, s.uri FROM %s.jwt_jwks_source s" \
 	" WHERE NOT EXISTS (SELECT FROM %s.jwt_jwks_state t WHERE t.issuer = s.issuer) ON CONFLICT DO NOTHING"
@@ -157,8 +164,8 @@ copy_source(int row, MemoryContext context)
 }
 
 /*
- * Do the keys, or what else a fetch writes, come from a publisher?  What we wrote
- * could then stop replication.
+ * Do keys, or other rows that a fetch writes, come from a publisher?  Then our
+ * writes could stop replication.
  */
 static bool
 is_subscribed(void)
@@ -173,7 +180,7 @@ hash_text(const char *str, uint64 seed)
 }
 
 /*
- * Note in the states of all sources that their keys are fetched elsewhere.
+ * Store in the states of all sources that the publisher fetches their keys.
  */
 static void
 note_subscribed(void)
@@ -193,14 +200,14 @@ note_subscribed(void)
 				 errdetail_internal("%s", subscribed)));
 }
 
-/* When a source that tokens ask for may be fetched; $3 is the cooldown. */
+/* When a source may be fetched because of a token; $3 is the cooldown. */
 #define COOLED_DOWN \
 	"(least(last_attempt, statement_timestamp())" \
 	" + $3 * (1 << greatest(least(failures, 4), 0)) * interval '1 millisecond')"
 
 /*
- * Take what is due, or was woken and is not cooling down, and note that it was.
- * The sources are in the current memory context.
+ * Claim the sources that are due, or that were woken and have no cooldown.
+ * They are in the current memory context.
  */
 int
 source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
@@ -228,7 +235,7 @@ source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
 	values[1] = PointerGetDatum(construct_array(names, wakes->n_names, TEXTOID, -1, false, TYPALIGN_INT));
 	values[2] = Int32GetDatum(cooldown_ms);
 
-	/* a source that is removed and added again is new */
+	/* a source that is deleted and added again is new */
 	transaction_execute("DELETE FROM %s.jwt_jwks_state WHERE issuer IN (SELECT issuer FROM %s.jwt_jwks_state t"
 						" WHERE NOT EXISTS (SELECT FROM %s.jwt_jwks_source s WHERE s.issuer = t.issuer)"
 						" FOR UPDATE SKIP LOCKED)",
@@ -236,11 +243,11 @@ source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
 	transaction_execute(ADD_STATES, SPI_OK_INSERT, 0, NULL, NULL, NULL);
 
 	/*
-	 * Who is cooling down is due afterwards, and the longer the more often it
-	 * has failed; who was put off to infinity stays there.  Who was fetched
-	 * in the future is due, as the clock has gone back.  That is judged by
-	 * the clock: another worker may have claimed the source after this
-	 * statement began.
+	 * A woken source with a cooldown becomes due at its end.  The cooldown
+	 * grows with the number of failures.  A parked source stays parked.  A
+	 * source with a fetch in the future is due, because the clock was set
+	 * back.  This uses the clock and not the time of the statement, because
+	 * another worker may have claimed the source after the statement began.
 	 */
 	if (wakes->any)
 		transaction_execute("UPDATE %s.jwt_jwks_state SET next_attempt = " COOLED_DOWN
@@ -264,8 +271,8 @@ source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources)
 }
 
 /*
- * Take the source of an issuer, due or not; NULL with an error when that cannot be.
- * One that is parked remains so.
+ * Claim the source of an issuer, even if it is not due.  Returns NULL with an
+ * error if that is impossible.  A parked source stays parked.
  */
 Source *
 source_claim(const char *issuer, const char **error)
@@ -294,8 +301,8 @@ source_claim(const char *issuer, const char **error)
 }
 
 /*
- * Where an issuer's configuration is (OpenID Connect Discovery 1.0 section 4);
- * NULL with an error when it can have none.
+ * The URL of an issuer's configuration (OpenID Connect Discovery 1.0 section
+ * 4), or NULL with an error if it can have none.
  */
 char *
 source_discovery_url(const Source *source, const char **error)
@@ -312,7 +319,7 @@ source_discovery_url(const Source *source, const char **error)
 	return psprintf("%.*s/.well-known/openid-configuration", len, source->issuer);
 }
 
-/* A string member of an object, terminated; NULL when it has none. */
+/* A string member of an object, terminated; NULL if it has none. */
 static char *
 string_member(const JsonbValue *object, const char *name)
 {
@@ -324,8 +331,7 @@ string_member(const JsonbValue *object, const char *name)
 }
 
 /*
- * The URL of the key set that an issuer's configuration names; NULL with an
- * error when it does not.
+ * The URL of the key set in an issuer's configuration, or NULL with an error.
  */
 char *
 source_read_discovery(const Source *source, const Fetched *fetched, const char **error)
@@ -336,7 +342,7 @@ source_read_discovery(const Source *source, const Fetched *fetched, const char *
 	char	   *issuer;
 	char	   *uri = NULL;
 
-	/* what the reader may need to convert characters */
+	/* for character conversions of the reader */
 	StartTransactionCommand();
 	MemoryContextSwitchTo(context);
 	reason = json_read_object(fetched->body, fetched->len, &document);
@@ -381,8 +387,9 @@ import(void *arg)
 }
 
 /*
- * In how many milliseconds to fetch again.  Spread, so that many sources do not
- * stay in step; but never later than the refresh interval.
+ * The delay until the next fetch in milliseconds.  It is random within bounds,
+ * so that many sources are not fetched at the same time, and never longer than
+ * the refresh interval.
  */
 static int64
 next_wait(const Source *source, const Fetched *fetched, bool good)
@@ -404,9 +411,9 @@ next_wait(const Source *source, const Fetched *fetched, bool good)
 }
 
 /*
- * Is an error of a source to be logged?  Each is once, until the source is fetched
- * again.  Of the detail, which may be NULL, digits make no difference: they may be
- * milliseconds.
+ * Must an error of a source be logged?  Each error is logged once until a
+ * fetch succeeds.  Digits in the detail, which may be NULL, are ignored: they
+ * may be milliseconds.
  */
 static bool
 is_news(const Source *source, const char *error, const char *detail)
@@ -423,9 +430,9 @@ is_news(const Source *source, const char *error, const char *detail)
 }
 
 /*
- * What the log shows of the URL that was asked, or was not to be: no user's name or
- * password, no query, in which there may be another secret, and nothing that could
- * forge a line.
+ * The form of a URL for the log: without user name and password, without the
+ * query, which may contain a secret, and without characters that could forge a
+ * line.
  */
 static char *
 url_for_log(const Source *source)
@@ -436,7 +443,7 @@ url_for_log(const Source *source)
 
 	if (strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0)
 		return "";
-	/* a password may have any character, not escaped */
+	/* a password may contain any character, not escaped */
 	url = at ? at + 1 : url;
 	while (len < MAX_LOGGED_URL && url[len] > ' ' && url[len] < 0x7f && strchr("?#", url[len]) == NULL)
 		len++;
@@ -465,7 +472,8 @@ source_log_failure(const Source *source, const char *message)
 }
 
 /*
- * Tell the log how it went, if that is news; within the transaction.
+ * Log the result of a fetch if it is new.  Must be called within the
+ * transaction.
  */
 static void
 log_outcome(const Source *source, const Fetched *fetched, const char *error, const char *detail,
@@ -487,8 +495,8 @@ log_outcome(const Source *source, const Fetched *fetched, const char *error, con
 }
 
 /*
- * Import what was fetched, and note how it went, unless the source has been
- * removed or moved meanwhile.  Returns NULL or the error that was noted.
+ * Import a fetched set and store the result, unless the source was deleted or
+ * its uri changed meanwhile.  Returns NULL or the stored error.
  */
 const char *
 source_finish(const Source *source, const Fetched *fetched, RefreshCounts *counts)
@@ -507,7 +515,7 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 	if (!is_there)
 		return "The extension is not there any more.";
 
-	/* the issuer first, as whoever deletes it does */
+	/* lock the issuer first, as a DELETE of it does */
 	values[0] = CStringGetTextDatum(source->issuer);
 	values[1] = TimestampTzGetDatum(source->claimed_at);
 	transaction_execute("SELECT FROM %s.jwt_issuer WHERE issuer = $1 FOR NO KEY UPDATE",
@@ -567,8 +575,8 @@ source_finish(const Source *source, const Fetched *fetched, RefreshCounts *count
 }
 
 /*
- * Remove some revocations of tokens that have expired.  Returns whether there
- * may be more.  Of a subscriber, the publisher does.
+ * Prune some revocations.  Returns whether there may be more.  On a subscriber
+ * nothing is pruned, because the publisher does it.
  */
 bool
 source_prune_revocations(void)
@@ -587,8 +595,8 @@ source_prune_revocations(void)
 }
 
 /*
- * When is somebody to look again, which is before the next source is due, and
- * are there any?
+ * When must the next worker start, at the latest when the next source is due,
+ * and are there sources?
  */
 TimestampTz
 source_next_due(bool *there_are)

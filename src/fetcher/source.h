@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * source.h
- *	  The tables jwt_jwks_source, where key sets are, and jwt_jwks_state, how their
- *	  fetches went.
+ *	  The tables jwt_jwks_source (URLs of key sets) and jwt_jwks_state
+ *	  (results of fetches).
  *
  *-------------------------------------------------------------------------
  */
@@ -16,20 +16,22 @@
 #include "fetcher/shared.h"
 #include "trust/refresh.h"
 
-/* A source that is to be fetched. */
+/* A claimed source. */
 typedef struct Source
 {
 	char	   *issuer;
 	char	   *database;		/* its name, as messages show it */
 	char	   *uri;			/* NULL: to be discovered */
 	char	   *error;			/* why it cannot be fetched, or NULL */
-	char	   *etag;			/* NULL: whatever it has is to be imported */
+	char	   *etag;			/* NULL: import the set even if it was not
+								 * modified */
 	int			failures;
 	TimestampTz claimed_at;		/* last_attempt */
 	TimestampTz last_success;	/* or 0 */
 	int64		refresh_interval;	/* in seconds */
-	bool		discovered;		/* what is being fetched is the set itself */
-	char	   *asked;			/* the URL that was asked last, for the log */
+	bool		discovered;		/* the current fetch is for the set, not for
+								 * the configuration */
+	char	   *asked;			/* the last URL, for the log */
 } Source;
 
 extern int	source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources);

@@ -1,17 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * transaction.c
- *	  The transactions of workers in a database: as pg_database_owner, by the
- *	  extension's own tables and functions.
+ *	  The transactions of workers in a database. They act as
+ *	  pg_database_owner, with tables and functions of the extension only.
  *
- * Each finds the extension anew and locks it, as it may have been dropped since
- * the last one.  It runs within a security-restricted operation, with no other
- * rights than those that manage trust.
+ * Each transaction finds the extension again and locks it, because it may have
+ * been dropped since the last one.  It runs in a security-restricted
+ * operation, with only the rights to manage trust.
  *
- * The owner of the extension's schema can rename it at any moment, and put another,
- * with tables of the same names, in its place.  So a statement that has been analysed
- * goes on only if each of its relations is the extension's own; functions are called
- * by OID.
+ * The owner of the extension's schema can rename it at any moment, and create
+ * another one with tables of the same names.  So after parse analysis, a
+ * statement continues only if all its relations belong to the extension.
+ * Functions are called by OID.
  *
  *-------------------------------------------------------------------------
  */
@@ -45,23 +45,23 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* What the transaction has found. */
+/* State of the current transaction. */
 static Oid	extension;
 static Oid	schema;
 
-/* What to go back to. */
+/* State to restore at its end. */
 static Oid	saved_user;
 static int	saved_security;
 static int	saved_settings;
 static MemoryContext saved_context;
 
-/* The next statement that is analysed is one of ours. */
+/* The next analysed statement is from execute(). */
 static bool checks_relations;
 static post_parse_analyze_hook_type next_hook;
 
 /*
  * Did an object of this owner come with the extension?  An object that the
- * extension's owner has added to it belongs to that role.
+ * owner of the extension added later belongs to that role.
  */
 static bool
 is_member(Oid class, Oid object, Oid owner)
@@ -86,8 +86,7 @@ is_own_table(Oid relid)
 }
 
 /*
- * A function of the extension, by its exact signature; InvalidOid when it has
- * none.
+ * A function of the extension with this exact signature, or InvalidOid.
  */
 Oid
 transaction_find_function(const char *name, int n, const Oid *types)
@@ -127,7 +126,7 @@ transaction_is_subscribed(const char *table)
 }
 
 /*
- * Find the extension, and lock it, so that it stays for the transaction.
+ * Find the extension, and lock it until the end of the transaction.
  */
 static bool
 find_extension(void)
@@ -156,8 +155,8 @@ find_extension(void)
 }
 
 /*
- * Begin a transaction as pg_database_owner.  Returns false, without one, when there
- * is no extension that can be served.
+ * Begin a transaction as pg_database_owner.  Returns false, and begins none,
+ * if there is no usable extension.
  */
 bool
 transaction_begin(void)
@@ -183,7 +182,7 @@ transaction_begin(void)
 }
 
 /*
- * Commit it, and go back to the memory context in which it was begun.
+ * Commit the transaction, and restore the memory context of its beginning.
  */
 void
 transaction_commit(void)
@@ -191,7 +190,7 @@ transaction_commit(void)
 	PopActiveSnapshot();
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
-	/* what a trigger may have set */
+	/* a trigger may have changed settings */
 	AtEOXact_GUC(false, saved_settings);
 	SetUserIdAndSecContext(saved_user, saved_security);
 	CommitTransactionCommand();
@@ -201,8 +200,9 @@ transaction_commit(void)
 }
 
 /*
- * After the analysis of a statement of ours, raise an error unless all of its
- * relations are the extension's.  From here on they are known by OID.
+ * Parse-analysis hook: raise an error if a statement of ours has a relation
+ * that is not the extension's.  After analysis, relations are identified by
+ * OID.
  */
 static void
 check_relations(ParseState *state, Query *query, hook_jumble *jumble)
@@ -226,7 +226,7 @@ check_relations(ParseState *state, Query *query, hook_jumble *jumble)
 }
 
 /*
- * Execute a statement, in which %s stands for the extension's schema.
+ * Execute a statement. %s in it is replaced by the extension's schema.
  */
 void
 transaction_execute(const char *format, int expected,
@@ -257,8 +257,8 @@ transaction_execute(const char *format, int expected,
 }
 
 /*
- * A column of a row of the last result.  It must have this type, and not be null
- * unless that is asked for.
+ * A column of a row of the last result.  Raises an error if it has another
+ * type, or is null although that is not allowed.
  */
 Datum
 transaction_column(int row, int column, Oid type, bool *isnull)
@@ -281,8 +281,8 @@ transaction_column(int row, int column, Oid type, bool *isnull)
 }
 
 /*
- * The same of a text column, copied so that it outlives the transaction; NULL for
- * null, if that may be.
+ * The same for a text column.  The copy outlives the transaction.  Returns
+ * NULL for null, if that is allowed.
  */
 char *
 transaction_copy_text(int row, int column, bool null_ok)
@@ -294,8 +294,8 @@ transaction_copy_text(int row, int column, bool null_ok)
 }
 
 /*
- * Run something in a subtransaction.  Returns NULL, or the message of the error
- * that it raised, in the current memory context.
+ * Run a function in a subtransaction.  Returns NULL, or the message of its
+ * error in the current memory context.
  */
 char *
 transaction_attempt(void (*function) (void *), void *arg)
@@ -320,7 +320,7 @@ transaction_attempt(void (*function) (void *), void *arg)
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 
-		/* a shutdown, a cancel or somebody's lock is not the document's fault */
+		/* a shutdown, a cancel or a lock is not the document's fault */
 		if (ERRCODE_TO_CATEGORY(data->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
 			ERRCODE_TO_CATEGORY(data->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
 			data->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * transaction.h
- *	  The transactions of workers in a database: as pg_database_owner, by the
- *	  extension's own tables and functions.
+ *	  The transactions of workers in a database. They act as
+ *	  pg_database_owner, with tables and functions of the extension only.
  *
  *-------------------------------------------------------------------------
  */

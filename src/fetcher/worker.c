@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * worker.c
- *	  The processes that fetch: one for what is due in a database, and one for
- *	  a single issuer that a session asks for.
+ *	  The worker processes: one for all due sources of a database, and one
+ *	  for a single issuer on request of a session.
  *
- * Both end when they are done, or have taken so long that others shall have their
- * turn, or when somebody wants to drop the database.  An error that is not a
- * document's, such as a lock that could not be had, is logged.  Whatever happens,
- * the source is as it was: claiming it has made it due again in a minute.
+ * A worker exits when it is done, when it has used its time, or when a session
+ * wants to drop the database.  An error that is not the document's fault, such
+ * as a lock timeout, is logged.  After any error the source is due again in a
+ * minute, because claiming it has set that time.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,21 +35,24 @@
 extern PGDLLEXPORT JWT_EXPORT void jwt_jwks_worker_main(Datum arg);
 extern PGDLLEXPORT JWT_EXPORT void jwt_jwks_refresh_main(Datum arg);
 
-/* A worker begins no fetch after so many milliseconds. */
+/* A worker starts no fetch after this time, in milliseconds. */
 #define MAX_LIFE_MS		30000
 
-/* Who has found everything that is due locked by others comes back after this. */
+/* The delay if other sessions have locked all due sources. */
 #define LOCKED_WAIT_MS	5000
 
-/* How often a worker that waits looks if it is in somebody's way. */
+/*
+ * How often a waiting worker checks whether it blocks a command on the
+ * database.
+ */
 #define YIELD_INTERVAL_MS	500
 
 static Oid	database;
-static bool is_single;			/* for a session that waits */
+static bool is_single;			/* for a waiting session */
 
 /*
- * Connect to a database, and have nothing there decide what names mean or how
- * long we wait.
+ * Connect to a database, and override settings of the database that change the
+ * meaning of names or the length of waits.
  */
 static void
 connect_to_database(void)
@@ -57,7 +60,7 @@ connect_to_database(void)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	/* somebody may have the database locked */
+	/* a session may have locked the database */
 	SetConfigOption("lock_timeout", "5s", PGC_SUSET, PGC_S_OVERRIDE);
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
@@ -73,9 +76,9 @@ connect_to_database(void)
 }
 
 /*
- * Is somebody about to drop, rename, move or copy the database?  They wait some
- * seconds for others to leave, and we, who hold no lock while we fetch, would not
- * notice.
+ * Does a session want to drop, rename, move or copy the database?  It waits
+ * some seconds for others to disconnect.  A worker holds no lock while it
+ * fetches, so it would not notice otherwise.
  */
 static void
 yield_database(void)
@@ -88,7 +91,7 @@ yield_database(void)
 		return;
 	last = now;
 
-	/* what a session takes that connects */
+	/* the lock that a connecting session takes */
 	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
 	if (LockAcquire(&tag, RowExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
 	{
@@ -100,19 +103,19 @@ yield_database(void)
 }
 
 /*
- * What is to be done again and again while we wait.
+ * Called repeatedly while a worker waits.
  */
 static void
 while_waiting(void)
 {
 	settings_reload();
-	/* of a single refresh, the session that waits is in the way itself */
+	/* for a single refresh, the waiting session blocks the command itself */
 	if (!is_single)
 		yield_database();
 }
 
 /*
- * Ask a URL for a source.
+ * Add the fetch of a URL for a source.
  */
 static void
 ask(FetchPool *pool, Source *source, const char *url, const char *etag)
@@ -122,7 +125,7 @@ ask(FetchPool *pool, Source *source, const char *url, const char *etag)
 }
 
 /*
- * Begin to fetch a source.  Returns NULL, or the error.
+ * Start to fetch a source.  Returns NULL or the error.
  */
 static const char *
 begin_fetch(FetchPool *pool, Source *source)
@@ -139,8 +142,9 @@ begin_fetch(FetchPool *pool, Source *source)
 }
 
 /*
- * Deal with what came back: go on to the set that was discovered, or import it.
- * Returns whether the source is finished, and how in *counts and *error.
+ * Handle the result of a fetch: fetch the discovered set, or import the set.
+ * Returns whether the source is finished, with the result in *counts and
+ * *error.
  */
 static bool
 deal_with(FetchPool *pool, Source *source, Fetched *fetched, RefreshCounts *counts, const char **error)
@@ -151,7 +155,7 @@ deal_with(FetchPool *pool, Source *source, Fetched *fetched, RefreshCounts *coun
 
 		if (url != NULL)
 		{
-			/* the entity tag may be another URL's */
+			/* the entity tag may belong to another URL */
 			source->discovered = true;
 			ask(pool, source, url, NULL);
 			return false;
@@ -163,9 +167,9 @@ deal_with(FetchPool *pool, Source *source, Fetched *fetched, RefreshCounts *coun
 }
 
 /*
- * Fetch sources, and deal with them in the order in which they come back.  When
- * that takes too long, the rest is left to the next worker.  The last one's
- * outcome is left in *counts and *error.
+ * Fetch sources, and handle results in the order in which they arrive.  If
+ * that takes too long, the next worker does the rest. *counts and *error have
+ * the result of the last source.
  */
 static void
 fetch_sources(Source **sources, int n, RefreshCounts *counts, const char **error)
@@ -182,7 +186,7 @@ fetch_sources(Source **sources, int n, RefreshCounts *counts, const char **error
 		MemoryContextReset(each);
 		MemoryContextSwitchTo(each);
 
-		/* one that cannot be begun has come back already */
+		/* a source that cannot be started is already finished */
 		if (next < n && fetch_has_room(pool) && (next == 0 || GetCurrentTimestamp() < end))
 		{
 			memset(&fetched, 0, sizeof(fetched));
@@ -227,8 +231,7 @@ fetch_sources(Source **sources, int n, RefreshCounts *counts, const char **error
 }
 
 /*
- * When this worker has not done what it was started for, somebody has to come
- * back.
+ * Make sure that another worker starts if this one has not finished its work.
  */
 static void
 worker_ends(int code, Datum arg)
@@ -239,7 +242,7 @@ worker_ends(int code, Datum arg)
 }
 
 /*
- * End, and leave word when the next worker is to come.
+ * Exit, after storing the time of the next worker.
  */
 static void
 end_worker(TimestampTz earliest, TimestampTz latest)
@@ -269,7 +272,11 @@ jwt_jwks_worker_main(Datum arg)
 	database = DatumGetObjectId(arg);
 	before_shmem_exit(worker_ends, (Datum) 0);
 	wakes = MemoryContextAlloc(TopMemoryContext, sizeof(Wakes));
-	/* first, as one that cannot connect would be started over and over */
+
+	/*
+	 * before connecting: a worker that cannot connect would be restarted
+	 * again and again
+	 */
 	shared_take_wakes(database, wakes);
 	connect_to_database();
 	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "jwt_jwks worker", ALLOCSET_DEFAULT_SIZES));
@@ -317,7 +324,7 @@ jwt_jwks_refresh_main(Datum arg)
 	if (source != NULL)
 	{
 		error = NULL;
-		/* whoever asks wants to have it, modified or not */
+		/* a session wants an import even if the set was not modified */
 		source->etag = NULL;
 		fetch_sources(&source, 1, &request->counts, &error);
 	}

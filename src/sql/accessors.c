@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * accessors.c
- *	  The SQL functions that read the current token's claims, and what their call
- *	  sites remember from row to row.
+ *	  The SQL functions that read the current token's claims, and the cache
+ *	  of their call sites.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,7 +31,7 @@ typedef enum SiteLife
 } SiteLife;
 
 /*
- * What a call site in a plan remembers from row to row.
+ * The cache of a call site: one place in a plan, called for many rows.
  */
 typedef struct CallSite
 {
@@ -43,9 +43,9 @@ typedef struct CallSite
 } CallSite;
 
 /*
- * How an accessor gets its value from the claims, which are not NULL.  The value
- * is in the current memory context, or part of the claims.  false stands for
- * null.
+ * Reads the value of an accessor from the claims, which are not NULL.  The
+ * value is in the current memory context or a part of the claims.  Returns
+ * false for null.
  */
 typedef bool (*ClaimReader) (FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value);
 
@@ -85,8 +85,8 @@ life_of(MemoryContext context)
 }
 
 /*
- * Make the call site's value the current one.  Only the value itself is kept as
- * long as the call site; all else goes with the row.
+ * Compute the value of a call site again.  Only the value lives as long as the
+ * call site.  All other memory is freed after the row.
  */
 static pg_noinline CallSite *
 refresh_site(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
@@ -103,7 +103,7 @@ refresh_site(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
 	else if (!by_value && !site->isnull)
 		pfree(DatumGetPointer(site->value));
 
-	/* a stamp of 0 is never current, should an error come */
+	/* an error leaves the stamp 0, which is never current */
 	memset(site, 0, sizeof(*site));
 	site->isnull = true;
 	site->life = life_of(fcinfo->flinfo->fn_mcxt);
@@ -138,8 +138,8 @@ site_is_current(const CallSite *site)
 }
 
 /*
- * Is the argument a constant of the plan?  A parameter is not one: plpgsql
- * evaluates the same expression with other values.
+ * Is the argument a constant of the plan?  A parameter is not: PL/pgSQL
+ * evaluates the same expression with different values.
  */
 static bool
 argument_is_constant(FmgrInfo *flinfo)
@@ -149,8 +149,8 @@ argument_is_constant(FmgrInfo *flinfo)
 }
 
 /*
- * The value of an accessor, from its call site when that remembers it: with no
- * argument, or one that is the same for every row.
+ * The value of an accessor.  It is cached in the call site if there is no
+ * argument, or the argument is the same for every row.
  */
 static inline Datum
 current_value(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value, int n_args)

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * functions.c
- *	  The SQL functions that verify: arguments in, and failures into errors.
+ *	  The SQL functions that verify. They read arguments and turn failures
+ *	  into errors.
  *
  *-------------------------------------------------------------------------
  */
@@ -54,7 +55,7 @@ raise_failure(const Failure *failure)
 }
 
 /*
- * An argument or a key that is not acceptable, as opposed to a token.
+ * Raise the error for an invalid argument or key.
  */
 void
 raise_bad_key(const char *reason)
@@ -67,7 +68,7 @@ raise_bad_key(const char *reason)
 }
 
 /*
- * A text argument; null data for null.
+ * A text argument.  Null data means null.
  */
 Slice
 text_argument(FunctionCallInfo fcinfo, int n)
@@ -85,7 +86,7 @@ text_argument(FunctionCallInfo fcinfo, int n)
 }
 
 /*
- * The row that a function returns, of the n columns of its type.
+ * The result row of a function, from its n columns.
  */
 Datum
 row_result(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls)
@@ -98,8 +99,8 @@ row_result(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls)
 }
 
 /*
- * The four arguments that the verifying functions share.  The first, the token,
- * is not null.
+ * Read the four common arguments of the verifying functions.  The first, the
+ * token, is not null.
  */
 static VerifyRequest
 request_arguments(FunctionCallInfo fcinfo)
@@ -155,9 +156,9 @@ jwt_sql_try_verify(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_inspect(token, audience, issuer, at): one row that says why.  Header,
- * issuer, kid and alg are shown as far as they are known; the issuer is the
- * key's.
+ * jwt_inspect(token, audience, issuer, at): one row that says why.  It shows
+ * header, issuer, kid and alg as far as they are known.  The issuer is that of
+ * the key.
  */
 Datum
 jwt_sql_inspect(PG_FUNCTION_ARGS)
@@ -263,7 +264,7 @@ jwt_sql_jws_verify(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_header(token): the header, whatever it says.
+ * jwt_header(token): the header, not verified.
  */
 Datum
 jwt_sql_header(PG_FUNCTION_ARGS)
@@ -278,7 +279,7 @@ jwt_sql_header(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_unverified_claims(token): the claims, whoever wrote them.
+ * jwt_unverified_claims(token): the claims, not verified.
  */
 Datum
 jwt_sql_unverified_claims(PG_FUNCTION_ARGS)
@@ -301,7 +302,8 @@ jwt_sql_unverified_claims(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_authenticate(token, is_local, issuer): the claims, or an error; null forgets.
+ * jwt_authenticate(token, is_local, issuer): the claims, or an error.  A null
+ * token removes the current token.
  */
 Datum
 jwt_sql_authenticate(PG_FUNCTION_ARGS)

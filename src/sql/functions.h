@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * functions.h
- *	  What the SQL functions share: arguments in, rows out, and failures into errors.
+ *	  Common parts of the SQL functions: arguments, result rows and errors.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * install.c
- *	  What the install and update scripts need of C: who may run them, whose
- *	  rights are on the objects, and that nothing foreign got in.
+ *	  C functions for the install and update scripts: they check who runs a
+ *	  script, reset privileges, and check that no foreign object is used.
  *
- * Everything here works on the extension whose script is running, and does
- * nothing outside of one.
+ * All functions work on the extension whose script is running.  Outside of a
+ * script they raise an error.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,8 +38,8 @@ JWT_SQL_FUNCTION(jwt_sql_install_strip);
 JWT_SQL_FUNCTION(jwt_sql_install_end);
 
 /*
- * The extension whose script is running, with its owner and schema; an error when
- * none is.
+ * The extension whose script is running, with its owner and schema.  Raises an
+ * error outside of a script.
  */
 static void
 running_extension(Oid *owner, Oid *schema)
@@ -67,10 +67,11 @@ running_extension(Oid *owner, Oid *schema)
 }
 
 /*
- * jwt_install_begin(): the rights to manage trust go to the owner of the database,
- * so another, who may only create in it, would install something that is not
- * theirs to manage.  The script has locked the schema of this name, which is where
- * this function is: it must be the one that the extension was created in.
+ * jwt_install_begin(): check who installs, and where.  Only the owner of the
+ * database gets the rights to manage trust, so a role that may only create
+ * schemas in it is refused.  The script has locked the schema of this name,
+ * which contains this function.  It must be the schema in which the extension
+ * was created.
  */
 Datum
 jwt_sql_install_begin(PG_FUNCTION_ARGS)
@@ -99,7 +100,7 @@ jwt_sql_install_begin(PG_FUNCTION_ARGS)
 }
 
 /*
- * Execute a statement by the server's parser; it names nothing but by schema.
+ * Execute an SQL statement.  All its names must be qualified.
  */
 static void
 execute(const char *sql, int expected)
@@ -109,14 +110,14 @@ execute(const char *sql, int expected)
 }
 
 /*
- * jwt_install_strip(): take all rights on tables, views and functions from
- * everybody but their owner, who has all.  Default privileges may have given and
- * taken any.  The script grants after this.
+ * jwt_install_strip(): revoke all rights on tables, views and functions from
+ * all roles except the owner, who gets all.  Default privileges may have
+ * granted or revoked any.  The script grants after this.
  *
- * The owner of the database gets USAGE on the schema, without which the grants
- * that it makes cannot be restored by pg_upgrade.  That is no part of the
- * extension: recorded as such, pg_dump would leave out everybody's grants on the
- * schema.
+ * The owner of the database gets USAGE on the schema, because pg_upgrade
+ * cannot restore the owner's grants without it.  This grant must not be
+ * recorded as a part of the extension.  Otherwise pg_dump would omit all
+ * grants on the schema.
  */
 Datum
 jwt_sql_install_strip(PG_FUNCTION_ARGS)
@@ -153,7 +154,7 @@ jwt_sql_install_strip(PG_FUNCTION_ARGS)
 	running_extension(&owner, &schema);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	/* names come out with their schema */
+	/* deparsed names are qualified */
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	execute(psprintf(members, CurrentExtensionObject, CurrentExtensionObject), SPI_OK_SELECT);
@@ -188,10 +189,10 @@ jwt_sql_install_strip(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_install_end(): whatever the target schema held, nothing of the extension may
- * have come to depend on it: a planted operator, function, cast or domain that
- * captured a name of the script would run with the rights of whoever uses it.
- * Rules, defaults, triggers and indexes are looked through, too.
+ * jwt_install_end(): raise an error if a member of the extension depends on an
+ * object that was in the target schema before.  A planted operator, function,
+ * cast or domain that captured a name of the script would run with the rights
+ * of every user.  Rules, defaults, triggers and indexes are checked, too.
  */
 Datum
 jwt_sql_install_end(PG_FUNCTION_ARGS)

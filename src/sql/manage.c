@@ -47,7 +47,7 @@ JWT_SQL_FUNCTION(jwt_sql_warn_of_inert_rows);
 JWT_SQL_FUNCTION(jwt_sql_issuer_cascade);
 
 /*
- * A text argument that must not be null.
+ * A text argument.  Raises an error if it is null.
  */
 Slice
 required_argument(FunctionCallInfo fcinfo, int n, const char *name)
@@ -61,7 +61,7 @@ required_argument(FunctionCallInfo fcinfo, int n, const char *name)
 }
 
 /*
- * The row of an issuer; an error when there is none.
+ * The row of an issuer.  Raises an error if there is none.
  */
 TrustIssuer *
 require_issuer(const Slice *name)
@@ -92,7 +92,7 @@ jwt_sql_thumbprint(PG_FUNCTION_ARGS)
 }
 
 /*
- * A text argument in UTF-8, terminated.
+ * A text argument, converted to UTF-8 and terminated.
  */
 static char *
 utf8_argument(FunctionCallInfo fcinfo, int n)
@@ -103,7 +103,8 @@ utf8_argument(FunctionCallInfo fcinfo, int n)
 }
 
 /*
- * A JWK from a JWK, a PEM public key or a PEM certificate.
+ * Convert a JWK, a PEM public key or a PEM certificate to a JWK.  Raises an
+ * error if it is none of them.
  */
 static Jsonb *
 key_argument(FunctionCallInfo fcinfo, int n)
@@ -157,8 +158,8 @@ jwt_sql_add_issuer(PG_FUNCTION_ARGS)
 }
 
 /*
- * Refuse a second key of an issuer under one kid.  Rows can be like that, but a
- * person who adds one most likely means another kid.
+ * Refuse a second key of an issuer with the same kid.  Rows may share a kid,
+ * but for a call of jwt_add_key it is most likely a mistake.
  */
 static void
 require_new_kid(const char *issuer, const char *kid)
@@ -178,8 +179,8 @@ require_new_kid(const char *issuer, const char *kid)
 }
 
 /*
- * Judge a JWK as a key of an issuer and insert it.  Strings with null data are not
- * given.  Returns its id.
+ * Check a JWK as a key of an issuer, and insert it.  Strings with null data
+ * were not given.  Returns the id of the row.
  */
 static Datum
 add_key(const Slice *issuer_name, const Jsonb *jsonb, const Slice *alg, const Slice *kid,
@@ -242,7 +243,7 @@ jwt_sql_add_key(PG_FUNCTION_ARGS)
 }
 
 /*
- * Add a member, a string, to an object in the making.
+ * Add a string member to an object that is being built.
  */
 static void
 push_string(JsonbParseState **state, const char *name, const char *value)
@@ -306,8 +307,8 @@ compare_public_keys(const void *a, const void *b)
 }
 
 /*
- * jwt_jwks(issuer): what may be published, as a JWK Set.  Standby keys are in it,
- * so that others learn of them before they sign.
+ * jwt_jwks(issuer): the public keys as a JWK Set.  It includes standby keys,
+ * so that other verifiers have them before they sign.
  */
 Datum
 jwt_sql_jwks(PG_FUNCTION_ARGS)
@@ -373,7 +374,8 @@ jwt_sql_jwks(PG_FUNCTION_ARGS)
 
 /*
  * jwt_jwks_members(issuer, jwks): a row for each member of a JWK Set, in its
- * order; an error when there is no such issuer or the set is of no use.
+ * order.  Raises an error if there is no such issuer, or the set is not
+ * usable.
  */
 Datum
 jwt_sql_jwks_members(PG_FUNCTION_ARGS)
@@ -416,7 +418,7 @@ jwt_sql_jwks_members(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_refresh_jwks(issuer): how many keys the refresh changed.
+ * jwt_refresh_jwks(issuer): the numbers of changed keys.
  */
 Datum
 jwt_sql_refresh_jwks(PG_FUNCTION_ARGS)
@@ -436,7 +438,8 @@ jwt_sql_refresh_jwks(PG_FUNCTION_ARGS)
 }
 
 /*
- * What a trigger was called for; an error when it was called otherwise.
+ * The trigger data of a call.  Raises an error if the function was not called
+ * as this kind of trigger.
  */
 static TriggerData *
 trigger_data(FunctionCallInfo fcinfo)
@@ -449,7 +452,7 @@ trigger_data(FunctionCallInfo fcinfo)
 }
 
 /*
- * The same for the triggers that check a row of a certain table.
+ * The same for the triggers that check a row of one table.
  */
 static HeapTuple
 check_row(FunctionCallInfo fcinfo, TrustTable table)
@@ -465,8 +468,8 @@ check_row(FunctionCallInfo fcinfo, TrustTable table)
 }
 
 /*
- * The triggers that check rows, and invalidate before one is written: a function
- * of the same statement may read the table.
+ * The triggers that check rows.  They also invalidate before a row is written,
+ * because a function of the same statement may read the table.
  */
 Datum
 jwt_sql_issuer_check(PG_FUNCTION_ARGS)
@@ -519,7 +522,7 @@ jwt_sql_denylist_changed(PG_FUNCTION_ARGS)
 }
 
 /*
- * The trigger on jwt_jwks_source: whoever fetches is woken at commit.
+ * The trigger on jwt_jwks_source: it wakes the workers at commit.
  */
 Datum
 jwt_sql_jwks_source_changed(PG_FUNCTION_ARGS)

@@ -62,7 +62,7 @@ expiry_of_session(const TrustIssuer *issuer)
 }
 
 /*
- * A value that a token can be revoked by; an error when the table cannot hold it.
+ * Check the size of a value.  Raises an error if the table cannot hold it.
  */
 static void
 check_value(const Slice *value)
@@ -74,7 +74,7 @@ check_value(const Slice *value)
 }
 
 /*
- * A time argument for issued_before; infinity revokes whatever is issued.
+ * The argument issued_before.  Infinity revokes all tokens, also later ones.
  */
 static TimestampTz
 issued_argument(FunctionCallInfo fcinfo, int n)
@@ -87,8 +87,7 @@ issued_argument(FunctionCallInfo fcinfo, int n)
 }
 
 /*
- * A time of verified claims; infinity from the year 9999 on, which is as good as
- * never.
+ * A time in verified claims.  From the year 9999 on it is infinity.
  */
 static TimestampTz
 time_claim(const Jsonb *claims, const char *name, TimestampTz absent)
@@ -106,8 +105,9 @@ time_claim(const Jsonb *claims, const char *name, TimestampTz absent)
 }
 
 /*
- * Revoke the session of verified claims, or the token by its jti; which of them is
- * tried first is the caller's choice.  Returns until when that is kept.
+ * Revoke the token of verified claims by its session or by its jti.  The
+ * caller chooses which of them is tried first.  Returns how long the
+ * revocation is kept.
  */
 static TimestampTz
 revoke_claims(const Jsonb *claims, bool session_first, const Slice *reason)
@@ -126,7 +126,9 @@ revoke_claims(const Jsonb *claims, bool session_first, const Slice *reason)
 	sid = claims_string(claims, session_claim, (int) strlen(session_claim));
 	if (sid.data != NULL && (session_first || jti.data == NULL))
 	{
-		/* this token may live longer than its issuer says that sessions last */
+		/*
+		 * this token may expire later than the session_lifetime of its issuer
+		 */
 		expires_at = Max(expiry_of_session(issuer),
 						 add_usec(time_claim(claims, "exp", DT_NOEND), USECS_PER_SEC));
 		write_revocation(REVOKED_SESSION, &name, &sid, DT_NOEND, expires_at, reason);
@@ -150,7 +152,7 @@ revoke_claims(const Jsonb *claims, bool session_first, const Slice *reason)
 }
 
 /*
- * jwt_revoke(token, reason): until when the revocation is kept.
+ * jwt_revoke(token, reason): returns how long the revocation is kept.
  */
 Datum
 jwt_sql_revoke(PG_FUNCTION_ARGS)
@@ -169,7 +171,7 @@ jwt_sql_revoke(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_logout(everywhere): false when there is no current token.
+ * jwt_logout(everywhere): false without a current token.
  */
 Datum
 jwt_sql_logout(PG_FUNCTION_ARGS)
@@ -200,7 +202,10 @@ jwt_sql_logout(PG_FUNCTION_ARGS)
 		}
 		if (name.data == NULL)
 			name.data = "";
-		/* by the clock, or by the token's own time if its issuer's is ahead */
+
+		/*
+		 * by our clock, or by the token's iat if the issuer's clock is ahead
+		 */
 		issued_before = Max(issued_before, time_claim(claims, "iat", issued_before));
 		write_revocation(REVOKED_SUBJECT, &name, &sub, issued_before,
 						 expiry_of_issued(require_issuer(&name), issued_before), &reason);
@@ -287,8 +292,8 @@ jwt_sql_revoke_issuer(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_revoke_key(issuer, kid, reason): the keys themselves, under whatever kid and
- * issuer they are or come back.
+ * jwt_revoke_key(issuer, kid, reason): revoke the keys by thumbprint, so under
+ * every kid and issuer.
  */
 Datum
 jwt_sql_revoke_key(PG_FUNCTION_ARGS)
@@ -313,7 +318,7 @@ jwt_sql_revoke_key(PG_FUNCTION_ARGS)
 		if (kid.data == NULL && row.kid != NULL)
 			continue;
 		found = true;
-		/* a key that cannot even be read verifies nothing as it is */
+		/* a key that cannot be read verifies nothing anyway */
 		if (row.jsonb != NULL && jwk_read(row.jsonb, &jwk, &why_not))
 			thumbprints = lappend(thumbprints, rows_thumbprint(&jwk));
 	}

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * status.c
- *	  The rows of the views jwt_status and jwt_key_status: what is usable, what is
- *	  not, and what is to be done.
+ *	  The rows of the views jwt_status and jwt_key_status: what is usable,
+ *	  what is not, and what to do.
  *
- * The functions are executable by PUBLIC, since PostgreSQL checks EXECUTE in a view
- * for the caller.  They refuse whoever has no SELECT on their view, and show no
- * secret.
+ * PUBLIC can execute the functions, because PostgreSQL checks EXECUTE in a
+ * view for the caller.  They refuse a caller without SELECT on their view, and
+ * show no secret.
  *
  *-------------------------------------------------------------------------
  */
@@ -45,15 +45,15 @@
 JWT_SQL_FUNCTION(jwt_sql_key_status_rows);
 JWT_SQL_FUNCTION(jwt_sql_status_rows);
 
-/* Set a column of a row that begins with nulls. */
+/* Set a column of a row in which all columns start as null. */
 #define SET(column, datum) (values[column] = (datum), nulls[column] = false)
 #define SET_TEXT(column, string) ((string) == NULL ? (void) 0 : (void) SET(column, CStringGetTextDatum(string)))
 #define SET_TIME(column, time, absent) ((time) == (absent) ? (void) 0 : (void) SET(column, TimestampTzGetDatum(time)))
 
-/* Problems of one row that are spelt out. */
+/* The maximal number of problems that a row lists. */
 #define MAX_PROBLEMS	20
 
-/* A row of jwt_status in the making. */
+/* A row of jwt_status that is being built. */
 typedef struct Status
 {
 	char	   *name;			/* the issuer; NULL for the row of the
@@ -61,19 +61,19 @@ typedef struct Status
 	TrustIssuer *issuer;
 	int			usable;
 	int			standby;
-	TimestampTz keys_end;		/* DT_NOBEGIN: there is none */
+	TimestampTz keys_end;		/* DT_NOBEGIN: no key */
 	char	   *source;
 	bool		has_source;
 	TimestampTz last_success;
 	TimestampTz next_attempt;
 	char	   *last_error;
 	List	   *problems;		/* of char * */
-	List	   *grants;			/* the same; of the row of the database */
+	List	   *grants;			/* the same, for the row of the database */
 	int			more_problems;
 } Status;
 
 /*
- * Refuse whoever may not select from the view.
+ * Raise an error if the caller may not select from the view.
  */
 static void
 require_view(const char *name)
@@ -158,7 +158,7 @@ jwt_sql_key_status_rows(PG_FUNCTION_ARGS)
 		if (revoked)
 			SET_TIME(REVOKED_AT, revoked_at, DT_NOBEGIN);
 		SET_TIME(CREATED_AT, key.created_at, DT_NOBEGIN);
-		/* that of a secret can be used to guess it */
+		/* the thumbprint of a secret would help to guess the secret */
 		if (key.jwk_read && strcmp(key.jwk.kty, "oct") != 0)
 			SET_TEXT(THUMBPRINT, thumbprint);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
@@ -170,7 +170,7 @@ jwt_sql_key_status_rows(PG_FUNCTION_ARGS)
 }
 
 /*
- * The names of columns in an error text, of a key that has no kid, too.
+ * The name of a key for a message, also of a key without a kid.
  */
 static char *
 show_kid(const KeyRow *key)
@@ -192,7 +192,8 @@ compare_name_with_status(const void *name, const void *cell)
 }
 
 /*
- * The status of an issuer among those of read_issuers(); NULL when it has no row.
+ * The status of an issuer in the result of read_issuers(); NULL if it has no
+ * row.
  */
 static Status *
 find_status(List *statuses, const char *name)
@@ -206,7 +207,7 @@ find_status(List *statuses, const char *name)
 }
 
 /*
- * Note rows of a table that belong to no issuer.
+ * Report rows of a table whose issuer has no row.
  */
 static void
 note_orphans(Status *database, TrustTable table, int n)
@@ -217,7 +218,7 @@ note_orphans(Status *database, TrustTable table, int n)
 }
 
 /*
- * A status for each row of jwt_issuer, in their order.
+ * A status for each row of jwt_issuer, in order of the issuers.
  */
 static List *
 read_issuers(void)
@@ -243,7 +244,7 @@ read_issuers(void)
 }
 
 /*
- * Count a key of an issuer, or note why it can verify nothing.  The note is
+ * Count a key of an issuer, or report why it verifies nothing.  The report is
  * allocated in the memory context of the status.
  */
 static void
@@ -255,7 +256,7 @@ count_key(Status *status, KeyRow *key, MemoryContext context)
 
 	rows_judge_key(key, status->issuer);
 	if (key->unusable != NULL && status->issuer->unusable != NULL)
-		return;					/* the issuer says so */
+		return;					/* the status of the issuer reports it */
 	rows_try_key(key);
 	if (key->unusable != NULL)
 	{
@@ -278,7 +279,7 @@ count_key(Status *status, KeyRow *key, MemoryContext context)
 }
 
 /*
- * Count the keys of each issuer, and note those that can verify nothing.
+ * Count the keys of each issuer, and report the keys that verify nothing.
  */
 static void
 read_keys(List *statuses, Status *database)
@@ -309,7 +310,7 @@ read_keys(List *statuses, Status *database)
 }
 
 /*
- * Read where the keys are fetched from, and how that went.
+ * Read the sources of key sets, and the results of their fetches.
  */
 static void
 read_sources(List *statuses, Status *database)
@@ -363,8 +364,8 @@ read_sources(List *statuses, Status *database)
 }
 
 /*
- * Triggers that do not fire always, and indexes that are not there, with the
- * statement that mends each.
+ * Report triggers that are not ENABLE ALWAYS and missing indexes, each with
+ * the statement that corrects it.
  */
 static void
 check_tables(Status *database)
@@ -389,7 +390,7 @@ check_tables(Status *database)
 }
 
 /*
- * The ACL that the script gave to an object, or NULL when it is not recorded.
+ * The ACL that the script gave to an object, or NULL if it is not recorded.
  */
 static Acl *
 initial_acl(Oid class, Oid object)
@@ -419,7 +420,7 @@ initial_acl(Oid class, Oid object)
 }
 
 /*
- * Has an ACL an item for the same roles with all these rights?
+ * Does an ACL have an item for the same roles with at least these rights?
  */
 static bool
 acl_has(const Acl *acl, const AclItem *wanted)
@@ -444,9 +445,9 @@ show_grant(const AclItem *item, const ObjectAddress *object)
 }
 
 /*
- * Note how an ACL differs from the script's.  What the owner of the database has
- * delegated is listed; what is a danger, or lacks, is a problem.  Either may be
- * NULL.
+ * Report how an ACL differs from that of the script.  Rights that the owner of
+ * the database has delegated are listed.  Dangerous and missing rights are
+ * problems.  Both ACLs may be NULL.
  */
 static void
 compare_acl(Status *database, const ObjectAddress *object, const Acl *now, const Acl *then)
@@ -471,7 +472,7 @@ compare_acl(Status *database, const ObjectAddress *object, const Acl *now, const
 }
 
 /*
- * The ACL in a column of a catalog's row, or NULL.
+ * The ACL in a column of a catalog row, or NULL.
  */
 static Acl *
 acl_column(int cache, HeapTuple tuple, AttrNumber column)
@@ -483,8 +484,8 @@ acl_column(int cache, HeapTuple tuple, AttrNumber column)
 }
 
 /*
- * The same for an object, and for the columns of a table, to which the script gives
- * no rights.
+ * Report the ACL of an object, and of the columns of a table.  The script
+ * grants no rights on columns.
  */
 static void
 compare_acls_of(Status *database, Oid class, Oid oid)
@@ -516,7 +517,7 @@ compare_acls_of(Status *database, Oid class, Oid oid)
 }
 
 /*
- * The same for all tables, views and functions of the extension.
+ * Report the ACLs of all tables, views and functions of the extension.
  */
 static void
 compare_acls(Status *database)
