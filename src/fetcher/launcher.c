@@ -214,8 +214,8 @@ start_worker(Oid database, TimestampTz now, bool *shortage)
 }
 
 /*
- * When is the database of a slot due? *turn is its place in the queue: the
- * time of its last worker, or the beginning of time if it had none.
+ * When is the database of a slot due? *turn is the start of its last worker,
+ * or DT_NOBEGIN; the database with the earliest one is next.
  */
 static TimestampTz
 due_at(int slot, const SharedDatabase *database, TimestampTz now, TimestampTz *turn)

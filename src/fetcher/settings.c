@@ -36,8 +36,7 @@ static int	max_connections;
 static int	max_document_size;	/* in kB */
 static int	cooldown_ms;
 
-static bool is_defined;			/* the strings are not const: a reload may
-								 * refuse a value */
+static bool is_defined;			/* all settings: a reload may refuse a value */
 static FetchLimits limits;
 
 /*

@@ -55,7 +55,7 @@ static int	saved_security;
 static int	saved_settings;
 static MemoryContext saved_context;
 
-/* The next analysed statement is from execute(). */
+/* The next analysed statement is from transaction_execute(). */
 static bool checks_relations;
 static post_parse_analyze_hook_type next_hook;
 
