@@ -1,4 +1,4 @@
-# LifeTest: sessions that are asked many at a time, and servers that follow others.
+# LifeTest: parallel sessions, standbys and subscribers.
 package LifeTest;
 
 use strict;
@@ -10,7 +10,7 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(ask_all until_true);
 
-# Seconds after which an answer does not come any more.
+# The timeout for an answer in seconds.
 my $patience = 60;
 
 # A session of psql; errors come as "ERROR:  28J11" among its output.
@@ -25,7 +25,7 @@ sub new
 	return $self;
 }
 
-# Send statements, whose answer has still to be received.
+# Send statements without waiting for the answer.
 sub tell
 {
 	my ($self, $sql) = @_;
@@ -35,7 +35,7 @@ sub tell
 	return;
 }
 
-# The answer to what was sent: what psql has written.
+# Receive the answer: the output of psql.
 sub answer
 {
 	my ($self) = @_;
@@ -62,7 +62,7 @@ sub ask
 	return $self->answer;
 }
 
-# Ask, and fail unless all went well.
+# Run SQL, and fail on an error.
 sub must
 {
 	my ($self, $sql) = @_;
@@ -79,7 +79,7 @@ sub finish
 	return;
 }
 
-# Send each session its question, then take the answers.
+# Send each session its statement, then receive the answers.
 sub ask_all
 {
 	my @questions = @_;    # session, statement, session, statement …
@@ -92,7 +92,7 @@ sub ask_all
 	return map { $_->answer } @sessions;
 }
 
-# Wait until a function says yes; false when it does not.
+# Wait until a function returns true. Returns false after the timeout.
 sub until_true
 {
 	my ($condition) = @_;

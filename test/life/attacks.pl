@@ -1,6 +1,6 @@
-# Attacks on the store by those who share the database with it: whoever may create
-# there, owns a schema, or owns the database.  Each is refused or comes to nothing;
-# nobody becomes a superuser, and nobody but the owner of the database reads a secret.
+# Attacks on the tables by other roles of the database: roles that may create objects,
+# own a schema, or own the database. Each attack is refused or has no effect. No role
+# becomes a superuser, and only the owner of the database can read a secret.
 use strict;
 use warnings FATAL => 'all';
 
@@ -36,14 +36,14 @@ sub session
 	return $sessions{"$db $user"} //= LifeTest->new($node->connstr($db) . " user=$user", 'SET client_min_messages = error');
 }
 
-# What a statement gives: its error's code, if it has one.
+# The result of a statement: the SQLSTATE of its error, if any.
 sub as
 {
 	my ($db, $user, $sql) = @_;
 	return session($db, $user)->ask($sql) =~ s/\AERROR:  //r;
 }
 
-# The same, after which all is as it was.
+# The same, rolled back.
 sub try_as
 {
 	my ($db, $user, $sql) = @_;
@@ -82,7 +82,7 @@ sub nobody_is_more
 	return;
 }
 
-# Where somebody's object is called, it says so.
+# A planted object reports when it is called.
 my $trap = q{BEGIN
 	RAISE EXCEPTION USING ERRCODE = 'ZZ666';
 END};
@@ -93,7 +93,7 @@ EXCEPTION WHEN OTHERS THEN
 	NULL;
 END};
 
-# All that a manager does, which calls every function of the extension.
+# All actions of a manager, which call every function of the extension.
 sub cycle
 {
 	my ($db, $user) = @_;
@@ -118,8 +118,8 @@ must($in_public, 'boss', 'CREATE EXTENSION jwt');
 my $cycle = cycle($in_public, 'boss');
 like($cycle, qr/^  valid  28J11 t valid  28J11 t  28J11 t  28J11 t  28J11 t valid 0 alice alice\|alice\|f t  28J11   added unchanged added,retired 1  2 3 3 1  2  0 $/, 'what a manager does') or BAIL_OUT('nothing else makes sense');
 
-# What members depend on, and what depends on these, outside of the extension and of
-# the system.
+# Objects outside of the extension and the system on which members depend, directly or
+# not.
 my $strangers = q{
 	WITH RECURSIVE part AS (
 		SELECT classid, objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'jwt') AND deptype = 'e'
@@ -135,7 +135,7 @@ my $members = q{
 		WHERE refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'jwt') AND deptype = 'e' GROUP BY 1) x};
 
 #
-# Objects that lie in the schema before the extension comes
+# Objects in the schema before the extension is created
 #
 
 my @types = qw(text varchar bpchar name uuid oid timestamptz interval jsonb int4 int8 bool text[] anyelement anyarray);
@@ -151,19 +151,20 @@ for my $left (@types)
 		$n++;
 	}
 }
-# functions that the script and its bodies call, in shapes that may fit as well
+# functions that the script and its function bodies call, with argument types that also
+# match
 for my $name (qw(now clock_timestamp gen_random_uuid set_config current_setting count format string_agg array_agg coalesce_ greatest_ quote_ident pg_extension_config_dump jwt_cache_ min max int4))
 {
 	push @plants, "CREATE FUNCTION $name(name) RETURNS text LANGUAGE plpgsql AS \$\$ $trap \$\$", "CREATE FUNCTION $name(text, varchar, bool) RETURNS text LANGUAGE plpgsql AS \$\$ $trap \$\$",
 	  "CREATE FUNCTION $name(VARIADIC anyarray) RETURNS bool LANGUAGE plpgsql AS \$\$ $trap \$\$";
 }
 push @plants, map { "CREATE FUNCTION $_() RETURNS timestamptz LANGUAGE plpgsql AS \$\$ $trap \$\$" } qw(now clock_timestamp gen_random_uuid session_user_ pg_trigger_depth);
-# overloads of ours
+# overloads of the extension's functions
 push @plants, map { my ($name, $args) = @$_; "CREATE FUNCTION $name($args) RETURNS text LANGUAGE plpgsql AS \$\$ $trap \$\$" }
   [ 'jwt_install_begin', 'int' ], [ 'jwt_install_strip', 'VARIADIC x int[]' ], [ 'jwt_issuer_check', 'int' ], [ 'jwt_issuer_deleted', 'varchar' ], [ 'jwt_issuer_deleted', 'name' ],
   [ 'jwt_issuer_deleted', 'anyelement' ], [ 'jwt_issuer_renamed', 'varchar, varchar' ], [ 'jwt_jwks_members', 'varchar, varchar' ], [ 'jwt_jwks_members', 'anyelement, anyelement' ],
   [ 'jwt_import_jwks', 'text, text, text' ], [ 'jwt_import_jwks', 'varchar, varchar, interval' ], [ 'jwt_status_rows', 'VARIADIC int[]' ];
-# types, domains, casts and collations with names of the system's
+# types, domains, casts and collations with names of system objects
 push @plants, map { "CREATE DOMAIN $_ AS pg_catalog.text" } qw(text timestamptz uuid jsonb "boolean" bool interval regclass int4 int8 bytea "trigger" record void oid);
 push @plants, 'CREATE TYPE pair AS (a pg_catalog.text)', 'CREATE FUNCTION of_text(pg_catalog.text) RETURNS pair LANGUAGE plpgsql AS $$ ' . $trap . ' $$', 'CREATE CAST (pg_catalog.text AS pair) WITH FUNCTION of_text(pg_catalog.text) AS IMPLICIT',
   'CREATE FUNCTION to_text(pair) RETURNS pg_catalog.text LANGUAGE plpgsql AS $$ ' . $trap . ' $$', 'CREATE CAST (pair AS pg_catalog.text) WITH FUNCTION to_text(pair) AS IMPLICIT',
@@ -189,7 +190,7 @@ for my $installer (qw(boss super2))
 }
 nobody_is_more('planted');
 
-# Objects that it cannot be created beside.
+# Objects that prevent the creation of the extension.
 my $db = new_database();
 must($db, $bootstrap, 'CREATE SCHEMA auth AUTHORIZATION third; GRANT USAGE ON SCHEMA auth TO PUBLIC; GRANT CREATE ON SCHEMA auth TO boss');
 for my $case (
@@ -207,15 +208,15 @@ for my $case (
 	$plant =~ /CREATE (\w+) (auth\.\w+(?:\([^)]*\))?)/ or die $plant;
 	must($db, 'third', "DROP $1 " . $2 =~ s/ DEFAULT [^,)]*//r);
 }
-# Schemas that are none to install into.
+# Schemas in which the extension cannot be installed.
 is(try_as($db, 'boss', 'CREATE EXTENSION jwt SCHEMA pg_catalog'), '42501', 'the schema pg_catalog');
 must($db, 'boss', 'CREATE TEMP TABLE t ()');
-# some versions refuse that themselves
+# some versions of PostgreSQL refuse that themselves
 like(try_as($db, 'boss', "CREATE EXTENSION jwt SCHEMA $_"), qr/^(0A000|3F000|42939)$/, "the schema $_") for 'pg_temp', must($db, 'boss', 'SELECT pg_my_temp_schema()::regnamespace');
 nobody_is_more('in the way');
 
 #
-# The schema is renamed, and another put in its place, while the extension is created
+# The schema is replaced by another one while the extension is created
 #
 
 my $script = slurp_file($node->safe_psql('postgres', q{SELECT setting FROM pg_config WHERE name = 'SHAREDIR'}) . '/extension/jwt--1.0.sql');
@@ -237,7 +238,7 @@ my $evil = join('; ', map { "CREATE FUNCTION auth.jwt_install_$_() RETURNS void 
 	$holder->finish;
 	forget_sessions();
 }
-# an object of this name, which is not committed, makes the script wait there
+# an uncommitted object of this name makes the script wait there
 for my $stop ('FUNCTION auth.jwt_install_strip() RETURNS void LANGUAGE sql RETURN NULL', 'TABLE auth.jwt_denylist ()', 'TYPE auth.jwt_denylist_marker AS ()', 'FUNCTION auth.jwt_status_rows() RETURNS SETOF record LANGUAGE sql AS $$ SELECT 1, 2 $$')
 {
 	for my $installer (qw(boss super2))
@@ -270,7 +271,7 @@ for my $stop ('FUNCTION auth.jwt_install_strip() RETURNS void LANGUAGE sql RETUR
 }
 
 #
-# Default privileges that give and that take
+# Default privileges that grant and that revoke
 #
 
 my $acls = q{
@@ -283,7 +284,7 @@ my $acls = q{
 	) o, LATERAL (
 		SELECT string_agg(concat_ws(' ', grantor::regrole, grantee::regrole, privilege_type, is_grantable), ', ' ORDER BY grantor, grantee, privilege_type) AS rights FROM aclexplode(o.acl)
 	) a};
-# what pg_dump compares with
+# the privileges with which pg_dump compares
 my $not_initial = q{
 	SELECT string_agg(c.oid::regclass::text, ' ') FROM pg_class c LEFT JOIN pg_init_privs i ON i.classoid = 'pg_class'::regclass AND i.objoid = c.oid AND i.objsubid = 0
 	WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v') AND c.relacl IS DISTINCT FROM i.initprivs};
@@ -315,7 +316,7 @@ for my $kind (qw(TABLES FUNCTIONS TYPES SCHEMAS SEQUENCES))
 }
 
 #
-# What neither the owner of the database, who manages and grants, nor others can do
+# Actions that neither the owner of the database nor other roles can do
 #
 
 must($in_public, $bootstrap, 'GRANT CREATE ON SCHEMA public TO creator, boss');
@@ -345,20 +346,20 @@ for my $case (@forbidden)
 	for my $user (qw(boss creator))
 	{
 		my $said = try_as($in_public, $user, $statement);
-		# some are refused for another reason first
+		# some of them are refused for another reason
 		my $reasons = $statement =~ /STATISTICS/ ? qr/^(42501|42703)$/ : $statement =~ /GRANT pg_database_owner/ ? qr/^(42501|0A000|0LP01|22023)$/ : qr/^$code$/;
 		like($said, $reasons, "$user: $statement");
 	}
 }
 
-# PostgreSQL only warns of rights that cannot be granted.
+# PostgreSQL only warns about rights that cannot be granted.
 for my $table (qw(jwt_denylist jwt_issuer jwt_key))
 {
 	is(as($in_public, 'boss', "BEGIN; GRANT TRIGGER, REFERENCES ON $table TO boss, creator; SELECT has_table_privilege('boss', '$table', 'TRIGGER, REFERENCES'), has_table_privilege('creator', '$table', 'TRIGGER, REFERENCES')"), 'f|f', "boss: GRANT TRIGGER ON $table");
 	as($in_public, 'boss', 'ROLLBACK');
 }
 
-# What a superuser calls out of place.
+# Calls by a superuser outside of their context.
 is(as($in_public, $bootstrap, "SELECT jwt_install_$_()"), '55000', "jwt_install_$_() outside of a script") for qw(begin strip end);
 must($in_public, $bootstrap, 'CREATE TABLE theirs (issuer text)');
 for my $case ([ 'BEFORE INSERT', 'ROW', 'jwt_issuer_check' ], [ 'BEFORE INSERT', 'ROW', 'jwt_key_check' ], [ 'BEFORE INSERT', 'ROW', 'jwt_denylist_check' ], [ 'AFTER INSERT', 'ROW', 'jwt_key_check' ],
@@ -369,7 +370,7 @@ for my $case ([ 'BEFORE INSERT', 'ROW', 'jwt_issuer_check' ], [ 'BEFORE INSERT',
 }
 like(try_as($in_public, $bootstrap, "CREATE TRIGGER t AFTER INSERT ON theirs FOR EACH STATEMENT EXECUTE FUNCTION $_(); INSERT INTO theirs VALUES ('x')"), qr/^$/, "$_() on another table does nothing") for qw(jwt_trust_changed jwt_denylist_changed jwt_warn_of_inert_rows);
 
-# An overload of what a trigger calls, which its owner adds to the extension.
+# An overload of a function that a trigger calls, which the owner adds to the extension.
 for my $signature ('evil.jwt_issuer_deleted(issuer text)', 'public.jwt_issuer_deleted(issuer varchar)', 'public.jwt_issuer_deleted(issuer name)')
 {
 	my $bare = $signature =~ s/issuer //r;
@@ -382,21 +383,21 @@ for my $signature ('evil.jwt_issuer_deleted(issuer text)', 'public.jwt_issuer_de
 must($in_public, 'boss', 'CREATE TABLE evil.jwt_key (id uuid); ALTER EXTENSION jwt ADD TABLE evil.jwt_key; CREATE VIEW evil.jwt_status AS SELECT 1; ALTER EXTENSION jwt ADD VIEW evil.jwt_status');
 is(cycle($in_public, 'boss'), $cycle, 'tables of these names that are members are not believed');
 must($in_public, 'boss', 'ALTER EXTENSION jwt DROP TABLE evil.jwt_key; ALTER EXTENSION jwt DROP VIEW evil.jwt_status; DROP TABLE evil.jwt_key; DROP VIEW evil.jwt_status');
-# and temporary ones, with a path that has them first
+# temporary tables, which are first in search_path
 must($in_public, 'boss', 'CREATE TEMP TABLE jwt_key (jwk int); SET search_path = public, pg_temp');
 is(cycle($in_public, 'boss'), $cycle, 'nor are temporary ones');
 must($in_public, 'boss', 'DROP TABLE pg_temp.jwt_key; RESET search_path');
 forget_sessions();
 
 #
-# The schema is renamed, and a look-alike put in its place, while others verify and write
+# The schema is replaced by a look-alike while other sessions verify and write
 #
 
 {
 	my $db = new_database();
 	must($db, $bootstrap, 'CREATE SCHEMA auth AUTHORIZATION third; GRANT ALL ON SCHEMA auth TO boss; CREATE EXTENSION jwt SCHEMA auth; GRANT USAGE ON SCHEMA auth TO PUBLIC; GRANT CREATE ON DATABASE ' . $db . ' TO third');
 	my $a = token('alice', jti => 't1');
-	# bound when they are created, whatever the names mean later
+	# functions that are bound at creation, whatever their names mean later
 	must($db, $bootstrap, "CREATE FUNCTION public.verdict() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT coalesce((auth.jwt_inspect('$a'::text)).sqlstate, 'valid'); END; "
 		  . "CREATE FUNCTION public.trust() RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT auth.jwt_add_issuer('$issuer', '{api}', '{HS256}'), auth.jwt_add_secret('$issuer', '\\x$hex', 'HS256', 'k1'); END; "
 		  . "CREATE FUNCTION public.revoke() RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT auth.jwt_revoke_id('$issuer', 't1', 'infinity'); END; "
@@ -426,14 +427,14 @@ forget_sessions();
 }
 
 #
-# Indexes that are missing or other than they should be
+# Indexes that are missing or wrong
 #
 
 {
 	my $db = new_database();
 	must($db, $bootstrap, 'CREATE EXTENSION jwt; GRANT CREATE ON SCHEMA public TO boss');
 	must($db, $bootstrap, "SELECT jwt_add_issuer('$issuer', '{api}', '{HS256}'), jwt_add_secret('$issuer', '\\x$hex', 'HS256', 'k1')");
-	# so many that they are read by index
+	# enough rows for the use of an index
 	must($db, $bootstrap, "INSERT INTO jwt_key (issuer, kid, alg, jwk) SELECT '$issuer', 'n' || n, 'HS256', jsonb_build_object('kty', 'oct', 'k', translate(encode(sha256(n::text::bytea), 'base64'), '+/=', '-_')) FROM generate_series(1, 1000) n");
 	must($db, $bootstrap, "INSERT INTO jwt_denylist (issuer, kind, value) SELECT '$issuer', 'jti', 'n' || n FROM generate_series(1, 2000) n");
 	must($db, $bootstrap, "INSERT INTO jwt_denylist (issuer, kind, value, issued_before) VALUES ('$issuer', 'sid', 's1', NULL), ('$issuer', 'sub', 'bob', now()), ('$issuer', 'jti', 't1', NULL)");
@@ -475,7 +476,7 @@ forget_sessions();
 }
 
 #
-# Tables that a superuser has altered: an error, and no crash
+# Tables that a superuser has altered give an error, not a crash
 #
 
 my $with_data = new_database();
@@ -503,7 +504,7 @@ for my $case (
 	my ($ddl, $should) = @$case;
 	my $db = new_database($with_data);
 	my $a = token('alice', jti => 't1');
-	# what raises, and whose cache is warm
+	# sessions with a warm cache raise errors, too
 	my $verify = "SELECT CASE WHEN jwt_verify('$a') IS NOT NULL THEN 'valid' END";
 	my $first = as($db, 'other', $verify);
 	must($db, 'boss', 'SELECT count(*) FROM jwt_status');

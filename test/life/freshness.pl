@@ -1,7 +1,6 @@
-# Every way of changing what is trusted, and every way of reading it: what each
-# session accepts before the change, while it is not committed, when it is rolled
-# back, and when it is committed; on the server itself, on a hot standby and on a
-# logical subscriber.
+# Every way to change trust, and every way to read it: what each session accepts before
+# the change, before its commit, after a rollback, and after its commit. On the server
+# itself, on a hot standby and on a logical subscriber.
 use strict;
 use warnings FATAL => 'all';
 
@@ -106,7 +105,7 @@ $primary->safe_psql('postgres', 'CREATE PUBLICATION trust FOR TABLE jwt_issuer, 
 $primary->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'base', has_streaming => 1);
-# its long transactions must not hold up replay
+# its long transactions must not delay replay
 $standby->append_conf('postgresql.conf', q{
 	hot_standby_feedback = on
 	wal_receiver_status_interval = 1s
@@ -125,7 +124,7 @@ $subscriber->wait_for_subscription_sync($primary, 'trust');
 my %server = (primary => $primary, standby => $standby, subscriber => $subscriber);
 my @claims = (jti => 't1', sid => 's1', iat => time() - 60);
 my $token = token('alice', @claims);
-# jwt_try_verify remembers tokens, and jwt_inspect says why
+# jwt_try_verify uses the cache, and jwt_inspect says why
 my $expression = q{CASE WHEN jwt_try_verify(%1$s) IS NOT NULL THEN 'valid' ELSE coalesce((jwt_inspect(%1$s)).sqlstate, 'only inspected') END};
 my $inspect = "SELECT $expression";
 my $verdict = sprintf($inspect, "'$token'");
@@ -139,7 +138,7 @@ $primary->safe_psql('postgres', "INSERT INTO many SELECT '$token', 'alice' FROM 
 # Readers
 #
 
-# On each server: a name, what sets its session up, and what it is asked.
+# For each server: a name, the setup of the session, and its query.
 my $cursor = sub { "DECLARE c CURSOR FOR SELECT $_[0] FROM generate_series(1, 100000)" };
 my $n_token = 0;
 my @readers = (
@@ -163,7 +162,7 @@ my @readers = (
 	[ 'primary', 'a procedure that commits', [ $set_token ], 'yes' ],
 );
 
-# Expand that to sessions.
+# Make a session for each.
 my (@asked, @looping, %controller);
 my $step = 0;
 for my $name (sort keys %server)
@@ -191,12 +190,12 @@ for my $name (sort keys %server)
 }
 my @all = (@asked, @looping);
 
-# What every reader says now: its name and a verdict.
+# The current verdict of every reader, by name.
 sub read_all
 {
 	my %said;
 
-	# the loops first, which take their time
+	# the loops first, because they take long
 	for my $name (sort keys %server)
 	{
 		my @here = grep { $_->{server} eq $name } @looping;
@@ -221,7 +220,7 @@ my $beacon = 0;
 my $writer = LifeTest->new($primary->connstr('postgres'), $set_token, @parallel);
 my $other = LifeTest->new($primary->connstr('postgres'));
 
-# Wait until what has been committed is where it will be.
+# Wait until committed changes have arrived everywhere.
 sub catch_up
 {
 	$beacon++;
@@ -234,7 +233,7 @@ sub catch_up
 	return;
 }
 
-# hot_standby_feedback has to be there before anything can be pruned
+# hot_standby_feedback must be effective before rows can be pruned
 until_true(sub { $controller{primary}->must('SELECT count(backend_xmin) > 0 FROM pg_stat_replication') eq 't' }) or die 'no feedback';
 
 my $plan = $writer->must("EXPLAIN (COSTS OFF) $parallel");
@@ -271,7 +270,7 @@ my $hex = unpack('H*', JwtTest::secret());
 my $thumbprint = $other->must("SELECT jwt_thumbprint('$jwk')");
 my $revoked = "$trusted; $row{denylist}";
 
-# A name, what is there before, the write, and the verdicts before and after.
+# A name, the rows before, the write, and the verdicts before and after.
 my @ways = (
 	[ 'jwt_issuer: INSERT', "$nothing; $row{key}", $row{issuer}, '28J03', 'valid' ],
 	[ 'jwt_issuer: INSERT of a row that is refused nothing, ON CONFLICT DO NOTHING', "$nothing; $row{key}", "$row{issuer} ON CONFLICT DO NOTHING", '28J03', 'valid' ],
@@ -334,8 +333,8 @@ sub set_up
 
 my ($way, %history, $own_history, $expected, $own_expected);
 
-# Note what all others say and what they should, and the same of the writer; undef
-# for whoever is not asked.
+# Record actual and expected verdicts of all readers and of the writer; undef for a
+# session that is not asked.
 sub phase
 {
 	my ($name, $should, $own) = @_;
@@ -351,7 +350,7 @@ sub phase
 	return;
 }
 
-# The table of tests of one way: a line for each reader.
+# The results for one way to write: a line for each reader.
 sub judge
 {
 	my ($name) = @_;
@@ -367,7 +366,7 @@ $history{ $_->{name} } = '' for @all;
 for my $w (@ways)
 {
 	my ($name, $state, $write, $old, $new) = @$w;
-	# whoever has truncated a table keeps all others waiting
+	# TRUNCATE blocks all other sessions
 	my $meanwhile = $write =~ /TRUNCATE/ ? undef : $old;
 	$history{ $_->{name} } = '' for @all;
 
@@ -421,8 +420,8 @@ for my $w (@ways)
 }
 
 #
-# Triggers that do not do what they are there for, on the server and on the
-# subscriber; and a writer for whom they do not fire
+# Triggers that are changed, on the server and on the subscriber; and a writer for whom
+# they do not fire
 #
 
 my %writes = map { $_->[0] => $_ } @ways;
@@ -458,8 +457,8 @@ for my $name (qw(primary subscriber))
 	$controller{$name}->must('CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN coalesce(NEW, OLD); END $$');
 }
 
-# What is done to the triggers, for the writer, around each write, and how many jwt_status
-# complains of.
+# The change of the triggers, for the writer, around each write, and the number of
+# problems in jwt_status.
 my @modes = (
 	[ 'session_replication_role = replica', '', 'SET session_replication_role = replica', 0 ],
 	[ 'triggers disabled', $disable, '', 6 ],
@@ -519,7 +518,7 @@ for my $mode (@modes)
 }
 $writer->must('RESET session_replication_role');
 
-# Off only for the time of a write.
+# Disabled only during a write.
 for my $w (@some)
 {
 	my ($name, $state, $write, $old, $new) = @$w;
@@ -538,7 +537,7 @@ for my $w (@some)
 	judge("triggers disabled within the transaction: $name");
 }
 
-# Where all is well, something is remembered.
+# If all triggers are as they should be, results are cached.
 set_up($trusted);
 $writer->must($verdict);
 my $hits = $writer->must('SELECT hits FROM jwt_cache()');

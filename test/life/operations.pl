@@ -1,5 +1,5 @@
-# What doc/operations.md has a DBA do, as it stands there, and that it comes to what
-# the page says.
+# Runs the blocks of doc/operations.md, and checks that they have the effects that the
+# page describes.
 use strict;
 use warnings FATAL => 'all';
 
@@ -27,7 +27,7 @@ my %options = (
 	variables => { publisher => $node->connstr('shop') });
 sub page { return doc_run($node, "$FindBin::RealBin/../doc/operations.md", %options, section => $_[0]) }
 
-# A token of the key that the page adds, which RFC 8037 publishes.
+# A token of the key that the page adds. RFC 8037 publishes that key.
 my $seed = '9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60';
 sub token
 {
@@ -37,7 +37,7 @@ sub token
 		qq({"iss":"https://idp.example","aud":"api","sub":"alice","sid":"s-$jti","jti":"$jti","iat":$iat,"exp":4102444800}));
 }
 
-# The outcome of SQL that a role runs in a database: what it gives, or an SQLSTATE.
+# The result of SQL that a role runs in a database: its output or its SQLSTATE.
 sub outcome
 {
 	my ($role, $sql, $database, $server) = @_;
@@ -61,7 +61,7 @@ page('Rights');
 page('Grants by task');
 page('Monitoring');
 
-# Who may what.  Each is asked for by who may, and by one who may not.
+# Rights. A role that has the right tries each action, and a role that has not.
 my ($a, $b) = (token('a'), token('b'));
 is(verdict($a), 'valid', 'a token verifies');
 my $jwk = '{"kty":"OKP","crv":"Ed25519","kid":"second","x":"eqtiyoG7Gg3rx1VTx0xdOjwNTJS8n3wvWZdDZnEMqyQ"}';
@@ -92,7 +92,7 @@ is(outcome('api', "BEGIN; SELECT FROM auth.jwt_authenticate('" . token('c') . "'
 is(verdict(token('c')), '28J11', 'and has');
 is(outcome('watch', "SELECT count(*) FROM auth.jwt_status, unnest(grants) g WHERE g LIKE 'events=a/pg_database_owner on table %jwt_denylist'"), '1', 'a grant is listed');
 
-# Whoever may DELETE may also LOCK, and whoever may INSERT may not.
+# DELETE includes LOCK, and INSERT does not.
 my $lock = 'BEGIN; LOCK auth.jwt_denylist IN ACCESS EXCLUSIVE MODE; COMMIT';
 is(outcome('events', $lock), '42501', 'INSERT does not suffice to lock');
 $node->safe_psql('shop', 'GRANT DELETE ON auth.jwt_denylist TO events');
@@ -103,7 +103,7 @@ $locker->('ROLLBACK');
 $locker->();
 $node->safe_psql('shop', "REVOKE DELETE ON auth.jwt_denylist FROM events");
 
-# Whoever else reads.
+# Other roles that can read.
 $node->safe_psql('shop', 'CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader; CREATE ROLE member LOGIN; GRANT owner TO member; CREATE ROLE monitor LOGIN; GRANT pg_monitor TO monitor; GRANT USAGE ON SCHEMA auth TO monitor');
 is(outcome('reader', 'SELECT count(jwk) FROM auth.jwt_key'), '2', 'pg_read_all_data reads keys');
 is(outcome('member', 'SELECT count(jwk) FROM auth.jwt_key'), '2', 'so does a member of the owner');
@@ -116,7 +116,7 @@ is(outcome('owner', 'BEGIN; DROP INDEX auth.jwt_denylist_value_kind_issuer_idx; 
 	'the owner of the schema can drop an index, and the status says so');
 is_well('all is well');
 
-# Backup and restore; what is revoked after the backup is forgotten.
+# Backup and restore. Revocations after the backup are lost.
 my $grants = outcome('owner', 'SELECT cardinality(grants) FROM auth.jwt_status WHERE issuer IS NULL');
 page('Backup');
 is(outcome('support', "SELECT auth.jwt_revoke('$a') > now()"), 't', 'a token is revoked after the backup');
@@ -139,7 +139,7 @@ my ($ignored, $message) = PostgreSQL::Test::Utils::run_command([ 'pg_restore', '
 like($message, qr/permission denied to set session authorization "pg_database_owner"/, 'with them there is the error that the page names');
 is_well('and all is well all the same', 'shop_by_owner');
 
-# Triggers that do not fire always.
+# Triggers that are not ENABLE ALWAYS.
 $node->safe_psql('shop', join(';', map { "ALTER TABLE auth.$_ DISABLE TRIGGER ALL; ALTER TABLE auth.$_ ENABLE TRIGGER ALL" } qw(jwt_denylist jwt_issuer jwt_key jwt_jwks_source)));
 is(outcome('owner', q{SELECT bool_and(p LIKE 'A trigger does not fire as it should%') FROM auth.jwt_status, unnest(problems) p}), 't', 'the status names triggers');
 page('Other ways to restore');
@@ -148,14 +148,14 @@ is($node->safe_psql('shop', q{SELECT count(*) FROM pg_trigger t JOIN pg_class c 
 
 page('Upgrade of the extension');
 
-# The rights go with the database.
+# The owner of the database has the rights.
 page('Change of owner');
 is(outcome('successor', "SELECT auth.jwt_unrevoke_id('https://idp.example', 'j5')"), 't', 'the new owner manages');
 is(outcome('owner', 'SELECT FROM auth.jwt_key'), '42501', 'the old one does not');
 is(outcome('support', "SELECT auth.jwt_revoke_id('https://idp.example', 'j5', 'infinity')"), 'infinity', 'grants stay');
 is(outcome('successor', 'SELECT bool_and(ok) FROM auth.jwt_status'), 't', 'all is well');
 
-# What drops it.
+# Commands that drop the extension.
 is(outcome('successor', 'BEGIN; DROP SCHEMA auth CASCADE; SELECT count(*) FROM pg_extension WHERE extname = $$jwt$$; ROLLBACK'), '0', 'the owner of the schema can drop it');
 $node->safe_psql('shop_by_owner', 'REASSIGN OWNED BY successor TO owner');
 is($node->safe_psql('shop_by_owner', 'BEGIN; DROP OWNED BY owner; SELECT count(*) FROM pg_extension WHERE extname = $$jwt$$; ROLLBACK'), '0', 'DROP OWNED drops it');
@@ -165,7 +165,7 @@ page('Copies of a database');
 is(outcome('tester', 'SELECT count(*) FROM auth.jwt_key', 'shop_test'), '0', 'a copy has no key');
 is(outcome('tester', 'SELECT count(*) > 0 FROM auth.jwt_denylist', 'shop_test'), 't', 'and the revocations');
 
-# A subscriber refuses what is revoked at its publisher.
+# A subscriber refuses tokens that are revoked on its publisher.
 page('Logical replication');
 $subscriber->safe_psql('branch', 'CREATE ROLE api LOGIN; GRANT USAGE ON SCHEMA auth TO api');
 $subscriber->poll_query_until('branch', "SELECT count(*) = 4 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel") or BAIL_OUT('no initial sync');
@@ -180,7 +180,7 @@ is(verdict($later, 'branch', $subscriber), 'valid', 'which can be taken back');
 is_well('all is well there', 'branch', $subscriber);
 $subscriber->safe_psql('branch', 'DROP SUBSCRIPTION trust');
 
-# Columns and types of somebody's own.
+# Additional columns, and columns of row types.
 $node->safe_psql('postgres', 'CREATE DATABASE own TEMPLATE shop_by_owner');
 $node->safe_psql('own', 'ALTER TABLE auth.jwt_issuer ADD COLUMN note text');
 PostgreSQL::Test::Utils::system_or_bail('pg_dump', '-Fc', '-f', "$options{folder}/own.dump", $node->connstr('own'));
@@ -190,7 +190,7 @@ like($message, qr/column "note" of relation "jwt_issuer" does not exist/, 'a col
 $node->safe_psql('own', 'CREATE TABLE audit (old auth.jwt_issuer)');
 is(outcome($superuser, 'DROP EXTENSION jwt', 'own'), '2BP01', 'a column of a row type keeps the extension');
 
-# Taking it out.
+# Uninstallation.
 $node->safe_psql('shop', 'CREATE TABLE note (owner text); CREATE POLICY own ON note USING (owner = auth.jwt_subject())');
 is(outcome($superuser, 'DROP EXTENSION jwt'), '2BP01', 'a policy keeps it');
 $node->safe_psql('shop', 'DROP TABLE note');

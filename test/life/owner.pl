@@ -1,6 +1,5 @@
-# Whoever installs the extension, wherever, and whoever comes to own the database:
-# its owner manages trust and can delegate that, nobody else can, and nobody becomes
-# more than they were.
+# For every installer, schema and owner: the owner of the database manages trust and can
+# delegate it, no other role can, and no role gains other rights.
 use strict;
 use warnings FATAL => 'all';
 
@@ -40,14 +39,14 @@ sub as
 	return $session->ask($sql) =~ s/\AERROR:  //r;
 }
 
-# What a statement fails with, after which all is as it was.
+# The error of a statement, which is rolled back.
 sub refused
 {
 	my ($db, $user, $sql) = @_;
 	return as($db, $user, "BEGIN; $sql; ROLLBACK") =~ s/\n.*//sr;
 }
 
-# The members, whose they are, and who may do what with them.
+# The members with their owners and privileges.
 my $acls = q{
 	SELECT string_agg(concat_ws(' ', o.name, o.owner, a.rights), E'\n' ORDER BY o.name)
 	FROM (
@@ -63,14 +62,14 @@ my $acls = q{
 } =~ s/FROM \(/FROM pg_extension e, LATERAL (/r . q{WHERE e.extname = 'jwt'};
 my $reference;
 
-# The lines that only one of two texts has.
+# The lines that differ between two texts.
 sub difference
 {
 	my ($is, $should) = map { my %lines = map { $_ => 1 } split /\n/; \%lines } @_;
 	return join("\n", (map { "is: $_" } grep { !$should->{$_} } sort keys %$is), (map { "should be: $_" } grep { !$is->{$_} } sort keys %$should));
 }
 
-# What must hold of a database with the extension.
+# The conditions for every database with the extension.
 sub store_is_right
 {
 	my ($name, $db, $schema, $owner, @others) = @_;
@@ -119,7 +118,7 @@ sub store_is_right
 		  "SELECT jwt_revoke('$token')", 'SELECT jwt_logout()', "SELECT jwt_revoke_subject('$issuer', 'alice')", "SELECT jwt_revoke_key('$issuer', 'k1')", "SELECT jwt_revoke_issuer('$issuer')", "SELECT jwt_unrevoke_id('$issuer', 't1')", 'SELECT jwt_prune_revocations()',
 		  "SELECT jwt_issuer_deleted('$issuer')", 'SELECT jwt_issuers_truncated()', "SELECT jwt_issuer_renamed('$issuer', 'x')",
 		  'GRANT SELECT ON jwt_key TO PUBLIC', 'ALTER TABLE jwt_key OWNER TO other';
-		# who owns the schema is told that the extension needs it
+		# DROP SCHEMA says that the extension needs the schema
 		$expect->($user, 'DROP TABLE jwt_denylist CASCADE', qr/^(42501|2BP01)$/);
 	}
 	$expect->($owner, "DELETE FROM jwt_denylist; DELETE FROM jwt_issuer; SELECT count(*) FROM jwt_key", '0');
@@ -140,7 +139,7 @@ sub forget_sessions
 }
 
 #
-# Who installs, and where
+# Installers and schemas
 #
 
 my $n = 0;
@@ -157,8 +156,8 @@ my $own_schema = 'CREATE SCHEMA auth';
 my $third_schema = 'CREATE SCHEMA auth AUTHORIZATION third; GRANT USAGE ON SCHEMA auth TO PUBLIC; GRANT CREATE ON SCHEMA auth TO boss';
 my $usage = 'GRANT USAGE ON SCHEMA auth TO PUBLIC';
 
-# Name, owner of the database, who installs, what a superuser does before, the
-# schema, and what the installer does before.
+# Name, owner of the database, installer, preparation by a superuser, schema, and
+# preparation by the installer.
 for my $case (
 	[ 'the bootstrap superuser', 'boss', $bootstrap, '', 'public', '' ],
 	[ 'another superuser', 'boss', 'super2', '', 'public', '' ],
@@ -193,7 +192,7 @@ for my $case (
 	forget_sessions();
 }
 
-# Whoever may create in a database, and is neither its owner nor a superuser.
+# A role that may create in the database, and is neither its owner nor a superuser.
 my $db = new_database('boss');
 $node->safe_psql($db, $third_schema);
 for my $case ([ 'creator', 'public' ], [ 'creator', 'mine', 'CREATE SCHEMA mine' ], [ 'third', 'auth' ], [ 'other', 'public' ], [ 'super2', 'public', 'SET ROLE creator' ])
@@ -215,7 +214,7 @@ is(as($db, 'super2', 'COMMIT'), '', 'in the same transaction');
 forget_sessions();
 
 #
-# Who comes to own the database
+# New owners of the database
 #
 
 $node->safe_psql('postgres', "DROP DATABASE db$_") for 1 .. $n;
@@ -246,8 +245,8 @@ for my $case (
 	}
 }
 
-# A role that was granted something: what the owner of the database has granted is the
-# grant of pg_database_owner, which DROP OWNED by a superuser does not take back.
+# A role with grants: pg_database_owner is the grantor of what the owner of the database
+# grants, and DROP OWNED by a superuser does not revoke that.
 $db = new_database('boss');
 as($db, 'boss', 'CREATE EXTENSION jwt; GRANT SELECT ON jwt_key TO helper');
 is(as($db, $bootstrap, 'DROP OWNED BY helper; DROP ROLE helper'), '2BP01', 'DROP OWNED by a superuser leaves what the owner has granted');
@@ -255,7 +254,7 @@ is(as($db, 'helper', 'SELECT FROM jwt_key'), '', 'so it still holds');
 is(as($db, $bootstrap, 'SET ROLE pg_database_owner; REVOKE ALL ON jwt_key FROM helper; RESET ROLE'), '', 'a superuser takes it back as pg_database_owner');
 store_is_right('after that', $db, 'public', 'boss', 'other');
 
-# DROP OWNED takes the extension with all that it holds from who installed it.
+# DROP OWNED of the installer drops the extension with all its rows.
 $node->safe_psql($db, 'DROP OWNED BY boss');
 is(as($db, 'boss', 'SELECT count(*) FROM pg_extension WHERE extname = $$jwt$$'), '0', 'DROP OWNED BY its installer drops it');
 is(as($db, 'boss', q{SELECT count(*) FROM pg_class WHERE relname LIKE 'jwt%'}), '0', 'and its tables');
@@ -263,7 +262,7 @@ as($db, 'boss', 'CREATE EXTENSION jwt');
 store_is_right('installed again', $db, 'public', 'boss', 'other');
 forget_sessions();
 
-# A template's trust goes to whoever owns the copy.
+# The owner of a copied database manages the copied trust.
 $node->safe_psql($db, "SELECT jwt_add_issuer('$issuer', '{api}', '{HS256}'), jwt_add_secret('$issuer', '\\x$hex', 'HS256', 'k1')");
 $node->safe_psql('postgres', "CREATE DATABASE copy TEMPLATE $db OWNER next_boss");
 is(as('copy', 'next_boss', 'SELECT count(jwk) FROM jwt_key'), '1', 'the owner of a copy has the keys');

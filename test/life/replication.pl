@@ -1,6 +1,5 @@
-# Trust that others have by replication: whatever the order in which tables and rows
-# come, whatever the rows are like; and what was revoked stays revoked, on a
-# subscriber, on a standby and after its promotion.
+# Replicated trust: with every order of tables and rows, and with every kind of row.
+# Revocations stay effective on a subscriber, on a standby and after its promotion.
 use strict;
 use warnings FATAL => 'all';
 
@@ -16,7 +15,7 @@ my $issuer = 'https://idp.example';
 my $hex = unpack('H*', JwtTest::secret());
 my @tables = qw(jwt_denylist jwt_issuer jwt_key jwt_jwks_source);
 
-# All orders of some things.
+# All permutations of a list.
 sub orders
 {
 	my @things = @_;
@@ -94,7 +93,7 @@ my @verdicts = (
 my $verdicts = "SELECT string_agg(coalesce(sqlstate, 'valid'), ' ' ORDER BY n) FROM (VALUES "
   . join(', ', map { "($_, '$verdicts[$_]->[0]')" } 0 .. $#verdicts) . ') v (n, token), jwt_inspect(token)';
 my $expected = join(' ', map { $_->[1] } @verdicts);
-# the source's state is nobody else's
+# the state of sources is not published
 my $contents = join(' UNION ALL ', map { "SELECT '$_ ' || to_jsonb(t)::text FROM $_ t" } @tables) . ' ORDER BY 1';
 is(publish($verdicts), $expected, 'verdicts on the publisher');
 
@@ -104,10 +103,10 @@ is(publish($verdicts), $expected, 'verdicts on the publisher');
 #
 
 my @orders = ((map { [ map { [$_] } @$_ ] } orders(qw(jwt_denylist jwt_issuer jwt_key))), [ \@tables ], 'all');
-# where the sources come is of no interest
+# the place of the sources does not matter
 for my $i (0 .. 5) { splice @{ $orders[$i] }, $i % 4, 0, ['jwt_jwks_source'] }
-# one belongs to somebody who is no superuser, as whom its changes are applied; that is
-# always so before PostgreSQL 16
+# one subscription belongs to a role that is not a superuser, and its changes are
+# applied as that role; before PostgreSQL 16 this is always so
 push @orders, 'owner';
 $subscriber->safe_psql('postgres', 'CREATE ROLE boss LOGIN SUPERUSER');
 my $run_as_owner = $subscriber->safe_psql('postgres', 'SHOW server_version_num') >= 160000;
@@ -146,7 +145,7 @@ for my $step (0 .. 3)
 	for my $copy (@copies)
 	{
 		synced($copy) or die "$copy->{name} is not copied";
-		# nothing that is revoked is ever accepted where the denylist comes first
+		# if the denylist comes first, no revoked token is ever accepted
 		my $said = $copy->{session}->must($verdicts);
 		push @{ $copy->{steps} }, $said if $said =~ /^\S+ \S+ valid/ && $copy->{order}->[0] && $copy->{order}->[0]->[0] eq 'jwt_denylist';
 	}
@@ -175,7 +174,7 @@ for my $copy (@copies)
 synced($_) or die for @copies;
 my $on_standby = LifeTest->new($standby->connstr('postgres'));
 
-# Publish, and have everybody say something when they have it.
+# Publish, and wait until every subscriber has the change.
 sub everywhere
 {
 	my ($sql, $ask) = @_;
@@ -212,7 +211,7 @@ for my $order (orders(qw(jwt_denylist jwt_issuer jwt_key)))
 	everywhere(join('; ', map { $delete{$_} } reverse @$order), 'SELECT 1');
 }
 
-# What takes revocations back.
+# Undoing revocations.
 my $a = token('alice', jti => 'a1', sid => 's1', iat => time() - 60);
 for my $case (
 	[ "jwt_revoke_id('$issuer', 'a1', 'infinity')", "jwt_unrevoke_id('$issuer', 'a1')" ],
@@ -229,8 +228,7 @@ for my $case (
 	is(everywhere("SELECT $unrevoke", verdict($a)), 'valid', "and so is $unrevoke");
 }
 
-# Both sides have revoked the same, and a subscriber's row is gone before the
-# publisher's is.
+# Both sides have revoked the same token, and the subscriber's row is deleted first.
 $_->{session}->must("SELECT jwt_revoke_id('$issuer', 'a1', 'infinity')") for @copies;
 is(everywhere("SELECT jwt_revoke_id('$issuer', 'a1', 'infinity')", verdict($a)), '28J11', 'both sides revoke the same');
 $_->{session}->must(q{DELETE FROM jwt_denylist WHERE value = 'a1'}) for @copies;

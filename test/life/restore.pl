@@ -1,6 +1,6 @@
-# What a dump has, a restore brings back: every row, every verdict and every grant,
-# in any format and order, by whom and how many at once.
-# One part is beside a live worker, which fetches what the dump has a source for.
+# A restore brings back every row, every verdict and every grant of a dump, in every
+# format and order, by every role, and with several jobs. One part runs beside a live
+# worker that fetches the sources of the dump.
 use strict;
 use warnings FATAL => 'all';
 
@@ -23,14 +23,14 @@ $node->init;
 $node->append_conf('postgresql.conf', 'max_connections = 50');
 $node->start;
 
-# Psql as a superuser, or as the owner of all databases here.
+# Run psql as a superuser, or as the owner of all databases of this test.
 sub sql { my ($db, $sql) = @_; return $node->safe_psql($db, $sql) }
 sub sql_as_owner { my ($db, $sql) = @_; return $node->safe_psql($db, $sql, extra_params => [ '-U', 'boss' ]) }
 
 sql('postgres', 'CREATE ROLE admin SUPERUSER LOGIN; CREATE ROLE boss LOGIN; CREATE ROLE revoker; CREATE ROLE watcher');
 
 #
-# The tokens: each with a name, the verdict that it has, and its text.
+# The tokens, each with a name, its verdict and its text.
 #
 
 my %secret = map { $_ => substr($_ x 64, 0, 32) } qw(k1 anonymous standby past leaked gone twin1 twin2 other whole lifetime old session inert disallowed);
@@ -46,8 +46,8 @@ sub signed
 	return "$input." . JwtTest::base64url(hmac_sha256($input, $key));
 }
 
-# A token of an issuer, signed by a secret that has its name as kid, unless another
-# is given; claims are JSON, and null leaves one out.
+# A token of an issuer, signed by a secret. The name of the secret is the kid unless
+# another one is given. Claims are JSON; null omits a claim.
 sub hs256
 {
 	my ($key, $iss, %claims) = @_;
@@ -117,9 +117,9 @@ my @tokens = (
 is(scalar(@tokens), 50, 'there are 50 tokens');
 
 #
-# The databases that are dumped.  Each has all that the tokens need, and something
-# of its own: "sql" puts it there, "tokens" are more of them.  Where "later" is
-# there, it is run after the restore and "then" says what a token is after that.
+# The databases that are dumped. Each has everything that the tokens need, and
+# additional rows: "sql" inserts them, and "tokens" are additional tokens. "later", if
+# present, runs after the restore, and "then" has the verdicts after it.
 #
 
 sub add_secret
@@ -129,7 +129,7 @@ sub add_secret
 	return "SELECT jwt_add_secret('$iss', '\\x$hex', 'HS256', " . (defined $kid ? "'$kid'" : 'NULL') . ");\n";
 }
 
-# A row of jwt_key, whatever it is worth.
+# A row of jwt_key, usable or not.
 sub row
 {
 	my ($iss, $kid, $alg, $jwk) = @_;
@@ -213,7 +213,7 @@ my %source = (
 		tokens => [ [ 'the first of two keys', 'valid', hs256('twin1', $idp, kid => 'twin') ],
 			[ 'the second', 'valid', hs256('twin2', $idp, kid => 'twin') ],
 			[ 'and the key of another issuer', 'valid', hs256('twin1', 'https://other.example', kid => 'twin') ] ] });
-# one is installed by a superuser, which must not matter
+# a superuser installs one of them, which must make no difference
 $source{twins}{installer} = 'admin';
 # all of it in one
 $source{all} = { schema => 'auth',
@@ -231,7 +231,7 @@ $source{big} = {
 
 sub schema_of { my $source = shift; return $source->{schema} // 'public' }
 
-# The SQL that numbers the tokens of a source and gives their verdicts.
+# The SQL that numbers the tokens of a source and returns their verdicts.
 sub verdicts
 {
 	my ($source) = @_;
@@ -239,9 +239,8 @@ sub verdicts
 	return "SELECT n || ' ' || coalesce((SELECT sqlstate FROM @{[ schema_of($source) ]}.jwt_inspect(token)), 'valid') FROM unnest(ARRAY[$list]) WITH ORDINALITY t (token, n) ORDER BY n";
 }
 
-# What a database has, as lines: the verdicts; how many rows, and all of them in an
-# order that does not depend on where they lie; what jwt_status says; and who may do
-# what by whose grant.
+# The content of a database as lines: the verdicts, the number of rows, all rows in a
+# defined order, the output of jwt_status, and all privileges with their grantors.
 my @tables = qw(jwt_denylist jwt_issuer jwt_jwks_source jwt_key);
 my @aspects = qw(verdicts counts rows status grants);
 sub look_at
@@ -266,8 +265,7 @@ sub look_at
 	return \%seen;
 }
 
-# Make an empty database with the extension, as one is from which nothing was
-# restored.
+# Create an empty database with the extension, to compare with.
 sub create_extension
 {
 	my ($db, $source) = @_;
@@ -303,8 +301,8 @@ for my $name (sort keys %source)
 
 my %flag = (custom => [ '-Fc' ], directory => [ '-Fd' ], plain => [ '-Fp' ], inserts => [ '-Fp', '--rows-per-insert=7' ]);
 
-# A dump of a source by a role; mode counts for a format that psql restores.  Gives
-# its name.
+# Dump a source as a role. mode applies to a format that psql restores. Returns the name
+# of the dump.
 my %dumped;
 sub dump_of
 {
@@ -326,7 +324,7 @@ sub flags_of
 	return { whole => [], clean => [ '--clean', '--if-exists' ], single => [], data => [ '--data-only' ], replica => [ '--data-only', '--disable-triggers' ] }->{$mode}->@*;
 }
 
-# What the archive has, in its order.
+# The contents of an archive in its order.
 for my $format (qw(custom directory))
 {
 	my ($out) = run_command([ 'pg_restore', '-l', dump_of('all', $format, 'boss', 'whole') ]);
@@ -343,10 +341,10 @@ for my $format (qw(plain inserts))
 # Restores
 #
 
-# A session that asks for tokens again and again, each time in a transaction of its
-# own, until the function returned is called and once more.  That gives the numbers
-# of those that were ever accepted, and how often it has asked.  It asks most often
-# for those that are revoked.
+# Start a session that verifies tokens repeatedly, each time in a new transaction. The
+# returned function lets it verify once more, ends it, and returns the numbers of all
+# tokens that were ever accepted, and the number of rounds. Revoked tokens are verified
+# most often.
 sub ask_all_the_time
 {
 	my ($db, $source) = @_;
@@ -398,7 +396,7 @@ sub ask_all_the_time
 
 my ($restores, $databases) = (0, 0);
 
-# Compare lines, and show those alone that differ.
+# Compare lines, and show only the lines that differ.
 sub same_lines
 {
 	my ($got, $expected, $what) = @_;
@@ -408,7 +406,7 @@ sub same_lines
 	return is(join("\n", map { ($count{$_} > 0 ? '+ ' : '- ') . $_ } sort grep { $count{$_} } keys %count), '', $what);
 }
 
-# Restore as a case says, and look.
+# Restore as in a case, and check the result.
 sub check_restore
 {
 	my ($case) = @_;
@@ -432,7 +430,7 @@ sub check_restore
 		my ($out, $err) = ('', '');
 		IPC::Run::run([ @command, '-U', $by, '-d', $node->connstr($db) ], '>', \$out, '2>', \$err);
 		$restores++;
-		# psql shows warnings, pg_restore does not
+		# psql shows warnings; pg_restore does not
 		my $warned = $err =~ s/^psql:\S+ WARNING:  \d+ rows? of "jwt_\w+" (?:was|were) stored and verif(?:y|ies) nothing\nDETAIL:  .*\nHINT:  .*\n//mg;
 		is($warned ? 1 : 0, $mode ne 'replica' && $expected{status} =~ /verif(?:y|ies) nothing|cannot be used|have no row/ ? 1 : 0, "$what: warns of what verifies nothing") if $psql;
 		push @errors, split(/\n/, $err);
@@ -443,8 +441,8 @@ sub check_restore
 		is($accepted, join(' ', $expected{verdicts} =~ /^(\d+) valid$/mg), "only what was accepted before was accepted meanwhile, asked $asked times");
 	}
 
-	# Grants that the owner of the database made are the role's pg_database_owner,
-	# which only a superuser can act as.
+	# The grantor of the owner's grants is pg_database_owner. Only a superuser can act
+	# as that role.
 	my @lost = $by eq 'boss' && !$data_only ? grep { /\|by pg_database_owner\|/ } split(/\n/, $expected{grants}) : ();
 	if (@lost)
 	{
@@ -463,7 +461,7 @@ sub check_restore
 	if ($data_only)
 	{
 		delete $expected{grants};
-		# PostgreSQL enables triggers that fire always as others
+		# PostgreSQL enables ALWAYS triggers as ordinary ones
 		if ($mode eq 'replica')
 		{
 			my @mend = $seen->{status} =~ /A trigger does not fire .*? As a superuser: (ALTER TABLE [^;]*;)/g;
@@ -485,7 +483,7 @@ sub check_restore
 	return;
 }
 
-# All pairs of values of these, greedily.
+# Cases that cover all pairs of values, chosen greedily.
 my @factors = ([ source => grep { $_ ne 'big' } sort keys %source ], [ format => qw(custom directory plain inserts) ], [ jobs => 1, 2, 4 ],
 	[ by => qw(admin boss) ], [ dumper => qw(admin boss) ], [ mode => qw(whole clean single data replica) ]);
 sub possible
@@ -493,7 +491,7 @@ sub possible
 	my ($case) = @_;
 	return 0 if $case->{jobs} > 1 && ($flag{ $case->{format} }[0] eq '-Fp' || $case->{mode} eq 'single');
 	return 0 if $case->{mode} eq 'replica' && $case->{by} ne 'admin';
-	# a transaction ends at the error about the first grant
+	# a single transaction fails at the first grant
 	return 0 if $case->{mode} eq 'single' && $case->{by} ne 'admin' && $source{ $case->{source} }{seen}{grants} =~ /\|by pg_database_owner\|/;
 	return 1;
 }
@@ -527,12 +525,12 @@ while (%open)
 note "$pairs pairs in " . @chosen . ' cases';
 check_restore($_) for @chosen;
 
-# To copy many revocations takes long enough for somebody who asks to notice if the
-# keys were there before.
+# Copying many revocations takes so long that a session would notice keys that were
+# restored before them.
 check_restore({ source => 'big', format => 'custom', dumper => 'boss', mode => 'whole', %$_ })
   for { jobs => 4, by => 'admin' }, { jobs => 1, by => 'boss' };
 
-# Without privileges, which the owner makes again, one transaction will do.
+# Without privileges, which the owner grants again, one transaction suffices.
 for my $name (qw(grants all))
 {
 	my $source = $source{$name};
@@ -561,7 +559,7 @@ for my $name (qw(grants all))
 }
 
 #
-# Beside a worker that fetches
+# Beside a running worker
 #
 
 SKIP:
@@ -600,7 +598,8 @@ SKIP:
 			jsonb_build_object('kty', 'oct', 'k', translate(encode(sha256(n::text::bytea), 'base64'), '+/=', '-_')) FROM generate_series(1, 5000) n;
 		INSERT INTO jwt_denylist (issuer, kind, value) SELECT '$idp', 'jti', 'big' || n FROM generate_series(1, 10000) n});
 	my @asked = (es256('k1'), es256('k2'), es256('k3'), hs256('k1', $idp), hs256('k1', $idp, jti => '"out"'));
-	# no token of a revoked key, whether the key is there, was retired, or never came
+	# no token of a revoked key is accepted, whether the key is stored, retired or
+	# missing
 	my $ask = 'SELECT ' . join(', ', map { "coalesce((SELECT sqlstate FROM jwt_inspect('$_', issuer => " . (/^\Q$asked[3]\E|^\Q$asked[4]\E/ ? "'$idp'" : "'$issuer'") . ")), 'valid')" } @asked);
 	my $count = join(' UNION ALL ', map { "SELECT count(*) FROM $_" } qw(jwt_denylist jwt_issuer jwt_jwks_source), 'jwt_key_status WHERE verifies');
 	my $verdicts_in = sub { return $live->safe_psql(shift, $ask) =~ s/28J(?:03|11)/refused/gr };
@@ -623,7 +622,7 @@ SKIP:
 		my $import = "SELECT jwt_import_counts('$issuer', '" . slurp_file("$dir/one") . "')";
 		$early++ if $live->safe_psql("target_$n", q{SELECT count(*) > 0 FROM jwt_key WHERE kid = 'k3'}) eq 't';
 		$twice++ if $live->safe_psql("target_$n", $count) ne $counts;
-		# what it has brought twice goes with the next import
+		# the next import removes duplicates
 		$live->safe_psql("target_$n", $import);
 		is($live->safe_psql("target_$n", $count), $counts, 'as many rows');
 		is($verdicts_in->("target_$n"), $verdicts, 'and still the same verdicts');

@@ -1,7 +1,7 @@
-# No secret gets into the server's log, nor into what a client is told, by any way
-# to write a bad key, however much is logged.  Apart from the statement that
-# log_statement logs, and PostgreSQL's own errors about a statement that has the
-# secret in it, or about text that is no JSON.
+# No way to write a bad key puts a secret into the server's log or into a message to the
+# client, with any log settings. Exceptions are statements that log_statement logs, and
+# PostgreSQL's own errors about a statement that contains the secret, or about invalid
+# JSON.
 use strict;
 use warnings FATAL => 'all';
 
@@ -17,7 +17,7 @@ use Test::More;
 
 my $dir = PostgreSQL::Test::Utils::tempdir();
 
-# The secret, and all that shows ten characters of it.
+# The secret, and a pattern for any ten characters of it.
 my $secret = do { open(my $random, '<:raw', '/dev/urandom') or die; read($random, my $bytes, 32) == 32 or die; $bytes };
 my $hex = unpack('H*', $secret);
 my $base64 = encode_base64($secret, '');
@@ -29,7 +29,7 @@ like("x$base64url", $shown, 'a secret is seen');
 like('\x' . substr($hex, 20, 12), $shown, 'and a part of one');
 unlike('x' x 100, $shown, 'and nothing else');
 
-# A server that logs into one file as text and into another as JSON.
+# A server that logs to a text file and to a JSON file.
 sub new_node
 {
 	my ($name) = @_;
@@ -52,7 +52,7 @@ sub new_node
 my $node = new_node('main');
 sub sql { my ($db, $sql) = @_; return $node->safe_psql($db, $sql) }
 
-# What has come since a mark into the log of a server: the text, and records.
+# The text and the records of a server's log since a mark.
 sub log_mark { my ($of) = @_; return { map { ($_ => -s $of->data_dir . "/log/server.$_" || 0) } qw(log json) } }
 sub logged_since
 {
@@ -61,7 +61,7 @@ sub logged_since
 	return ($new{log}, map { decode_json($_) } split(/\n/, $new{json}));
 }
 
-# Records of a log that show the secret, but for the logged statements themselves.
+# The log records that show the secret, except for logged statements.
 sub leaks
 {
 	my (@records) = @_;
@@ -78,8 +78,8 @@ sub leaks
 }
 
 #
-# Keys: with what becomes of a row that has one, which is an SQLSTATE, WARNING for
-# one that is stored and verifies nothing, or nothing.
+# Keys, each with the result of inserting it: an SQLSTATE, WARNING for a stored row that
+# verifies nothing, or nothing.
 #
 
 my ($long, $uuid) = ('x' x 1025, '11111111-2222-3333-4444-555555555555');
@@ -126,7 +126,7 @@ sql('postgres', q{
 });
 
 #
-# Statements: with what becomes of them.
+# Statements with their results.
 #
 
 my @statements;
@@ -156,8 +156,8 @@ for my $n (0 .. $#keys)
 	  [ "COPY, the key first: $what", $outcome, "\\copy jwt_key ($first) FROM '$dir/$n.first'" ];
 }
 
-# The functions that take a key.  They read text themselves, and raise for what
-# cannot be used.
+# The functions with a key as argument. They parse text themselves, and raise an error
+# for an unusable key.
 my ($idp, $nobody) = ('https://idp.example', 'https://nobody.example');
 my $cut = substr($jwk, 0, -1);
 my $pem = "-----BEGIN PRIVATE KEY-----\n$base64\n-----END PRIVATE KEY-----\n";
@@ -221,8 +221,8 @@ push @statements,
   [ 'a function writes', 'WARNING', qq(SELECT add_row('$nobody', '$jwk')) ],
   [ 'a function writes what is refused', '23514', qq(SELECT add_row('$idp', '["$base64url"]')) ];
 
-# Run all of them as one script, each in a transaction that is rolled back.  Gives
-# what the client was told of each.
+# Run all of them as one script, each in a transaction that is rolled back. Returns the
+# messages to the client for each.
 sub run_all
 {
 	my ($options) = @_;
@@ -266,10 +266,10 @@ for my $setting (@settings)
 }
 
 #
-# Bound parameters, which are the way to keep a secret out of logged statements
+# Bind parameters, which keep a secret out of logged statements
 #
 
-# What pgbench sends has its variables as parameters.
+# pgbench sends its variables as parameters.
 sub bound
 {
 	my ($options, $sql, %variables) = @_;
@@ -319,7 +319,7 @@ for my $setting (
 }
 
 #
-# Restores of a dump that has bad rows
+# Restores of a dump with bad rows
 #
 
 sql('postgres', 'CREATE DATABASE bad');
@@ -344,7 +344,7 @@ for my $case ([ 'COPY', '-Fc' ], [ 'INSERT', '-Fc', '--inserts' ], [ 'COPY, the 
 	sql('postgres', 'DROP DATABASE restored');
 }
 
-# A token that is refused may be good tomorrow, or elsewhere.
+# A refused token may be valid later, or for another server.
 {
 	my ($token) = sql('bad', q{SELECT string_agg(rtrim(translate(encode(convert_to(part, 'UTF8'), 'base64'), '+/', '-_'), '='), '.')
 		FROM unnest(ARRAY['{"alg":"HS256","kid":"nobody"}', '{"sub":"alice"}', 'signature']) part});
@@ -363,7 +363,7 @@ for my $case ([ 'COPY', '-Fc' ], [ 'INSERT', '-Fc', '--inserts' ], [ 'COPY, the 
 }
 
 #
-# Logical replication: a subscriber that refuses a row, at first and later
+# Logical replication: a subscriber refuses a row, in the initial copy and later
 #
 
 my $subscriber = new_node('subscriber');

@@ -1,6 +1,5 @@
-# An extension that was updated is what a new one is: for each update script that
-# there is, from its version to the last.  And the comparison sees a difference in
-# whatever an update script could forget.
+# An updated extension equals a newly created one, for each update script. And the
+# comparison finds everything that an update script could forget.
 use strict;
 use warnings FATAL => 'all';
 
@@ -14,7 +13,7 @@ my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->start;
 
-# All that the extension is, as text.
+# A description of the whole extension as text.
 my $all = q{
 	WITH RECURSIVE member (classid, objid) AS (
 		SELECT classid, objid FROM pg_depend JOIN pg_extension e ON e.oid = refobjid
@@ -50,7 +49,7 @@ my $fresh = create('fresh', 'CREATE EXTENSION jwt');
 cmp_ok(length($fresh), '>', 20000, 'the extension has much to compare');
 is(create('again', 'CREATE EXTENSION jwt'), $fresh, 'created twice it is the same');
 
-# Each update that is there, and there may be none yet.
+# Each update script; there may be none yet.
 my @from = split(/\n/, $node->safe_psql('postgres', q{
 	SELECT DISTINCT p.source FROM pg_extension_update_paths('jwt') p JOIN pg_available_extensions a ON a.name = 'jwt'
 	WHERE p.path IS NOT NULL AND p.target = a.default_version}));

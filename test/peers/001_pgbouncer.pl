@@ -1,6 +1,6 @@
-# Fifty clients of different users behind PgBouncer in transaction mode, with
-# five server connections: each sees its own rows in every transaction.  And
-# what leaks through a pooler, and what does not.
+# Fifty clients of different users behind PgBouncer in transaction mode, with five
+# server connections: each client sees its own rows in every transaction. Then the ways
+# by which a token can and cannot leak through a pooler.
 use strict;
 use warnings FATAL => 'all';
 
@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-# Debian puts it where users do not look.
+# Debian installs it outside of the PATH of users.
 my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin';
 plan skip_all => 'there is no pgbouncer' unless $pgbouncer;
 
@@ -42,8 +42,8 @@ $node->safe_psql('postgres', qq{
 $node->safe_psql('postgres', join("\n",
 	map { "INSERT INTO client VALUES ($_, 'user$_', '" . token("user$_") . "');" } 0 .. $clients - 1));
 
-# PgBouncer on a socket of its own; "one" and "session" have a single server
-# connection, so that the next client surely gets it.
+# PgBouncer on its own socket. "one" and "session" have a single server connection, so
+# that the next client must get it.
 my $dir = tempdir(CLEANUP => 1);
 my $port = PostgreSQL::Test::Cluster::get_free_port();
 my $server = 'host=' . $node->host . ' port=' . $node->port . ' dbname=postgres';
@@ -74,7 +74,7 @@ for (1 .. 100)
 	sleep 0.1;
 }
 
-# One client of a pool: what a psql session prints.
+# The output of a psql session as a client of a pool.
 sub client
 {
 	my ($pool, $sql) = @_;
@@ -89,9 +89,9 @@ my $whoami = q{SELECT coalesce(jwt_subject(), 'nobody')};
 is(client('many', 'SELECT 1'), '1', 'pgbouncer lets us in')
   or die "pgbouncer: $log";
 
-# The work: nobody at the beginning, oneself after authenticating, also when the
-# transaction is rolled back; the divisions see to it that what is amiss then is
-# not forgotten.  The token goes in as a bind parameter.
+# The work: no subject at the start, and the client's own subject after authentication,
+# also if the transaction is rolled back. A division by zero makes pgbench report a
+# wrong result. The token is a bind parameter.
 append_to_file("$dir/script", <<'END');
 \if :known
 \else
@@ -131,7 +131,7 @@ is($node->safe_psql('postgres', 'SELECT count(*), min(violation::text) FROM viol
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'}),
 	$servers, "over $servers server connections");
 
-# The check can fail: a client with another's token is noticed.
+# The check can fail: a client with another user's token is detected.
 $node->safe_psql('postgres', q{UPDATE client SET token = (SELECT token FROM client WHERE id = 1) WHERE id = 0});
 IPC::Run::run(
 	[ 'pgbench', '-n', '-M', 'extended', '-c', 1, '-t', 1, '-D', 'known=0', '-f', "$dir/script",
@@ -139,8 +139,8 @@ IPC::Run::run(
 	'>', \$out, '2>', \$err);
 like($err, qr/division by zero/, 'the same script notices the rows of another');
 
-# What a session sets stays with the server connection, and the pooler gives
-# that to somebody else.
+# A session setting stays on the server connection, and the pooler gives that connection
+# to another client.
 my $alice = token('alice');
 client('one', "SET jwt.token = '$alice'");
 is(client('one', $whoami), 'alice', 'SET for the session leaks to the next client');
@@ -151,19 +151,19 @@ is(client('one', $whoami), 'alice', 'jwt_authenticate for the session leaks, too
 client('one', 'DISCARD ALL');
 is(client('one', $whoami), 'nobody', 'DISCARD ALL ends it');
 
-# What a transaction sets ends with it.
+# A transaction setting ends with the transaction.
 for my $set ("SET LOCAL jwt.token = '$alice'", "SELECT set_config('jwt.token', '$alice', true)",
 	"SELECT jwt_authenticate('$alice')")
 {
 	my ($how) = $set =~ /^(\w+ \w+)/;
 	for my $end ('COMMIT', 'ROLLBACK', '')
 	{
-		# without an end, the client goes away in the middle
+		# the client disconnects within the transaction
 		like(client('one', "BEGIN; $set; $whoami; $end"), qr/^alice$/m, "$how: alice in the transaction");
 		is(client('one', $whoami), 'nobody', "$how, " . ($end || 'disconnect') . ': nobody after it');
 	}
 }
-# A refused token leaves nobody behind.
+# After a refused token there is no current subject.
 my (undef, $refusal) = client('one', "BEGIN; SELECT jwt_authenticate('${alice}x'); COMMIT");
 like($refusal, qr/ERROR/, 'a tampered token is refused through the pooler');
 is(client('one', $whoami), 'nobody', 'and nobody is there after it');

@@ -1,5 +1,5 @@
-# PostGraphile serves two users over HTTP: it hands the token over as a setting,
-# verifies nothing itself, and each sees their own rows.
+# PostGraphile serves two users over HTTP. It passes the token as a setting and verifies
+# nothing itself, and each user sees their own rows.
 use strict;
 use warnings FATAL => 'all';
 
@@ -39,7 +39,7 @@ eval { $server->pump until $out =~ /^port (\d+)$/m; };
 my ($port) = $out =~ /^port (\d+)$/m or die "postgraphile did not start: $err";
 my $url = "http://127.0.0.1:$port/graphql";
 
-# no proxy stands between us and loopback
+# no proxy for loopback
 my $http = HTTP::Tiny->new(proxy => undef, http_proxy => undef, timeout => 60);
 
 sub ask
@@ -51,7 +51,7 @@ sub ask
 	return eval { decode_json($answer->{content}) } // { errors => [ { message => "$answer->{status} $answer->{content}" } ] };
 }
 
-# The notes that a token shows, or the error.
+# The notes that are visible with a token, or the error.
 sub notes
 {
 	my $answer = ask(shift, '{ allNotes(orderBy: ID_ASC) { nodes { owner body } } }');
@@ -69,7 +69,7 @@ for (1 .. 10)
 	is(notes($alice) . '|' . notes($bob) . '|' . notes(undef), 'alice:a1 alice:a2|bob:b1|', "by turns, $_");
 }
 
-# Bob's signature under alice's payload, and others who try.
+# Bob's signature on alice's payload, and other attacks.
 my @alice = split(/\./, $alice);
 my @bob = split(/\./, $bob);
 like(notes("$alice[0].$alice[1].$bob[2]"), qr/^error: signature of the JSON Web Token/, 'a tampered token is an error');
@@ -77,13 +77,13 @@ like(notes('garbage'), qr/^error: malformed/, 'garbage is an error');
 like(notes("eyJhbGciOiJub25lIn0.$alice[1]."), qr/^error: /, 'alg none is an error');
 is(notes($bob), 'bob:b1', 'and the next request is served');
 
-# The extension's own functions are not offered.
+# The GraphQL schema does not have the extension's functions.
 my $schema = ask($bob, '{ __schema { queryType { fields { name } } mutationType { fields { name } } } }');
 my @fields = map { $_->{name} } map { @{ $schema->{data}{__schema}{$_}{fields} } } qw(queryType mutationType);
 ok(scalar(grep { $_ eq 'allNotes' } @fields), 'the schema has the table');
 is(join(' ', grep { /jwt|jws/i } @fields), '', 'and no function or table of the extension');
 
-# Writing: only for oneself.
+# A user can write only their own rows.
 my $create = 'mutation { createNote(input: { note: { owner: "%s", body: "new" } }) { note { owner } } }';
 is(ask($alice, sprintf $create, 'alice')->{data}{createNote}{note}{owner}, 'alice', 'alice writes for herself');
 like(ask($alice, sprintf $create, 'bob')->{errors}[0]{message}, qr/row-level security/, 'and not for bob');
@@ -92,10 +92,10 @@ my $answer = ask($bob, 'mutation { deleteNoteById(input: { id: 1 }) { note { bod
 ok($answer->{errors} && !$answer->{data}{deleteNoteById}, 'bob cannot delete a note of alice');
 is(notes($alice), 'alice:a1 alice:a2 alice:new', 'which is still there');
 
-# They are all there; RLS hid them.
+# All rows exist; row-level security hid them.
 is($node->safe_psql('postgres', 'SELECT count(*) FROM note'), '4', 'the table has all of them');
 
-# Many at once over three connections.
+# Many concurrent requests over three connections.
 my ($burst, $trouble);
 IPC::Run::run([ 'node', $helper, 'burst', $url, $alice, 'alice', $bob, 'bob' ],
 	'>', \$burst, '2>', \$trouble, IPC::Run::timeout(60));

@@ -1,5 +1,5 @@
-# A real identity provider behind TLS: row-level security by the tokens that it
-# issues, of each algorithm; and its rotation, under a load of verifications.
+# A real identity provider behind TLS: row-level security with its tokens of each
+# algorithm, and a key rotation while sessions verify.
 use strict;
 use warnings FATAL => 'all';
 
@@ -21,7 +21,7 @@ my $cooldown = 2;
 my $dir = tempdir(CLEANUP => 1);
 system('/usr/bin/python3', "$FindBin::RealBin/../t/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
 
-# The provider, and nginx as its front.
+# The provider, and nginx as its TLS proxy.
 my $inner = PostgreSQL::Test::Cluster::get_free_port();
 my $outer = PostgreSQL::Test::Cluster::get_free_port();
 my $issuer = "https://localhost:$outer";
@@ -122,8 +122,8 @@ for my $alg (@algorithms)
 	like(bodies("$parts[0].$parts[1].$theirs[2]"), qr/ERROR:  signature/, "a token of $alg with another's signature is refused");
 }
 
-# Rotation under load.  Four sessions verify whatever tokens there are, as fast
-# as they can, and note each verdict with the start of its statement.
+# Rotation under load. Four sessions verify all tokens as fast as they can, and record
+# each verdict with the start time of its statement.
 $node->safe_psql('postgres', q{
 	CREATE TABLE token (kid text, token text);
 	CREATE TABLE verdict (at timestamptz, kid text, sqlstate text);
@@ -156,7 +156,7 @@ my ($bench_out, $bench_err) = ('', '');
 my $load = "pgbench -n -M extended -c 4 -j 2 -T 2 -f $dir/script '" . $node->connstr('postgres') . " user=app'";
 my $bench = IPC::Run::start([ 'bash', '-c', "until [ -e $dir/enough ]; do $load || exit; done" ], '>', \$bench_out, '2>', \$bench_err);
 my $start = time();
-# Each kid that a number is in gets so many verdicts of a kind, from now on.
+# Wait until each kid has the given number of verdicts of a kind.
 sub wait_for_verdicts
 {
 	my ($n, $number, $sqlstate, $what) = @_;

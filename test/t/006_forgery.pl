@@ -1,6 +1,6 @@
-# An SQL user without privileges tries to become somebody else, by every
-# setting, function and search_path that they can touch, and sees no row of
-# others.  Then the ways by which a token may come into a session, and the log.
+# An SQL user without privileges tries to act as another user, with every setting,
+# function and search_path that they can change. They see no row of another user. Then
+# the ways to put a token into a session, and the log.
 use strict;
 use warnings FATAL => 'all';
 
@@ -18,8 +18,8 @@ $node->append_conf('postgresql.conf', "log_min_error_statement = panic\nlog_stat
 $node->start;
 setup_trust($node);
 
-# What mallory may: connect, create schemas, and create in public and temp.
-# That is more than PostgreSQL gives by default since 15.
+# Mallory may connect, create schemas, and create objects in public and temp. Since
+# PostgreSQL 15 that is more than the default.
 $node->safe_psql('postgres', q{
 	CREATE ROLE boss SUPERUSER;
 	CREATE ROLE alice LOGIN;
@@ -45,7 +45,7 @@ sub base64url
 	return JwtTest::base64url(shift);
 }
 
-# A token that claims to be alice's, with a header and a secret of our choice.
+# A token with alice as subject, and a chosen header and secret.
 sub forge
 {
 	my ($header, $secret) = @_;
@@ -63,7 +63,7 @@ my $key = 'the own key of somebody who has none';
 my $jwk = '{"kty":"oct","k":"' . base64url($key) . '"}';
 my $self_signed = forge('{"alg":"HS256","kid":"k1"}', $key);
 
-# A session of mallory's: what it wrote, and what it was told.
+# Run a session as mallory. Returns standard output and standard error.
 sub mallory
 {
 	my ($sql, $options, $user) = @_;
@@ -75,14 +75,14 @@ sub mallory
 	return ($out, $err);
 }
 
-# What they see after it.
+# The rows that are visible afterwards.
 my $look = q{
 	;SELECT pg_catalog.concat('rows=', pg_catalog.count(*), ' ', pg_catalog.min(owner), ' ', pg_catalog.min(body)) FROM app.note;
 	SELECT pg_catalog.concat('who=', who, ' ', claims) FROM app.whoami;
 };
 
-# After an attempt nobody is there, or every question is refused; nothing that
-# was printed on the way shows what others own.
+# After an attempt there is no current subject, or every query is refused, and the
+# output shows no row of another user.
 sub attempt
 {
 	my ($name, $sql, $options) = @_;
@@ -96,7 +96,7 @@ sub attempt
 	return ($out, $err);
 }
 
-# Mallory's own token is good for mallory's rows; so the look can see some.
+# With mallory's own token, mallory's rows are visible. So the check can see rows.
 my ($out, $err) = mallory("SET jwt.token = '$mine' $look");
 like($out, qr/^rows=1 mallory own words$/m, 'with their own token, mallory sees their own row');
 like($out, qr/^who=mallory \{.*"sub": "mallory"/m, 'and is mallory');
@@ -104,7 +104,7 @@ like($out, qr/^who=mallory \{.*"sub": "mallory"/m, 'and is mallory');
 like($out, qr/^rows=998 alice secret of alice$/m, 'with hers, alice sees hers');
 attempt('without a token', 'SELECT 1');
 
-# Tokens that they can make.
+# Tokens that mallory can make.
 my %forged = (
 	'garbage' => 'garbage',
 	'dots' => '..',
@@ -158,7 +158,7 @@ for my $set (
 	attempt("SET $set, and a forged token", "SET $set; SET jwt.token = '$self_signed'");
 }
 
-# Objects that look like ours, or like what ours use, before all others.
+# Objects with names that the extension has or uses, first in search_path.
 my $path = 'SET search_path = mallory, pg_temp, public, pg_catalog';
 my $lookalikes = q{
 	CREATE SCHEMA IF NOT EXISTS mallory;
@@ -199,7 +199,7 @@ attempt('a function of theirs with the own search_path, SECURITY DEFINER',
 	"CREATE FUNCTION mallory.ask() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = mallory, public AS 'SELECT count(*) FROM app.note'; SET jwt.token = '$self_signed'; SELECT mallory.ask()");
 attempt('overloads in the schema of the extension',
 	"CREATE FUNCTION public.jwt_subject(VARIADIC int[]) RETURNS text LANGUAGE sql AS 'SELECT ''alice'''; CREATE FUNCTION public.jwt_subject(int DEFAULT 1) RETURNS text LANGUAGE sql AS 'SELECT ''alice'''");
-# A table of theirs in the place of one of ours that a DBA has moved away.
+# A table of mallory's in place of one of the extension that a DBA has renamed.
 for my $table (qw(jwt_key jwt_issuer))
 {
 	$node->safe_psql('postgres', "ALTER TABLE public.$table RENAME TO moved");
@@ -214,7 +214,7 @@ for my $table (qw(jwt_key jwt_issuer))
 }
 attempt('a view of theirs over the table', 'CREATE VIEW mallory.v AS SELECT * FROM app.note; SELECT * FROM mallory.v');
 
-# The extension's own objects: refused.
+# Changes to objects of the extension are refused.
 for my $sql (
 	q{CREATE OR REPLACE FUNCTION public.jwt_subject() RETURNS text LANGUAGE sql AS 'SELECT ''alice'''},
 	q{DROP FUNCTION public.jwt_subject() CASCADE}, q{ALTER FUNCTION public.jwt_subject() RENAME TO x}, q{ALTER FUNCTION public.jwt_subject() SET jwt.token = ''},
@@ -241,7 +241,7 @@ for my $sql (
 	my @errors = $e =~ /^ERROR:  (\w{5})/mg;
 	like($errors[0] // 'no error', qr/^(42501|42710|42809|22023|55P02|42P17|42883|28000)$/, '  with an error') or diag $e;
 }
-# Through views and functions of theirs they are themselves.
+# In mallory's views and functions the current subject is the same.
 for my $sql (
 	q{CREATE VIEW mallory.keys AS SELECT * FROM public.jwt_key; SELECT * FROM mallory.keys},
 	q{CREATE FUNCTION mallory.keys() RETURNS SETOF public.jwt_key LANGUAGE sql SECURITY DEFINER AS 'SELECT * FROM public.jwt_key'; SELECT * FROM mallory.keys()},
@@ -253,7 +253,7 @@ for my $sql (
 	unlike("$o$e", qr/YSBzZWNyZXQ|a secret of the tests/, '  nor its secret');
 }
 
-# Functions that tell what they are given, cheaper than the policy's.
+# Functions that print their arguments, and that are cheaper than those of the policy.
 attempt('leaky functions in WHERE', q{
 	CREATE FUNCTION mallory.tell(pg_catalog.text) RETURNS bool LANGUAGE plpgsql COST 0.0000001 AS 'BEGIN RAISE NOTICE ''%'', $1; RETURN true; END';
 	CREATE FUNCTION mallory.tell2(pg_catalog.text, pg_catalog.text) RETURNS bool LANGUAGE plpgsql COST 0.0000001 AS 'BEGIN RAISE NOTICE ''%'', $1; RETURN true; END';
@@ -273,7 +273,7 @@ attempt('tables, notifications and sessions', q{LISTEN jwt; NOTIFY jwt, 'alice';
 is($node->safe_psql('postgres', q{SELECT count(*), count(*) FILTER (WHERE body LIKE 'secret of %') FROM app.note}), '1000|999', 'the rows of others are as they were');
 is($node->safe_psql('postgres', 'SELECT count(*), min(kid), (SELECT count(*) FROM jwt_issuer) FROM jwt_key'), '1|k1|1', 'and so is the trust');
 
-# The token of another who is at work at this moment.
+# The token of another active session.
 my $in = '';
 my $busy = '';
 my $h = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') . ' user=alice' ], '<', \$in, '>', \$busy, '2>&1', IPC::Run::timeout(60));
@@ -285,8 +285,7 @@ like($node->safe_psql('postgres', 'SELECT query FROM pg_stat_activity'), qr/SELE
 $in .= "\\q\n";
 $h->finish;
 
-# How a token may come into a session, without the library loaded before and
-# with it.
+# The ways to put a token into a session, with the library loaded before and without.
 for my $preload ('', 'jwt')
 {
 	my $when = $preload ? 'preloaded' : 'loaded at first use';
@@ -303,13 +302,13 @@ for my $preload ('', 'jwt')
 	attempt("$when: the current token ends with its transaction", "BEGIN; SET LOCAL jwt.token = '$mine'; COMMIT");
 	attempt("$when: settings of our prefix", q{SET jwt.claims = '{"sub":"alice"}'; SET jwt.token.sub = 'alice'});
 
-	# Mallory may not store one, whether the library is there or not.
+	# Mallory may not store a token, with the library loaded or not.
 	($out, $err) = attempt("$when: ALTER ROLE by mallory", "ALTER ROLE mallory SET jwt.token = '$mine'");
 	like($err, qr/ERROR:  (42501|55P02)/, '  refused');
 	like($err, qr/ERROR:  55P02: parameter "jwt.token" cannot be stored/, '  for what it is') if $preload;
 }
-# A superuser can store one only where nothing knows yet what it is; it is
-# refused when the library is loaded, with a warning that does not show it.
+# A superuser can store a token only while the library is not loaded. Loading the
+# library refuses it, with a warning that does not show it.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->restart;
 for my $store ("ROLE mallory", "DATABASE postgres", "ROLE mallory IN DATABASE postgres")
@@ -327,8 +326,8 @@ unlike($err, qr/\Q$mine[2]\E/, '  not shown');
 $node->append_conf('postgresql.conf', "jwt.token = ''");
 $node->restart;
 
-# The log: whatever is refused, however verbose the log, no token is in a line
-# of ours.  PostgreSQL's own, which show statements, are off since the start.
+# The log: for every refusal, and with the most verbose log, no message of the extension
+# contains a token. PostgreSQL's own logging of statements is off.
 $node->append_conf('postgresql.conf', "log_error_verbosity = verbose\nlog_min_messages = debug2");
 $node->restart;
 my $before = -s $node->logfile;
@@ -347,8 +346,8 @@ unlike($log, qr/YSBzZWNyZXQ|a secret of the tests/, 'and no secret');
 my @seen = grep { length $_ > 20 && index($log, $_) >= 0 } map { split(/\./) } values %all;
 is("@seen", '', 'no segment of any token is in the log');
 
-# The owner of a database, no superuser, lays traps in the schema that the
-# extension will be created in: none of its functions runs them with other rights.
+# The owner of a database, not a superuser, plants objects in the schema in which the
+# extension will be created. No function of the extension runs them with other rights.
 $node->safe_psql('postgres', 'CREATE ROLE eve LOGIN; CREATE DATABASE trap OWNER eve');
 my @eve = (extra_params => [ '-U', 'eve' ]);
 $node->safe_psql('trap', q{

@@ -1,5 +1,5 @@
-# The workers of jwt_jwks fetch key sets, follow a rotation, and come through
-# everything that an endpoint, a database or a server can do to them.
+# The workers of jwt_jwks fetch key sets, follow a rotation, and survive errors of an
+# endpoint, a database or a server.
 use strict;
 use warnings FATAL => 'all';
 
@@ -29,7 +29,7 @@ sub set_keys
 	return;
 }
 
-# The requests that the endpoint has had since we last asked.
+# The requests to the endpoint since the last call.
 my $seen = 0;
 sub requests
 {
@@ -56,8 +56,8 @@ $node->start;
 
 sub sql { return $node->safe_psql('postgres', shift) }
 
-# What a refresh by a session has left undone is done: nobody else wakes the workers
-# of this database. It is looked at further below, as that takes half a minute.
+# A worker completes an interrupted refresh of a session, although nothing else wakes
+# it. The result is checked below, because it takes half a minute.
 set_keys('retry', 'k1');
 $node->safe_psql('postgres', 'CREATE DATABASE retry');
 $node->safe_psql('retry', qq{CREATE EXTENSION jwt;
@@ -70,7 +70,7 @@ my (undef, undef, $retry_error) = $node->psql('retry', q{SELECT jwt_refresh_jwks
 like($retry_error, qr/HTTP status 404/, 'a refresh that fails');
 set_keys('retry', 'k2');
 
-# What an error says: its SQLSTATE is of no interest here.
+# The message of an error, without its SQLSTATE.
 sub refusal
 {
 	my ($sql, $db) = @_;
@@ -94,7 +94,7 @@ my $valid = sub { my $kid = shift; "SELECT coalesce((SELECT sqlstate FROM jwt_in
 # beside its first worker, maybe
 wait_for(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jwt_jwks launcher'}, '1', 'the launcher runs');
 
-# An issuer whose source is added is fetched at once.
+# A source that is added is fetched at once.
 set_keys('one', 'k1');
 sql(qq{CREATE EXTENSION jwt;
 	INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');
@@ -105,20 +105,20 @@ is(sql(q{SELECT last_error IS NULL, failures, last_success = last_attempt, last_
 	't|0|t|t|t|t', 'and its state tells');
 is(join(' ', requests()), 'GET /set/one', 'by one request');
 
-# It rotates: a token of the new key wakes the worker, whoever asks.
+# The issuer rotates its key: a token of the new key wakes the worker, for every caller.
 set_keys('one', 'k1', 'k2');
 sql('CREATE ROLE somebody LOGIN');
 is($node->safe_psql('postgres', $valid->('k2'), extra_params => [ '-U', 'somebody' ]), '28J03', 'a new key is not known yet');
 wait_for($valid->('k2'), 'valid', 'and then it is');
 is(sql($valid->('k1')), 'valid', 'the old one still is');
-# and the old key goes
+# the old key is retired
 set_keys('one', 'k2');
 sql(due());
 wait_for($valid->('k1'), '28J03', 'a key that is gone is refused');
 is(sql($valid->('k2')), 'valid', 'the other is not');
 requests();
 
-# Random kids cause no more than one request each cooldown.
+# Random kids cause at most one request per cooldown.
 my $forged = sub { my $kid = shift; require MIME::Base64; my $h = MIME::Base64::encode_base64url(qq({"alg":"ES256","kid":"$kid"})); "$h.e30.AAAA" };
 my $flood = sub { sql(join(';', map { "SELECT sqlstate FROM jwt_inspect('" . $forged->("x$_" . rand()) . "')" } 1 .. 50)) };
 my @flood;
@@ -142,7 +142,7 @@ is(sql(q{SELECT next_attempt - last_attempt <= interval '1 hour' FROM jwt_jwks_s
 reload($node, 'RESET jwt_jwks.cooldown');
 sql(due());
 
-# max-age may shorten the interval, within bounds.
+# max-age can shorten the interval, within limits.
 for my $case ([ 600, 540, 630 ], [ 1, 54, 90 ], [ 99999999, 3200, 3630 ])
 {
 	my ($age, $least, $most) = @$case;
@@ -151,7 +151,7 @@ for my $case ([ 600, 540, 630 ], [ 1, 54, 90 ], [ 99999999, 3200, 3630 ])
 	is(sql("SELECT extract(epoch FROM next_attempt - last_attempt) BETWEEN $least AND $most FROM $state"), 't', "is waited for $least to $most s");
 }
 
-# A refresh that a session asks for.
+# A refresh on request of a session.
 is(sql(q{SELECT * FROM jwt_refresh_jwks('https://set.example')}), '0|0|0|1|0', 'a refresh of what is not modified changes nothing');
 sql(q{DELETE FROM jwt_key WHERE kid = 'k2'});
 is(sql(q{SELECT * FROM jwt_refresh_jwks('https://set.example')}), '1|0|0|0|0', 'and brings back what was removed here');
@@ -159,7 +159,7 @@ set_keys('one', 'k2', 'k3');
 is(sql(q{SELECT * FROM jwt_refresh_jwks('https://set.example')}), '1|0|0|1|0', 'a refresh tells what it changed');
 set_keys('one', 'k2');
 is(sql(q{SELECT * FROM jwt_refresh_jwks('https://set.example')}), '0|0|1|1|0', 'and what it retired');
-# The worker that the move of a source wakes does not get in its way.
+# The worker that a changed uri wakes does not disturb it.
 my @moved = map { refusal("UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one?$_'; SELECT unchanged FROM jwt_refresh_jwks('https://set.example')") } 1 .. 60;
 is(scalar(grep { $_ ne 'accepted: 1' } @moved), 0, 'a source that was moved just now can be refreshed') or diag(join("\n", @moved));
 like(refusal(q{SELECT jwt_refresh_jwks('https://nobody.example')}), qr/no row in jwt_jwks_source/, 'an issuer without source');
@@ -169,8 +169,7 @@ like(refusal(q{BEGIN; INSERT INTO jwt_issuer (issuer, audience, algorithms) VALU
 like(refusal(q{BEGIN; UPDATE jwt_issuer SET max_age = '1 day'; SELECT jwt_refresh_jwks('https://set.example')}),
 	qr/could not be written/, 'an issuer that the same session has locked');
 
-# What the issuer has not modified is imported all the same, when it is something
-# else here than it was.
+# A set that was not modified is imported again if the keys have changed here.
 sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one'});
 wait_for("SELECT last_success = last_attempt AND etag IS NOT NULL FROM $state", 't', 'a source that was moved is fetched');
 sub fetched
@@ -190,7 +189,7 @@ sub cooled_down
 	return;
 }
 requests();
-# Noting that flushes nobody's caches.
+# Storing the state of a fetch invalidates no cache.
 my $session = open_session($node->connstr('postgres'));
 my $cached = "SELECT count(jwt_verify('$token{k2}')) FROM generate_series(1, 2); SELECT hits > 0, invalidations FROM jwt_cache()";
 my $flushes = $session->($cached);
@@ -214,7 +213,7 @@ sql(q{UPDATE jwt_issuer SET algorithms = '{RS256}'; UPDATE jwt_issuer SET algori
 fetched('a source whose policy was changed and changed back is fetched');
 is(join(' ', requests()), 'GET /set/one 304', 'is what it was');
 
-# Another key under a kid that is known, and keys that have none, are noticed too.
+# A new key with a known kid, and keys without kid, are noticed, too.
 set_keys('one', 'k2', 'k3');
 sql(q{SELECT jwt_refresh_jwks('https://set.example')});
 cooled_down();
@@ -234,8 +233,8 @@ is(sql($valid->('anonymous')), '28J04', 'and the one before is trusted no longer
 set_keys('one', 'k2');
 sql(q{SELECT jwt_refresh_jwks('https://set.example')});
 
-# One garbage token, or a good one that comes once, just after a fetch, holds up
-# nobody: it is asked for when the cooldown has passed.
+# A single token just after a fetch, bad or good, is not forgotten: the source is
+# fetched when the cooldown has passed.
 cooled_down();
 $session = open_session($node->connstr('postgres'));
 my $asked = sql('SELECT last_attempt FROM jwt_jwks_state');
@@ -250,7 +249,7 @@ $session->();
 set_keys('one', 'k2');
 sql(q{SELECT jwt_refresh_jwks('https://set.example')});
 
-# A source can be put off for ever, and no token brings it back.
+# A source can be parked forever, and no token makes it due.
 cooled_down();
 sql(park());
 requests();
@@ -289,7 +288,7 @@ for my $last ('infinity', '-infinity', '294276-12-31 23:59:59.9', '4713-01-02 BC
 reload($node, 'RESET jwt_jwks.cooldown');
 requests();
 
-# What sessions wait for at a time is bounded.
+# The number of concurrent refreshes by sessions is limited.
 set_keys('slow', 'k2');
 reload($node, q{SET jwt_jwks.timeout = '2min'});
 sql(join(';', map { "INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://slow$_.example', '{api}', '{ES256}');
@@ -316,7 +315,8 @@ refresh_at_once(1, ('slow1') x 4);
 sql(q{DELETE FROM jwt_issuer WHERE issuer LIKE 'https://slow%'});
 reload($node, 'RESET jwt_jwks.timeout');
 
-# No more connections than are allowed; and who was fetched together is not again.
+# The number of connections is limited, and sources that were fetched together are
+# spread later.
 set_keys('slow', 'k2');
 reload($node, q{SET jwt_jwks.max_connections = 1});
 sql(join(';', map { "INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://slow$_.example', '{api}', '{ES256}');
@@ -340,7 +340,8 @@ for my $case ([ 1025, qr/larger than 1024 bytes/, 'a document that is a byte too
 reload($node, 'RESET jwt_jwks.max_document_size');
 sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one'});
 
-# Faults: the keys stay as they are, and the row says what and until when.
+# Errors: the keys stay as they are, and the state has the error and the time of the
+# next attempt.
 my $where = qr/The endpoint could not be reached, or did not prove to be the host that was asked for\.$/;
 my $closed = PostgreSQL::Test::Cluster::get_free_port();
 my $no_set = qr/could not be imported as a JWK Set/;
@@ -411,7 +412,7 @@ for my $fault (@faults)
 	is(sql($keys), $before, "$what: the keys stay as they are");
 	reload($node, 'RESET jwt_jwks.timeout') if $slow;
 }
-# The owner is not told what the log tells.
+# last_error does not contain the details of the log.
 my $log = slurp_file($node->logfile);
 like($log, qr/LOG:  could not refresh the key set of issuer "https:\/\/fault.example"/, 'the log has a line');
 like($log, qr/Failed to connect|Connection refused|Couldn't connect/, 'and tells of a closed port');
@@ -428,7 +429,7 @@ like($log, qr{DETAIL:  URL "...localhost:$port{good}/set/one": The URL has a use
 ok($node->poll_query_until('retry', q{SELECT last_error IS NULL FROM jwt_jwks_state}), 'a refresh that has failed is tried again');
 is($node->safe_psql('retry', 'SELECT kid FROM jwt_key_status WHERE verifies'), 'k2', 'with success');
 
-# Back-off: each failure waits longer, within the refresh interval.
+# Back-off: the delay grows with each failure, up to the refresh interval.
 sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/status/500' WHERE issuer = 'https://fault.example'});
 my @waits;
 for my $n (1 .. 8)
@@ -443,7 +444,7 @@ cmp_ok($waits[$_], '>', $waits[ $_ - 1 ] * 1.3, "wait $_ is longer than the one 
 cmp_ok($waits[7], '<', 3601, 'no wait is longer than the refresh interval');
 sql(q{SELECT sqlstate FROM jwt_inspect('} . $forged->('who') . q{', issuer => 'https://fault.example')});
 wait_for(q{SELECT next_attempt - last_attempt FROM jwt_jwks_state WHERE issuer = 'https://fault.example'}, '00:00:24', 'tokens make it shorter, by no more than 16 cooldowns');
-# What the log is told is told once, also of errors that take turns.
+# Each error is logged once, also if several errors alternate.
 my $news = -s $node->logfile;
 for my $path (qw(status/410 status/411 status/410 status/411 status/410))
 {
@@ -475,7 +476,7 @@ sql(due(q{issuer = 'https://fault.example'}));
 wait_for(q{SELECT failures = 0 AND last_error IS NULL AND last_success IS NOT NULL FROM jwt_jwks_state WHERE issuer = 'https://fault.example'}, 't', 'a source that gets well');
 
 ok(logged($node, qr/LOG:  the key set of issuer "https:\/\/fault.example" in database "postgres" is refreshed again/, $well), 'the log tells of that, too');
-# From then on errors are news again.
+# After that, errors are logged again.
 sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/status/410' WHERE issuer = 'https://fault.example'});
 ok(logged($node, qr/HTTP status 410/, $well), 'and of an error that comes back');
 
@@ -504,7 +505,7 @@ my $set = sub { my ($rc, $o, $e) = $node->psql('owned', shift, extra_params => [
 like($set->(q{SET jwt_jwks.allowed_hosts = '*:*'}), qr/cannot be changed now/, 'a session cannot widen the list');
 like($set->(q{ALTER DATABASE owned SET jwt_jwks.allowed_hosts = '*:*'}), qr/cannot be changed now|permission denied/, 'nor can the owner of a database');
 
-# The database of an owner who is no superuser: served, as that owner.
+# A database whose owner is not a superuser is served with that owner's rights.
 $node->safe_psql('owned', qq{CREATE EXTENSION jwt;
 	INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');
 	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', 'https://localhost:$port{good}/set/one')}, extra_params => [ '-U', 'owner' ]);
@@ -543,7 +544,7 @@ like(refusal("SELECT jwt_refresh_jwks('not a URL')"), qr/not a URL/, 'an issuer 
 configuration('disco', qq({"issuer":"$issuer","jwks_uri":"https://localhost:$port{good}/set/disco"}));
 is(sql("SELECT added FROM jwt_refresh_jwks('$issuer')"), '1', 'discovery finds the keys');
 
-# Another database: dropped and made again, as if nobody served it.
+# Another database can be dropped and created again while it is served.
 $node->safe_psql('postgres', 'DROP DATABASE owned');
 $node->safe_psql('postgres', 'CREATE DATABASE owned OWNER owner');
 pass('a database that is served can be dropped');
@@ -560,7 +561,7 @@ sql('DROP EXTENSION jwt; CREATE EXTENSION jwt SCHEMA public');
 sql(qq{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');
 	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', 'https://localhost:$port{good}/set/one')});
 wait_for($valid->('k2'), 'valid', 'after DROP and CREATE EXTENSION it goes on');
-# The source goes while it is being fetched.
+# The source is deleted during its fetch.
 sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/silent'});
 $node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'});
 sql('DROP EXTENSION jwt; CREATE EXTENSION jwt');
@@ -569,7 +570,7 @@ sql(qq{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://se
 	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', 'https://localhost:$port{good}/set/one')});
 wait_for($valid->('k2'), 'valid', 'and it goes on');
 
-# The launcher is ended, then killed.
+# The launcher is terminated, then killed.
 my $pid = sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'jwt_jwks launcher'});
 sql("SELECT pg_terminate_backend($pid)");
 wait_for(qq{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jwt_jwks launcher' AND pid <> $pid}, '1', 'a launcher that was ended comes back');
@@ -591,7 +592,7 @@ set_keys('one', 'k1', 'k2', 'k3');
 sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one'});
 wait_for($valid->('k1'), 'valid', 'after a worker was killed it goes on');
 
-# A standby fetches nothing; a promoted one begins to.
+# A standby fetches nothing until it is promoted.
 $node->backup('b');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'b', has_streaming => 1);
@@ -609,7 +610,7 @@ $standby->safe_psql('postgres', due());
 ok($standby->poll_query_until('postgres', $valid->('k1'), '28J03'), 'and fetches');
 $standby->stop;
 
-# Without preloading: the one-shot worker does the same.
+# Without preloading, the worker of a single refresh does the same.
 $node->append_conf('postgresql.conf', q{shared_preload_libraries = ''});
 $node->start;
 is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'jwt%'}), '0', 'not preloaded, there is no launcher');

@@ -1,6 +1,6 @@
-# Revocation on whole servers: after a crash, in prepared transactions, in one
-# message of many statements, pruned by the worker; and while four sessions verify as fast as they can
-# and another revokes 1,000 tokens and 100 subjects a second.
+# Revocation on whole servers: after a crash, in prepared transactions, in a message of
+# several statements, and pruning by the worker. Then under load: four sessions verify
+# as fast as they can, and another one revokes 1,000 tokens and 100 subjects a second.
 use strict;
 use warnings FATAL => 'all';
 
@@ -26,7 +26,7 @@ sub sql { return $node->safe_psql('postgres', shift) }
 
 my $t1 = token('alice', jti => 't1');
 
-# Crash recovery keeps what was committed.
+# Crash recovery keeps committed revocations.
 sql("SELECT jwt_revoke_id('https://idp.example', 't1', 'infinity')");
 $node->stop('immediate');
 $node->start;
@@ -85,8 +85,8 @@ is(sql(verdict($t1)), '28J11', 'after a crash it is still revoked');
 	sql(q{SELECT jwt_unrevoke_id('https://idp.example', 't4')});
 }
 
-# A message may hold many statements, and each is asked for anew, also those that
-# have one snapshot, and within functions that remember what they have asked.
+# In a message of several statements each statement checks again, also if they share a
+# snapshot, and within functions that keep their plans.
 sql(q{CREATE FUNCTION who() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN jwt_subject(); END $$; CREATE TABLE seen (who text)});
 {
 	my $token = token('carol', jti => 't3', iat => time() - 60);
@@ -114,7 +114,7 @@ sql(q{CREATE FUNCTION who() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN jwt
 	$admin->();
 }
 
-# Expired ones are pruned by the worker of jwt_jwks, which a source wakes.
+# The worker of jwt_jwks, woken by a source, prunes expired revocations.
 sql(q{INSERT INTO jwt_denylist (issuer, kind, value, expires_at) SELECT 'https://idp.example', 'jti', 'old' || i, now() - interval '1 day' FROM generate_series(1, 25000) i;
 	INSERT INTO jwt_denylist (issuer, kind, value, expires_at) VALUES ('https://idp.example', 'jti', 'young', now());
 	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://idp.example', 'https://nowhere.example/')});
@@ -122,8 +122,8 @@ ok($node->poll_query_until('postgres', 'SELECT count(*) = 2 FROM jwt_denylist'),
 is(sql(q{SELECT string_agg(value, ' ' ORDER BY value) FROM jwt_denylist}), 't1 young', 'and nothing else');
 sql('DELETE FROM jwt_jwks_source');
 
-# Under load. Tokens 1 to $ids are revoked, ten in a transaction, those of the
-# subjects after them by subject, one in a transaction, and some not at all.
+# Under load: tokens 1 to $ids are revoked, ten in a transaction. The tokens after them
+# are revoked by subject, one subject in a transaction. Some are not revoked.
 my ($seconds, $ids, $subjects, $others) = (8, 10000, 1000, 1000);
 my $all = $ids + $subjects + $others;
 my $hex = unpack('H*', JwtTest::secret());
@@ -163,8 +163,7 @@ my ($v_out, $v_err, $r_out, $r_err) = ('', '', '', '');
 my $load = "pgbench -n -M prepared -c 4 -j 2 -T 2 -f $dir/verify '" . $node->connstr('postgres') . " user=app'";
 my $verify = IPC::Run::start([ 'bash', '-c', "until [ -e $dir/enough ]; do $load || exit; done" ], '>', \$v_out, '2>', \$v_err);
 ok($node->poll_query_until('postgres', 'SELECT count(*) > 500 FROM verdict'), 'sessions verify');
-# a server under sanitizers has less to do, and a machine that is busy with something
-# else takes more rounds for as much
+# less work for a server under sanitizers; more rounds on a busy machine
 my $least = $ENV{JWT_SANITIZE} ? 0.02 : 1;
 my $rounds = 0;
 do
@@ -179,7 +178,7 @@ my ($n_verdicts, $n_ids, $n_subjects) = split(/\|/, sql(qq{
 	SELECT (SELECT count(*) FROM verdict), count(*) FILTER (WHERE n <= $ids), count(*) FILTER (WHERE n > $ids) FROM revoked}));
 note sprintf('%d verdicts, while %d tokens and %d subjects were revoked in %d s', $n_verdicts, $n_ids, $n_subjects, $rounds * $seconds);
 cmp_ok($n_verdicts, '>', 5000 * $least, 'there were verdicts');
-# 1,000 and 100 a second, unless the machine is busy with something else
+# 1,000 and 100 a second, unless the machine is busy
 cmp_ok($n_ids, '>', 250 * $seconds * $least, 'and revocations of tokens');
 cmp_ok($n_subjects, '>', 25 * $seconds * $least, 'and of subjects');
 is(sql('SELECT count(*) FROM verdict v JOIN revoked r USING (n) WHERE v.at > r.at AND v.valid'), '0',

@@ -1,6 +1,6 @@
-# What goes wrong with servers: killed backends, a crash, cancelled imports, an
-# extension that is dropped while it is used. After each, no verdict
-# is wrong, no key is lost, no lock is left.
+# Failures of servers: killed backends, a crash, cancelled imports, and dropping the
+# extension during use. After each of them no verdict is wrong, no key is lost, and no
+# lock is left.
 use strict;
 use warnings FATAL => 'all';
 
@@ -18,8 +18,8 @@ $node->append_conf('postgresql.conf', "restart_after_crash = on\nlog_statement =
 $node->start;
 sub sql { return $node->safe_psql('postgres', shift) }
 
-# A load that verifies in sessions of its own until it is told to end: a function
-# that ends it, and gives what it wrote to standard error.
+# Start sessions that verify until they are stopped. Returns a function that stops them
+# and returns their standard error.
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my ($good, $bad) = (token('alice', jti => 'j1', iat => time() - 10), token('alice') . 'x');
 append_to_file("$dir/load", qq{
@@ -43,7 +43,7 @@ my $session = open_session($node->connstr('postgres'));
 my $cached = "SELECT jwt_try_verify('$good') IS NOT NULL";
 is($session->($cached), 't', 'a token verifies');
 
-# A backend is killed under load: the server starts anew, with all keys.
+# A backend is killed under load: the server restarts with all keys.
 my $end = load(30);
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 4 FROM pg_stat_activity WHERE application_name = 'load' AND query LIKE '%jwt%verify%'}), 'a load runs');
 my $pid = sql(q{SELECT pid FROM pg_stat_activity WHERE application_name = 'load' LIMIT 1});
@@ -53,7 +53,7 @@ ok($node->poll_query_until('postgres', $cached), 'after it all is well');
 is(sql('SELECT count(*) FROM jwt_key'), '1', 'and the key is there');
 $session = undef;
 
-# A crash while keys are added: what was committed is there.
+# A crash while keys are added: committed keys are kept.
 append_to_file("$dir/add", qq{
 \\set n random(1, 1000000000)
 SELECT jwt_add_secret('https://idp.example', sha256(('s' || :n)::bytea), 'HS256', 'c' || :n);
@@ -79,7 +79,7 @@ sql(q{CREATE EXTENSION jwt_test;
 		'x', jwt_test_ed25519(i::text))))::text AS set FROM generate_series(1, 1000) i;
 	UPDATE jwt_issuer SET algorithms = '{EdDSA}' WHERE issuer = 'https://set.example'});
 my $import = q{SELECT count(*) FILTER (WHERE action = 'added') FROM document, jwt_import_jwks('https://set.example', set)};
-# the fastest of some: a machine that is busy with something else makes one take long
+# the fastest of several runs, because a busy machine can delay one
 my ($usable, $whole);
 for (1 .. 5)
 {
@@ -100,11 +100,12 @@ for (my $ms = 1; $ms < $whole * 1.5; $ms += 1 + int($whole / 25))
 cmp_ok($cancelled, '>', 5, "$cancelled were cancelled, $done were done");
 is(sql(q{SELECT count(*) FROM pg_locks WHERE pid <> pg_backend_pid() AND relation IN ('jwt_key'::regclass, 'jwt_issuer'::regclass)}), '0', 'no lock is left');
 
-# Verification can be cancelled, and an error in the middle leaves the session good.
+# Verification can be cancelled, and the session is usable after an error in it.
 $session = open_session($node->connstr('postgres'));
 is($session->("SET statement_timeout = '50ms'; SELECT count(jwt_try_verify('$good' || i)) FROM generate_series(1, 100000000) i; RESET statement_timeout; $cached"), 't', 'after a cancel the session verifies');
 
-# The extension is dropped and created under load: errors that say so, no crash.
+# The extension is dropped and created under load: there are errors that say so, and no
+# crash.
 my $before = -s $node->logfile;
 append_to_file("$dir/any", qq{
 SELECT jwt_try_verify('$good');

@@ -1,6 +1,6 @@
-# What happens when there is not enough: memory that OpenSSL or PostgreSQL cannot
-# have at any point, and room on a disk.  No verdict is wrong, no key is lost,
-# nothing leaks, and afterwards all is well.
+# Lack of resources: any allocation of OpenSSL or PostgreSQL can fail, and the disk can
+# be full. No verdict is wrong, no key is lost, nothing leaks, and afterwards everything
+# works.
 use strict;
 use warnings FATAL => 'all';
 
@@ -28,10 +28,10 @@ my $fixture = `/usr/bin/python3 $FindBin::RealBin/../life/dump/fixture.py`;
 is($?, 0, 'keys of every kind');
 $node->safe_psql('postgres', $fixture);
 
-# How a call ends when one allocation fails, for each one that it makes.  The
-# session forgets its keys before each.  "good" is what is accepted besides the
-# errors 53200 and 38000; the first of them is the answer without a failure, and must be the
-# answer of the next call after each failure.
+# The results of a call in which one allocation fails, for each allocation that it
+# makes. The session's key cache is emptied before each call. "good" lists the accepted
+# results besides the errors 53200 and 38000. The first of them is the result without a
+# failure, and must be the result of the next call after each failure.
 sql(q{
 CREATE FUNCTION sweep(who text, call text, good text[], lasting boolean = false) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -80,7 +80,7 @@ CREATE FUNCTION verdict(token text) RETURNS text LANGUAGE sql AS $$ SELECT coale
 
 my $session = open_session($node->connstr('postgres'));
 $session->('SET client_min_messages = error');
-# all that a session forgets when it forgets its keys, and what is left then
+# memory after emptying the key cache
 my $live = sub { return (split(/\n/, $session->(q{UPDATE jwt_issuer SET leeway = leeway WHERE issuer = 'https://idp.example'; SELECT verdict(token) FROM tokens LIMIT 1; SELECT live FROM jwt_test_allocations()})))[-1] };
 my $sweep = sub {
 	my ($who, $call, $good, $what, $lasting) = @_;
@@ -95,7 +95,7 @@ my $before;
 for my $line (@tokens)
 {
 	my ($kid, $token) = split(/\|/, $line);
-	# OpenSSL does not always tell why it has failed: no failure may look like a verdict
+	# OpenSSL does not always report why it failed; no failure may look like a verdict
 	$sweep->('openssl', "SELECT verdict('$token')", '{valid}', "$kid, a good token");
 	$sweep->('openssl', "SELECT verdict(spoilt('$token'))", '{28J04}', "$kid, a bad token");
 	$sweep->('openssl', "SELECT length(jws_verify('$token', (SELECT jwk FROM jwt_key WHERE kid = '$kid'), (SELECT alg FROM jwt_key WHERE kid = '$kid'))) > 0",
@@ -140,7 +140,7 @@ $sweep->('postgres', $import, '{100}', 'an import');
 $sweep->('openssl', $import, '{100}', 'an import');
 is($session->(q{SELECT count(*) FROM jwt_key WHERE issuer = 'https://set.example'}), '100', 'and it has all keys');
 
-# A new session has more to ask for.
+# A new session makes more allocations.
 my $wrong = '';
 for (my $n = 1; $n < 400; $n += 3)
 {

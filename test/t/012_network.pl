@@ -1,6 +1,5 @@
-# The workers of jwt_jwks and what is around them: proxies, certificate
-# authorities, names that lead elsewhere or nowhere, clocks that are set, answers
-# that come too late.
+# The workers of jwt_jwks and their environment: proxies, certificate authorities, host
+# names with changing or no addresses, changed clocks, and late answers.
 use strict;
 use warnings FATAL => 'all';
 
@@ -32,7 +31,7 @@ sub put
 }
 sub set_keys { my ($name, @kids) = @_; put($name, '{"keys":[' . join(',', map { slurp_file("$dir/$_.jwk") } @kids) . ']}'); return }
 
-# The lines that a log has got since we last asked.
+# The lines of a log since the last call.
 my %seen;
 sub news
 {
@@ -53,7 +52,7 @@ $node->append_conf('postgresql.conf', qq{
 	log_min_messages = log
 });
 {
-	# what the environment says of proxies and authorities is not heard
+	# proxies and authorities of the environment are ignored
 	local @ENV{qw(LD_PRELOAD JWT_NET)} = ($shim, $dir);
 	local @ENV{qw(http_proxy https_proxy HTTPS_PROXY ALL_PROXY all_proxy)} = ("http://127.0.0.1:$port{proxy}") x 5;
 	$node->start;
@@ -61,7 +60,7 @@ $node->append_conf('postgresql.conf', qq{
 sub sql { return $node->safe_psql('postgres', shift) }
 sub set { reload($node, map { "SET $_" } @_); return }
 
-# What a refresh says: its counts or its error.
+# The result of a refresh: its counts or its error.
 sub refresh
 {
 	my $uri = shift;
@@ -80,7 +79,7 @@ sql(qq{CREATE EXTENSION jwt;
 	BEGIN; INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', '$good'); } . park() . '; COMMIT');
 my $state = state();
 
-# Proxies: that of the setting, and no other.
+# Only the proxy of the setting is used.
 is(refresh(), '1|0|0|0', 'a fetch without a proxy');
 is(news('proxy.log'), '', 'does not go through that of the environment');
 set("jwt_jwks.proxy = 'http://127.0.0.1:$port{proxy}'");
@@ -101,15 +100,15 @@ set("jwt_jwks.proxy = ''");
 is(refresh($good), '0|0|0|1', 'without it all is well');
 is(sql(q{SELECT count(*) FROM pg_settings WHERE name = 'jwt_jwks.proxy'}), '1', 'a superuser sees the setting');
 
-# Authorities: those of the file, or of the system, not both.
+# Either the authorities of the file or those of the system are used, not both.
 for my $case ([ '', 'those of the system' ], [ "$dir/expired.pem", 'another' ])
 {
 	my ($file, $what) = @$case;
 	set("jwt_jwks.ca_file = '$file'");
 	like(refresh($good), qr/$unreachable|cannot be set up/, "authorities: $what");
 }
-# A file that cannot be used is refused, and the one before stays, also when it has
-# been written into the file by hand.
+# An unusable file is refused and the previous value stays, also if postgresql.conf was
+# edited.
 put('ca_copy.pem', slurp_file("$dir/ca.pem"));
 set("jwt_jwks.ca_file = '$dir/ca_copy.pem'");
 my $log = -s $node->logfile;
@@ -129,8 +128,8 @@ is(sql('SELECT count(*) FROM jwt_key_status WHERE verifies'), '1', 'the key stay
 set("jwt_jwks.ca_file = '$dir/ca.pem'");
 is(refresh($good), '0|0|0|1', 'authorities: the right one');
 
-# Names.  What a listed name leads to is asked; what a pattern allows, at public
-# addresses only, whatever it is called.
+# Host names. A host that is listed by name may have any address. A host that only a
+# pattern allows must have a public address.
 put('hosts', join("\n", 'listed.test 0 127.0.0.1', 'inner.test 0 127.0.0.1', 'mapped.test 0 ::ffff:127.0.0.1', 'meta.test 0 169.254.169.254',
 	'private.test 0 10.1.2.3', 'cgnat.test 0 100.64.0.1', 'zero.test 0 0.0.0.0', 'aws.test 0 fd00:ec2::254', 'six.test 0 ::1',
 	'nat64.test 0 64:ff9b::7f00:1', 'both.test 0 203.0.113.1 127.0.0.1', 'slow.test 3600000 127.0.0.1', 'none.test 0',
@@ -148,11 +147,11 @@ is(news('log'), '', 'and nobody was asked');
 is(refresh("https://public.test:$port{good}/set/one"), '0|0|0|1', 'public.test, which a pattern allows and leads to a public address, is');
 like(refresh("https://none.test:$port{good}/set/one"), $unreachable, 'a name that leads nowhere');
 
-# A name that leads elsewhere when it is looked up again: what was looked at is what
-# is connected to, so there is nothing between the two.
+# A name that resolves to another address at the next lookup: the address that was
+# checked is the address of the connection.
 news($_) for qw(log lookups);
 sql("UPDATE jwt_jwks_source SET uri = 'https://rebound.test:$port{good}/set/one'");
-# by its worker, whose look-ups shall not take turns with ours
+# fetched by the worker, so that no other lookup interferes
 sql(due());
 ok($node->poll_query_until('postgres', "SELECT last_success = last_attempt OR failures > 0 FROM $state WHERE next_attempt > last_attempt"), 'a name that leads elsewhere is asked');
 my @answers = map { refresh() } 1 .. 8;
@@ -179,7 +178,7 @@ ok($node->poll_query_until('postgres', q{SELECT count(*) = 20 AND bool_and(failu
 sql(q{DELETE FROM jwt_issuer WHERE issuer LIKE 'https://slow%'});
 set('jwt_jwks.timeout = 1500');
 
-# Clocks that are set: sources go on being fetched, as often as they should.
+# The clock is changed: sources are still fetched as often as they should be.
 my $unknown = JwtTest::base64url('{"alg":"ES256","kid":"of nobody"}') . '.e30.AAAA';
 for my $step ([ -86400 * 400, 'back by a year' ], [ 0, 'forth again' ], [ 600, 'forth by ten minutes' ], [ 0, 'back again' ])
 {
@@ -197,7 +196,7 @@ for my $step ([ -86400 * 400, 'back by a year' ], [ 0, 'forth again' ], [ 600, '
 	cmp_ok(scalar(@asked), '<=', 4, '  by ' . scalar(@asked) . ' requests');
 	is(sql(q{SELECT last_attempt BETWEEN now() - interval '1 minute' AND now() AND next_attempt BETWEEN now() AND now() + interval '1 hour' FROM jwt_jwks_state}), 't', '  and its times are of now');
 }
-# Also when no token asks for it.
+# The same without a token.
 refresh();
 sql(due());
 ok($node->poll_query_until('postgres', q{SELECT next_attempt > now() + interval '50 minutes' FROM jwt_jwks_state}), 'a source that is due within the hour');
@@ -241,8 +240,8 @@ for my $case ([ park(), 0, 'infinity' ], [ due(), 1, 'later' ], [ q{DELETE FROM 
 	is(scalar(() = news('log') =~ /GET/g), $n, "  after $n more requests");
 }
 
-# A worker that is at work hears of other settings: the host that is to be asked
-# when another has kept it waiting is not allowed any more.
+# A running worker notices new settings: a host is removed from the list while the
+# worker waits for another host.
 sql(park());
 set('jwt_jwks.max_connections = 1');
 $release = hold($dir, 'late');

@@ -1,6 +1,6 @@
-# What happens when somebody stops us, at any moment: statements that are
-# cancelled, sessions that are ended, a worker that is killed within its import or
-# finds no room on the disk, and a limit on the memory of the server.
+# Interruptions at any moment: cancelled statements, terminated sessions, a worker that
+# is killed during its import or finds the disk full, and a limit on the memory of each
+# process.
 use strict;
 use warnings FATAL => 'all';
 
@@ -31,7 +31,7 @@ $node->start;
 setup_trust($node);
 sub sql { return $node->safe_psql('postgres', shift) }
 
-# How a statement ends: what it gives, or the SQLSTATE of its error.
+# The result of a statement: its output, or the SQLSTATE of its error.
 sub outcome
 {
 	my ($rc, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY sqlstate\n" . shift);
@@ -46,12 +46,13 @@ my $verdicts = "SELECT verdict('$good') || ' ' || verdict('$bad')";
 my $right = 'valid 28J04';
 is(sql($verdicts), $right, 'a good token and a bad one');
 
-# Verification is cancelled at any moment; keys are loaded anew each time.
+# Verification is cancelled at any moment; the keys are loaded again each time.
 my $session = open_session($node->connstr('postgres'));
 my $wrong = '';
 for my $ms (1 .. 60)
 {
-	# jwt_inspect() uses no cache; how full a cancelled statement leaves that may vary
+	# jwt_inspect() does not use the cache, whose size after a cancelled statement may
+	# vary
 	my $answer = $session->(qq{SET statement_timeout = $ms;
 		DO \$\$ BEGIN LOOP
 			UPDATE jwt_issuer SET leeway = leeway WHERE issuer = 'https://idp.example';
@@ -67,7 +68,7 @@ for my $ms (1 .. 60)
 is($wrong, '', 'verification that is cancelled leaves the session, and its cache, as they were');
 unlike(slurp_file($node->logfile), qr/ERROR:  wrong/, 'and no verdict was wrong');
 
-# Revocations: all of a statement's or none.
+# Revocations: all rows of a statement or none.
 my %ends = (0 => 0, 1 => 0);
 for my $ms (1 .. 25)
 {
@@ -83,7 +84,7 @@ for my $ms (1 .. 25)
 is($wrong, '', "of $ends{0} revocations that were cancelled nothing is left; $ends{1} were done");
 cmp_ok($ends{0}, '>', 3, 'some were cancelled');
 my $other = open_session($node->connstr('postgres'));
-# one revocation waits for no other
+# no revocation waits for another
 $other->(q{BEGIN; SELECT jwt_revoke_id('https://idp.example', 'j1', 'infinity'); SELECT FROM jwt_issuer FOR UPDATE});
 is(outcome("SET statement_timeout = '10s'; SELECT count(jwt_revoke_id('https://idp.example', 'j2', 'infinity'))"), '1', 'one waits for no other');
 $other->('COMMIT; DELETE FROM jwt_denylist; BEGIN; LOCK TABLE jwt_denylist IN SHARE MODE');
@@ -93,7 +94,8 @@ $other->('ROLLBACK');
 is($session->("SELECT verdict('$good')"), 'valid', 'it still is when the other is gone, too');
 $other->();
 
-# Sessions are ended under load; pgbench is started anew when all of its are gone.
+# Sessions are terminated under load; pgbench is started again when all its sessions are
+# gone.
 append_to_file("$dir/load", qq{
 SELECT 1 / (verdict('$good') || ' ' || verdict('$bad') = '$right')::int;
 UPDATE jwt_issuer SET leeway = leeway WHERE issuer = 'https://idp.example';
@@ -111,7 +113,7 @@ cmp_ok($ended, '>', 20, "$ended sessions were ended");
 unlike(slurp_file($node->logfile), qr/division by zero|was terminated by signal/, 'none of them was wrong, nobody crashed');
 is($session->($verdicts), $right, 'and another goes on');
 
-# A session waits for a slow endpoint, and is cancelled or ended.
+# A session that waits for a slow endpoint is cancelled or terminated.
 my ($point) = slurp_file("$dir/k1.jwk") =~ /("x".*)\}/;
 my @keys = map { qq({"kty":"EC","crv":"P-256","kid":"n$_",$point}) } 1 .. 1000;
 append_to_file("$dir/many", '{"keys":[' . join(',', @keys) . ']}');
@@ -129,7 +131,7 @@ for (my $ms = 5; $ms < 6000; $ms += 5 + int($ms / 4))
 	$how{$end}++;
 }
 is(join(' ', sort keys %how), '5 57014', "refreshes: $how{57014} were cancelled, $how{5} were done") or diag(explain(\%how));
-# long enough for the others here to come in between
+# long enough for the other sessions to run meanwhile
 sql(qq{UPDATE jwt_jwks_source SET uri = '$uri/delay/5000-few'});
 my $waiting = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $refresh ], '>', \my $ignored, '2>', \my $ending);
 $node->poll_query_until('postgres', q{SELECT count(pg_terminate_backend(pid)) = 1 FROM pg_stat_activity WHERE query LIKE '%jwt_refresh_jwks%' AND pid <> pg_backend_pid() AND wait_event ILIKE 'BgWorkerShutdown'});
@@ -151,7 +153,7 @@ kill 9, $pid;
 ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)"), 'and is killed');
 ok($node->poll_query_until('postgres', $count, '5'), 'the keys are those of before');
 is(sql($verdicts), $right, 'verdicts, too');
-# it is due again by itself, in a minute: do not wait so long
+# it would be due again in a minute; do not wait that long
 is(sql(q{SELECT next_attempt BETWEEN now() - interval '1 minute' AND now() + interval '1 minute' FROM jwt_jwks_state}), 't', 'the worker will try again');
 sql('DROP TRIGGER nap ON jwt_key; ' . due());
 ok($node->poll_query_until('postgres', $count, '1000'), 'and it does');
@@ -196,7 +198,7 @@ SKIP:
 	my ($size) = slurp_file("/proc/$postmaster/status") =~ /^VmSize:\s+(\d+)/m;
 	my $hex = unpack('H*', JwtTest::secret());
 	my $header = JwtTest::base64url('{"alg":"HS256","kid":"k1"}');
-	# tokens by the thousand, each with its claims; keys by the thousand; a set of many
+	# thousands of tokens with their claims; thousands of keys; a large key set
 	sql(JwtTest::hmac_function() . qq{
 		CREATE FUNCTION b64(bytea) RETURNS text LANGUAGE sql AS \$\$ SELECT translate(encode(\$1, 'base64'), E'+/=\\n', '-_') \$\$;
 		CREATE TABLE tokens AS
@@ -218,10 +220,11 @@ SKIP:
 	{
 		my $limited = open_session($node->connstr('postgres'));
 		$limited->('\\set VERBOSITY sqlstate');
-		# within its bounds a cache has room
+		# a cache fits within its limit
 		is($limited->($flood{$what}), { tokens => '12000', keys => '16000', set => '' }->{$what}, "$what under a limit") if $what ne 'set';
 		$limited->("SET jwt.cache_size = '512MB'; SET jwt.key_cache_size = '512MB'; $flood{$what}");
-		# one that may take all that there is lets go of it when it may not any more, and the next token comes
+		# a cache that uses all memory is emptied when memory is lacking, and the next
+		# token verifies
 		$limited->("RESET jwt.cache_size; RESET jwt.key_cache_size; SELECT jwt_try_verify('$bad')");
 		is($limited->($verdicts), $right, "$what by far more than there is room for: the session goes on");
 		$limited->();

@@ -1,5 +1,5 @@
-# What the owner of a database, and who publishes a key set, cannot do to the
-# workers of jwt_jwks: have them run code, crash, stay, or serve nobody else.
+# The owner of a database, or the publisher of a key set, cannot make the workers of
+# jwt_jwks run code, crash, stay connected, or stop serving others.
 use strict;
 use warnings FATAL => 'all';
 
@@ -41,7 +41,7 @@ sub sql { my ($db, $sql, $user) = @_; return $node->safe_psql($db, $sql, extra_p
 sub fails { my ($db, $sql, $user) = @_; my ($rc, $o, $e) = $node->psql($db, $sql, extra_params => $user ? [ '-U', $user ] : []); return $rc == 0 ? 'accepted' : $e }
 sub su { return $node->safe_psql('postgres', shift) }
 sub database { my ($name, $owner) = @_; su("CREATE ROLE $owner LOGIN"); su("CREATE DATABASE $name OWNER $owner"); return }
-# The database that must be served whatever happens in the others.
+# This database must be served whatever happens in the others.
 my $served = sub {
 	my $what = shift;
 	my $before = su("SELECT clock_timestamp(); $due");
@@ -51,7 +51,7 @@ my $served = sub {
 su("CREATE EXTENSION jwt; $sources");
 $served->('at first');
 
-# What is not the extension's own is not called, though its owner has added it.
+# A function that the owner has added to the extension is not called.
 database('added', 'adder');
 sql('added', q{CREATE EXTENSION jwt; CREATE TABLE ran (what text);
 	CREATE FUNCTION jwt_prune_revocations(bigint) RETURNS bigint LANGUAGE sql AS $$ INSERT INTO public.ran VALUES ('prune'); SELECT 10000::bigint $$;
@@ -97,7 +97,7 @@ for my $case ([ '-1 year', 54, 61 ], [ '0', 54, 61 ], [ '59 s', 54, 61 ], [ '2 m
 	is(su("SELECT extract(epoch FROM next_attempt - last_attempt) BETWEEN $least AND $most FROM $state"), 't', "  is one of $most s at most");
 }
 su('UPDATE jwt_jwks_source SET refresh_interval = DEFAULT');
-# As a superuser only can make one.
+# Only a superuser can create such a row.
 su('ALTER TABLE jwt_jwks_state ALTER last_success TYPE text');
 my $log = -s $node->logfile;
 su($due);
@@ -106,8 +106,8 @@ su('ALTER TABLE jwt_jwks_state ALTER last_success TYPE timestamptz USING last_su
 su($due);
 ok($node->poll_query_until('postgres', 'SELECT last_success = last_attempt FROM jwt_jwks_state'), 'a column of the right type again');
 
-# An extension in somebody else's schema is served, and they gain nothing by putting
-# another in its place at any moment.
+# An extension in another role's schema is served, and replacing the schema at any
+# moment gains nothing.
 database('lodged', 'landlord');
 su('CREATE ROLE lodger LOGIN');
 sql('lodged', 'CREATE SCHEMA house AUTHORIZATION lodger; GRANT CREATE ON DATABASE lodged TO lodger');
@@ -148,7 +148,7 @@ $done = sql('lodged', 'SELECT done()');
 sql('lodged', "SET search_path = home; $due");
 ok($node->poll_query_until('lodged', "SELECT done() > '$done'"), 'under its new name, too');
 
-# Who has a database to himself, or a row, keeps nobody else from anything.
+# A lock on a database or a row does not delay others.
 database('renamed', 'renamer');
 sql('renamed', "CREATE EXTENSION jwt; $sources", 'renamer');
 ok($node->poll_query_until('renamed', 'SELECT last_success IS NOT NULL FROM jwt_jwks_state'), 'a database is served');
@@ -206,7 +206,7 @@ $locking->('ROLLBACK');
 $locking->();
 su(q{DELETE FROM jwt_issuer WHERE issuer = 'https://locked.example'});
 
-# Sets that are made to take long, by an issuer that has nothing to lose.
+# Key sets that take long to check, from a hostile issuer.
 my $large = `/usr/bin/python3 -c 'import base64, json, random
 random.seed(1)
 print(json.dumps({"keys": [{"kty": "RSA", "kid": str(i), "alg": "RS256", "e": "AQAB", "n": base64.urlsafe_b64encode(
@@ -217,7 +217,7 @@ su("INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://large
 like(fails('postgres', q{SET statement_timeout = '3min'; SELECT jwt_refresh_jwks('https://large.example')}), qr/could not be imported/, 'a set that takes long is not checked to its end');
 ok(logged($node, qr/To check the first \d+ of its 600 keys has taken more than/, 0), 'as the log tells');
 su(q{DELETE FROM jwt_issuer WHERE issuer = 'https://large.example'});
-# Sets that change all the time leave no more than so many keys.
+# Key sets that change all the time leave a limited number of keys.
 my $churn = q{SELECT jwt_import_jwks('https://set.example', (SELECT jsonb_build_object('keys', jsonb_agg('} . slurp_file("$dir/k1.jwk") . q{'::jsonb
 	|| jsonb_build_object('kid', 'c%d-' || i)))::text FROM generate_series(1, 900) i))};
 su(park());

@@ -1,4 +1,5 @@
-# What doc/keys.md has people do who rotate, revoke and move, as it stands there.
+# Runs the blocks of doc/keys.md for rotation, revocation and migration, and checks
+# their effects.
 use strict;
 use warnings FATAL => 'all';
 
@@ -17,7 +18,7 @@ $node->safe_psql('postgres', 'CREATE EXTENSION jwt');
 sub sql { return $node->safe_psql('postgres', shift) }
 sub page { return doc_run($node, "$FindBin::RealBin/../doc/keys.md", section => $_[0]) }
 
-# The keys of the page were made of these names.
+# The keys of the page were derived from these names.
 my %seed = ('2026-11' => '2026-11', '2026-12' => '2026-12', '2027-01' => 'new', gone => 'leaked');
 sub token
 {
@@ -26,7 +27,7 @@ sub token
 	return ed25519_token(sha256_hex($seed{$kid}), $kid,
 		'{' . join(',', map { qq("$_":"$all{$_}") } sort keys %all) . ',"exp":4102444800}');
 }
-# The verdicts on tokens, in a session of their own.
+# The verdicts on tokens, each in a new session.
 sub verdicts { return join(' ', map { sql("SELECT coalesce(sqlstate, 'valid') FROM jwt_inspect('$_')") } @_) }
 sub states { return sql(q{SELECT string_agg(kid || ' ' || state, ', ' ORDER BY kid) FROM jwt_key_status}) }
 
@@ -48,7 +49,7 @@ sql(q{UPDATE jwt_key SET not_after = now() WHERE kid = '2026-11'});
 is(verdicts($old, $new), '28J03 valid', 'and no longer');
 sql(q{UPDATE jwt_key SET not_after = NULL WHERE kid = '2026-11'});
 
-# A key that another issuer has, too, under another kid.
+# Another issuer has the same key with another kid.
 sql(q{SELECT jwt_add_issuer('https://tenant.example', '{api}', '{EdDSA}'), jwt_add_key('https://tenant.example', jwk::text, 'EdDSA', 'theirs') FROM jwt_key WHERE kid = '2026-11'});
 $seed{theirs} = '2026-11';
 my $theirs = token('theirs', iss => 'https://tenant.example');

@@ -1,5 +1,5 @@
-# HMAC where EVP_MAC_init() without a key does not begin a new message, as in
-# OpenSSL 3.0.0 to 3.0.2: a verifier that is used again gives the same verdicts.
+# HMAC with an EVP_MAC_init() that without a key does not start a new message, as in
+# OpenSSL 3.0.0 to 3.0.2: a reused verifier gives the same verdicts.
 use strict;
 use warnings FATAL => 'all';
 
@@ -34,7 +34,7 @@ for my $round (1 .. 3)
 is($session->(qq{SELECT count(*) FILTER (WHERE good ->> 'sub' = 'alice'), count(*) FILTER (WHERE bad IS NOT NULL)
 	FROM (SELECT jwt_try_verify('$alice') AS good, jwt_try_verify('$forged') AS bad FROM generate_series(1, 1000) OFFSET 0) v}),
 	'1000|0', 'a thousand times in one statement');
-# each length of MAC; jwt_test_signature() asks twice
+# each length of MAC; jwt_test_signature() verifies twice
 $node->safe_psql('postgres', 'CREATE EXTENSION jwt_test');
 my $jwk = '{"kty":"oct","k":"' . ('ab_-' x 22) . '"}';
 for my $alg (qw(HS256 HS384 HS512))

@@ -1,5 +1,5 @@
-# The workers of jwt_jwks beside others that write the same tables: a subscription, a
-# restore, whoever empties or drops them; and servers that have no worker to spare.
+# The workers of jwt_jwks while others write the same tables: a subscription, a restore,
+# a session that truncates or drops them. And servers without a free worker.
 use strict;
 use warnings FATAL => 'all';
 
@@ -48,8 +48,8 @@ my $workers = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jwt_
 my $refresh = q{SELECT added, changed, retired, unchanged FROM jwt_refresh_jwks('https://set.example')};
 sub error { my ($node, $sql) = @_; my ($rc, $stdout, $stderr) = $node->psql('postgres', $sql); return $rc == 0 ? "accepted: $stdout" : $stderr }
 
-# A subscriber gets its keys from its publisher, and fetches none, whatever wakes its
-# workers; whatever the publisher writes arrives.
+# A subscriber gets its keys from its publisher and fetches none, although its workers
+# are woken. All rows of the publisher arrive.
 set_keys('one', 'k1');
 my $publisher = PostgreSQL::Test::Cluster->new('publisher');
 $publisher->init(allows_streaming => 'logical');
@@ -71,7 +71,7 @@ for my $publication ('everything', 'trust')
 	$subscriber->wait_for_subscription_sync($publisher, 's');
 	is($subscriber->safe_psql('postgres', $keys), $publisher->safe_psql('postgres', $keys), "$publication: a subscriber has the keys");
 	ok(logged($subscriber, qr/LOG:  no key sets are fetched for database "postgres"\n.*DETAIL:  The keys come by logical replication/, 0), 'and says where from');
-	# what is written to a source here or there wakes the worker here
+	# a write to a source on either server wakes the worker
 	$publisher->safe_psql('postgres', q{UPDATE jwt_jwks_source SET grace = '1 hour'});
 	$publisher->wait_for_catchup('s');
 	is($subscriber->safe_psql('postgres', 'SELECT grace FROM jwt_jwks_source'), '01:00:00', 'what changes there, changes here');
@@ -90,7 +90,7 @@ for my $publication ('everything', 'trust')
 	is(requests(), 'GET /set/one', 'by one request');
 	is(scalar(() = slurp_file($subscriber->logfile) =~ /no key sets are fetched/g), 1, 'the log has said it once');
 	unlike(slurp_file($subscriber->logfile), qr/ERROR:  (duplicate|could not)/, 'and nothing stopped replication');
-	# when there is no publisher any more
+	# the subscription is dropped
 	$subscriber->safe_psql('postgres', 'DROP SUBSCRIPTION s');
 	set_keys('one', 'k1');
 	is($subscriber->safe_psql('postgres', $refresh), '0|1|1|0', 'without the subscription it fetches');
@@ -110,8 +110,8 @@ for my $publication ('everything', 'trust')
 }
 $publisher->stop;
 
-# A restore while the workers fetch: at worst a key is there twice, until it is fetched
-# again, for which nobody asks whether the set has been modified.
+# A restore while workers fetch: at worst a key is stored twice until the next fetch,
+# which imports the set even if it was not modified.
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', "$config\nmax_worker_processes = 3\nmax_logical_replication_workers = 0");
@@ -142,7 +142,7 @@ for my $run (1 .. 4)
 	sql('DROP DATABASE restored');
 }
 
-# Who is not an issuer yet is fetched when he is.
+# A source without an issuer is fetched when the issuer is added.
 sql(q{INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://later.example', '} . "$uri/set/one')");
 ok($node->poll_query_until('postgres', q{SELECT last_error = 'The issuer has no row in jwt_issuer.' FROM jwt_jwks_state WHERE issuer = 'https://later.example'}), 'a source without an issuer says so');
 my $later = open_session($node->connstr('postgres'));
@@ -155,7 +155,7 @@ sql(due(q{issuer = 'https://later.example'}));
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM jwt_key WHERE issuer = 'https://later.example'}), 'and has its keys when there is one');
 sql(q{DELETE FROM jwt_issuer WHERE issuer = 'https://later.example'});
 
-# Tables that are emptied, and made anew, while a worker is at work.
+# Tables are truncated, and dropped and created again, while a worker runs.
 for my $case ([ 'TRUNCATE jwt_jwks_state, jwt_jwks_source, jwt_key', "$source" ], [ 'TRUNCATE jwt_issuer', "$issuer; $source" ], [ 'DROP EXTENSION jwt', "CREATE EXTENSION jwt; $issuer; $source" ])
 {
 	my ($gone, $again) = @$case;
@@ -171,7 +171,7 @@ for my $case ([ 'TRUNCATE jwt_jwks_state, jwt_jwks_source, jwt_key', "$source" ]
 }
 unlike(slurp_file($node->logfile), qr/TRAP|PANIC|terminated by signal/, 'nobody crashed');
 
-# No worker to spare, since sessions have all of them: it is said once, until there is
+# No free worker, because sessions use all of them: this is logged once until there is
 # one again.
 ok($node->poll_query_until('postgres', $workers, '0'), 'no worker is at work');
 sql(q{INSERT INTO jwt_issuer (issuer, audience, algorithms) SELECT 'https://silent' || i, '{api}', '{ES256}' FROM generate_series(1, 2) i});

@@ -1,4 +1,4 @@
-# The pages that people paste from do what they say.
+# Runs the SQL blocks of the pages, and checks their results.
 use strict;
 use warnings FATAL => 'all';
 
@@ -13,7 +13,7 @@ my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->start;
 
-# Run a page in a database that has nothing, or the extension; and look at it.
+# Run a page in a new database, with or without the extension, and check the database.
 sub page
 {
 	my ($page, $extension, $look) = @_;
@@ -33,7 +33,7 @@ page('doc/providers.md', 1, sub {
 });
 page('doc/cookbook.md', 1);
 
-# Until when the revocation of a session is kept.  The key is that of RFC 8037.
+# How long the revocation of a session is kept. The key is that of RFC 8037.
 page('doc/revocation.md', 1, sub {
 	my $seed = '9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60';
 	sql(q{TRUNCATE jwt_denylist; UPDATE jwt_issuer SET required_claims = '{}', session_claim = 'sid'});

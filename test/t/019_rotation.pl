@@ -1,6 +1,6 @@
-# A key that an issuer rotates to is trusted soon, however many tokens come at the
-# same time that nobody has signed. With JWT_LONG it is tried twenty times, and is to
-# take no more than ten seconds in nineteen of them.
+# After a rotation the new key is trusted soon, also while many unsigned tokens arrive.
+# With JWT_LONG the test runs twenty times, and must take at most ten seconds in
+# nineteen runs.
 use strict;
 use warnings FATAL => 'all';
 
@@ -49,8 +49,8 @@ sql(qq{CREATE EXTENSION jwt;
 	INSERT INTO jwt_jwks_source (issuer, uri) SELECT 'https://' || name || '.example', 'https://localhost:$port{good}/set/' || name FROM unnest('{set,other1,other2,other3}'::text[]) name});
 ok($node->poll_query_until('postgres', 'SELECT count(*) = 4 AND bool_and(last_success = last_attempt) FROM jwt_jwks_state'), 'four issuers');
 
-# A hundred tokens a second, from sessions that stay: of keys that nobody has, and of
-# a key that the issuers have, which has not signed them.
+# A hundred tokens a second from permanent sessions: with unknown keys, and with a known
+# key and a bad signature.
 append_to_file("$dir/garbage", <<'END');
 \set n random(1, 1000000000)
 SELECT sqlstate FROM jwt_inspect(translate(encode(convert_to('{"alg":"ES256","kid":"x' || :n || '"}', 'UTF8'), 'base64'), E'+/=\n', '-_') || '.e30.AAAA');

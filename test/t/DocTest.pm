@@ -1,17 +1,16 @@
-# DocTest: runs the blocks of a page of the documentation, as whoever reads it
-# would paste them.
+# DocTest: runs the blocks of a page of the documentation, as a reader would paste them.
 #
-# A comment on the line before a block says who runs it:
+# A comment on the line before a block names the role that runs it:
 #
 #     <!-- run: ROLE [in DATABASE] [, refused SQLSTATE] [, gives] [, since VERSION]
 #     [, needs EXTENSION] -->
 #
-# SQL is pasted into psql.  Blocks of one role in one database that follow each other
-# go into one psql, so what one sets the next has.  The role "superuser" is the
-# server's; "shell" stands for a block of shell commands.  A block that is refused
-# ends in an error of that SQLSTATE.  One that gives something prints, spaces apart,
-# what the next block of the page shows.  Servers that are older, or lack an
-# extension, leave out what they cannot do.
+# psql runs SQL blocks. Consecutive blocks of one role in one database run in one psql,
+# so they share settings and variables. "superuser" is the bootstrap superuser; "shell"
+# means a block of shell commands. "refused": the block ends with an error of that
+# SQLSTATE. "gives": the block prints what the next block of the page shows, except for
+# trailing spaces. "since" and "needs": older servers, and servers without the
+# extension, skip the block.
 package DocTest;
 
 use strict;
@@ -26,8 +25,7 @@ use Test::More;
 
 our @EXPORT = qw(doc_blocks doc_run ed25519_token);
 
-# A token signed by an Ed25519 key, of which the 32 bytes are given in hex.  claims are
-# JSON.
+# A token signed by an Ed25519 key, given as 32 bytes in hex. claims are JSON.
 sub ed25519_token
 {
 	my ($seed, $kid, $claims) = @_;
@@ -44,9 +42,8 @@ sub ed25519_token
 	return "$text." . encode_base64url($signature);
 }
 
-# The marked blocks of a page, in order; of one section by its heading, or of all.
-# Each has: line, section, role, text, and if they are said database, refused, gives,
-# since, needs.
+# The marked blocks of a page in order, or those of one section. Each block has line,
+# section, role and text, and optionally database, refused, gives, since and needs.
 sub doc_blocks
 {
 	my ($path, $only) = @_;
@@ -105,7 +102,7 @@ sub doc_blocks
 	return @blocks;
 }
 
-# Text with its spaces at the ends of lines, and empty lines at its ends, removed.
+# Remove spaces at ends of lines, and empty lines at the start and at the end.
 sub tidy
 {
 	my ($text) = @_;
@@ -115,7 +112,7 @@ sub tidy
 	return $text;
 }
 
-# Run a command with some input; what it printed, errors among it, and its status.
+# Run a command with input. Returns its output, including errors, and its status.
 sub run_command
 {
 	my ($command, $input) = @_;
@@ -137,7 +134,7 @@ sub report
 	return;
 }
 
-# Some blocks of SQL in one psql.
+# Run SQL blocks in one psql.
 sub run_sql
 {
 	my ($name, $node, $database, $superuser, $variables, @blocks) = @_;
@@ -162,7 +159,7 @@ sub run_sql
 		my $block = $blocks[$n];
 		my $text  = $part{$n} // '';
 		my $state = $text =~ s/^\@\@state (\w{5})\n//m ? $1 : '';
-		# the next one was come to
+		# psql reached the next block
 		my $good = exists $part{ $n + 1 };
 		$good = $good && $state eq $block->{refused} && $text =~ /^ERROR:/m if $block->{refused};
 		report($name, $block, $text, $good);
@@ -170,9 +167,9 @@ sub run_sql
 	return;
 }
 
-# Run the marked blocks of a page, or of a section of it, on a server: SQL in the
-# database that is given where the block names none, shell commands in a folder.
-# nodes has the server of a database that is elsewhere; variables are psql's.
+# Run the marked blocks of a page, or of one of its sections, on a server. SQL runs in
+# the given database unless the block names one. Shell commands run in a folder. nodes
+# has the servers of databases on other servers; variables are those of psql.
 sub doc_run
 {
 	my ($node, $path, %options) = @_;

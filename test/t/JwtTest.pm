@@ -25,8 +25,8 @@ sub base64url
 
 sub secret { return $secret }
 
-# A token of https://idp.example for a subject, signed by the key k1; with other
-# claims, numbers or strings, if they are given, or another iss, kid or secret.
+# A token of https://idp.example for a subject, signed by the key k1. Options are other
+# claims (numbers or strings), and another iss, kid or secret.
 sub token
 {
 	my ($sub, %more) = @_;
@@ -158,8 +158,8 @@ sub logged
 	return wait_until(sub { substr(PostgreSQL::Test::Utils::slurp_file($node->logfile), $from) =~ $pattern });
 }
 
-# A session that stays open: a function that asks it something and gives its
-# answer, and ends it when called without a question.
+# Open a session. Returns a function that runs SQL and returns the output. Without an
+# argument it ends the session.
 sub open_session
 {
 	my ($connstr) = @_;
