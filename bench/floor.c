@@ -1,20 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * floor.c
- *	  What a verification costs in OpenSSL alone: the floor that the bench
- *	  divides by.
+ *	  The cost of a verification in OpenSSL alone, by which the bench
+ *	  divides.
  *
- * The key is parsed once and there is a new context for each verification, as
- * the documentation of OpenSSL does it.  No base64, no JSON, no claims, no
- * database.  "check_ALG" is EVP_PKEY_public_check() of the key of ALG.
+ * The key is parsed once, and each verification has a new context, as in the
+ * documentation of OpenSSL.  There is no base64, JSON, claims or database.
+ * "check_ALG" is EVP_PKEY_public_check() of the key of ALG.
  *
  *	  floor FOLDER ROUNDS NAME SHORT LONG ...
  *
- * NAME is an algorithm, or check_ and one.  FOLDER has for each algorithm ALG.key (a PEM
- * public key, or the secret for HS256), ALG.input (the signed bytes) and
- * ALG.signature (as OpenSSL wants it: DER for ECDSA).  For each NAME the work is
- * done SHORT times to warm up, and then ROUNDS times: SHORT times, LONG times,
- * with a mark() before and after each.
+ * NAME is an algorithm, or check_ and an algorithm.  For each algorithm FOLDER
+ * has ALG.key (a PEM public key, or the secret for HS256), ALG.input (the
+ * signed bytes) and ALG.signature (in OpenSSL's form: DER for ECDSA).  For
+ * each NAME the work is done SHORT times to warm up.  Then there are ROUNDS
+ * rounds of SHORT times and LONG times, with a mark() before and after each.
  *
  *-------------------------------------------------------------------------
  */
@@ -43,7 +43,7 @@ typedef int (*Work) (void);
 extern void mark(void) __attribute__((noinline));
 
 /*
- * Print the time.  callgrind starts to count anew here (--dump-before).
+ * Print the time. callgrind starts a new count here (--dump-before).
  */
 void
 mark(void)
@@ -125,7 +125,7 @@ check_key(void)
 }
 
 /*
- * Read what the work with this name needs; returns the work.
+ * Read the files for the work with this name, and return its function.
  */
 static Work
 prepare(const char *folder, const char *name)

@@ -161,7 +161,7 @@ pkey_from_der(const char *label, const unsigned char *der, long len, bool *wrong
 
 		if (cert != NULL)
 		{
-			/* all bits are set if the certificate has no key usage */
+			/* all bits set: no key usage */
 			*wrong_usage = !(X509_get_key_usage(cert) & (KU_DIGITAL_SIGNATURE | KU_NON_REPUDIATION));
 			pkey = X509_get_pubkey(cert);
 		}

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * fuzz.c
- *	  Fuzz targets over everything that reads what comes from outside.
+ *	  Fuzz targets for all readers of external input.
  *
- * They run inside a real backend, by a function that calls libFuzzer's driver or
- * the one of the same name that AFL++ has, so the JSON lexer, jsonb and memory
- * contexts below our code are PostgreSQL's own.  A target is wrong when it
- * crashes, when a sanitizer speaks, when it raises where nothing may be raised, or
- * when one of its claims does not hold: whatever our strict readers accept,
- * PostgreSQL's jsonb_in and OpenSSL's base64 read the same way.
+ * They run inside a real backend.  A function calls libFuzzer's driver, or
+ * AFL++'s driver of the same name.  So the JSON lexer, jsonb and memory
+ * contexts are PostgreSQL's own.  A target fails if it crashes, if a sanitizer
+ * reports an error, if it raises an error, or if an assertion fails:
+ * PostgreSQL's jsonb_in and OpenSSL's base64 must read everything that our
+ * strict readers accept, with the same result.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,7 +50,7 @@ extern int	LLVMFuzzerRunDriver(int *argc, char ***argv,
 								int (*callback) (const uint8_t *data, size_t size));
 extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* What must hold of every input. */
+/* An assertion that holds for every input. */
 #define claim(condition) \
 	((condition) ? (void) 0 : (fprintf(stderr, "does not hold: %s (line %d)\n", #condition, __LINE__), abort()))
 
@@ -70,9 +70,9 @@ static MemoryContext context;
 #include <sanitizer/asan_interface.h>
 
 /*
- * Under AddressSanitizer each allocation of ours is a block of malloc() of its
- * own, because it is too large to share one, and what was not asked for cannot
- * be touched.  Whoever frees the block makes all of it whole again.
+ * Under AddressSanitizer each allocation is a malloc() block of its own,
+ * because it is too large to share one.  Bytes after the requested size are
+ * poisoned.  Freeing the block removes the poison.
  */
 #define UNSHARED_SIZE	8200
 
@@ -103,7 +103,7 @@ WRAP(MemoryContextAllocZero, (MemoryContext owner, Size size), (owner, size + UN
 #endif
 
 /*
- * Are these the bytes that OpenSSL's base64 reads from the text?
+ * Does OpenSSL's base64 decode the text to these bytes?
  */
 static bool
 openssl_reads(const char *text, int len, const uint8 *bytes, int n)
@@ -120,7 +120,8 @@ openssl_reads(const char *text, int len, const uint8 *bytes, int n)
 }
 
 /*
- * base64url: what is accepted has one spelling, and OpenSSL decodes it so too.
+ * base64url: an accepted text has one encoding, and OpenSSL decodes it to the
+ * same bytes.
  */
 static void
 fuzz_base64url(const char *data, int len)
@@ -139,8 +140,8 @@ fuzz_base64url(const char *data, int len)
 }
 
 /*
- * The tree that the strict reader has made of a text, as jsonb, which jsonb_in
- * makes of it too.
+ * The tree of the strict reader as jsonb, which must equal the result of
+ * jsonb_in.
  */
 static Jsonb *
 same_jsonb(JsonbValue *object, const char *text, int len)
@@ -156,8 +157,8 @@ same_jsonb(JsonbValue *object, const char *text, int len)
 }
 
 /*
- * Claims are jsonb of a form that PostgreSQL does not write itself, and reads the
- * same way.
+ * PostgreSQL itself does not write jsonb in the form of our claims, and must
+ * read it the same way.
  */
 static void
 check_claims_form(JsonbValue *object, const Jsonb *jsonb)
@@ -184,7 +185,7 @@ check_claims_form(JsonbValue *object, const Jsonb *jsonb)
 }
 
 /*
- * JSON as jsonb, when the strict reader accepts it.
+ * JSON as jsonb, if the strict reader accepts it.
  */
 static Jsonb *
 read_json(const char *data, int len)
@@ -200,7 +201,7 @@ read_json(const char *data, int len)
 }
 
 /*
- * JSON: what is accepted is the same when it is written out and read again.
+ * JSON: accepted input is the same after writing and reading it.
  */
 static void
 fuzz_json(const char *data, int len)
@@ -218,8 +219,8 @@ fuzz_json(const char *data, int len)
 }
 
 /*
- * The bytes of a key are those that OpenSSL reads from the JWK's members; of
- * integers, the same number.
+ * The bytes of a key equal those that OpenSSL decodes from the JWK's members.
+ * Integers have the same value.
  */
 static void
 check_parts(const Jsonb *jsonb, const Jwk *jwk)
@@ -262,8 +263,9 @@ check_parts(const Jsonb *jsonb, const Jwk *jwk)
 }
 
 /*
- * A JWK that is accepted has a normal form, which is its own, with the same
- * thumbprint; and a key that fits an algorithm verifies nothing at random.
+ * The normal form of an accepted JWK is its own normal form, with the same
+ * thumbprint.  A key that fits an algorithm does not verify a random
+ * signature.
  */
 static void
 check_jwk(const Jsonb *jsonb)
@@ -315,7 +317,7 @@ fuzz_jwk(const char *data, int len)
 }
 
 /*
- * A PEM PUBLIC KEY that is accepted is the key that OpenSSL's own reader reads.
+ * An accepted PEM PUBLIC KEY is the key that OpenSSL's own reader reads.
  */
 static void
 check_pem(const char *data, int len, const Jwk *jwk)
@@ -344,7 +346,7 @@ check_pem(const char *data, int len, const Jwk *jwk)
 }
 
 /*
- * PEM, certificates and JWKs as text: what comes out is a JWK.
+ * PEM, certificates and JWKs as text: the result is a JWK.
  */
 static void
 fuzz_key_text(const char *data, int len)
@@ -368,7 +370,7 @@ fuzz_key_text(const char *data, int len)
 }
 
 /*
- * A compact JWS that is accepted is three parts of base64url, and nothing else.
+ * An accepted compact JWS consists of three base64url parts.
  */
 static void
 fuzz_jws(const char *data, int len)
@@ -417,7 +419,7 @@ as_numeric(const char *str)
 }
 
 /*
- * A number of seconds is as many microseconds as numeric counts.
+ * Converting seconds to microseconds gives the same result as numeric.
  */
 static void
 check_time(const JsonbValue *object, const char *text, const char *name)
@@ -441,10 +443,10 @@ check_time(const JsonbValue *object, const char *text, const char *name)
 }
 
 /*
- * Claims under a policy of which the first byte of the input chooses the parts:
- * what is accepted has not expired, is for us, and is of the issuer.  With a claim
- * "typ" the header has it and the policy a type; with a claim "azp" somebody asks
- * for that audience.
+ * Claims under a policy that the first byte of the input selects.  Accepted
+ * claims have not expired, and have our audience and the issuer.  A claim
+ * "typ" becomes the header's typ, and the policy requires a type.  A claim
+ * "azp" becomes the audience of the caller.
  */
 static void
 fuzz_claims(const char *data, int len)
@@ -508,9 +510,9 @@ fuzz_claims(const char *data, int len)
 }
 
 /*
- * A JWK Set: what is usable is a public key that the issuer allows and that has not
- * been revoked.  run has given the issuer a key that it has from its set, and
- * another is revoked.
+ * A JWK Set: a usable member is a public key that the issuer allows and that
+ * is not revoked.  The script run has added one key from a set to the issuer,
+ * and revoked another one.
  */
 static void
 fuzz_jwks(const char *data, int len)
@@ -544,9 +546,10 @@ fuzz_jwks(const char *data, int len)
 }
 
 /*
- * Hosts and addresses that may be asked: a list of patterns, a host and an
- * address, in lines.  No host gets in unless the list holds its end, an address is
- * no more public for being written in IPv6, and this machine is not.
+ * Allowed hosts and addresses: the lines of the input are a list of patterns,
+ * a host and an address.  A host is allowed only if the list contains its end.
+ * An IPv4 address embedded in IPv6 is not more public, and loopback is never
+ * public.
  */
 static void
 fuzz_address(const char *data, int len)
@@ -606,8 +609,8 @@ static const Target targets[] = {
 };
 
 /*
- * One input.  An error is a finding: nothing here may raise.  The name is the one
- * that AFL++'s driver, which has a main() as well, wants there to be.
+ * Run one input.  A raised error is a finding.  AFL++'s driver, which also has
+ * a main(), requires this name.
  */
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -637,8 +640,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 /*
- * jwt_fuzz(target, arguments): the driver's status.  AFL++ forks in there, and its
- * children have no business with the data directory when they are done.
+ * jwt_fuzz(target, arguments): the driver's status.  AFL++ forks in the
+ * driver, and its children must exit without touching the data directory.
  */
 Datum
 jwt_fuzz(PG_FUNCTION_ARGS)

@@ -1,16 +1,15 @@
-# parts.sh: a run of several parts, each of which ends in lines that count.
-# Sourced.
+# parts.sh: a run of several parts, each of which prints counts at its end. Sourced.
 #
-# 77 is what a part returns that could not begin here: 2 would be what make and bash
-# return for anything.
+# A part that cannot run here returns 77. 2 would be ambiguous, because make and bash
+# return it, too.
 
 parts_dir=$(mktemp -d)
 trap 'rm -rf "$parts_dir"' EXIT
 parts=() parts_beside=()
 parts_start=$SECONDS
 
-# Run a part, and show what it writes.  Its last line that counts goes into the sum.
-# A part that has none, or ends badly without a failure, has failed.
+# Run a part, and show its output. Its last line with counts is added to the sum. A part
+# without such a line, or with an error status and no failure, has failed.
 part()
 {
 	local name=$1
@@ -20,7 +19,7 @@ part()
 	note_part "$name" "$parts_dir/shown"
 }
 
-# Run a part beside those that follow, until wait_parts.
+# Run a part in parallel with the following ones, until wait_parts.
 part_beside()
 {
 	local name=$1
@@ -29,7 +28,7 @@ part_beside()
 	parts_beside+=("$name" "$!")
 }
 
-# Wait for the parts that run beside others, and show what they have written.
+# Wait for the parallel parts, and show their output.
 wait_parts()
 {
 	local name pid
@@ -43,7 +42,7 @@ wait_parts()
 	done
 }
 
-# A part's own lines, and after them the status and how long it took.
+# Run a part, and append its status and its time to its output.
 run_part()
 {
 	local name=$1 start=$SECONDS status=0
@@ -52,7 +51,7 @@ run_part()
 	echo "$status $((SECONDS - start))" >"$parts_dir/status.$name"
 }
 
-# Add what a part has counted.
+# Add the counts of a part.
 note_part()
 {
 	local name=$1 shown=$2 status seconds counts
@@ -69,8 +68,8 @@ note_part()
 	parts+=("$counts $seconds $name")
 }
 
-# Say how each part went and how long it took, and close with the sum; false when
-# something has failed, or nothing was tested.
+# Print the result and the time of each part, and the sum. Returns false if a part has
+# failed, or nothing was tested.
 end_parts()
 {
 	wait_parts
@@ -86,7 +85,7 @@ end_parts()
 		awk '{ p += $1; f += $2; s += $3 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 || p == 0 }'
 }
 
-# A command that writes TAP, counted.
+# Run a command that writes TAP, and count its results.
 count_tap_of()
 {
 	local out status=0
@@ -96,7 +95,7 @@ count_tap_of()
 	return $status
 }
 
-# A command whose status says it all.
+# Run a command whose status is its only result.
 count_status_of()
 {
 	local status=0

@@ -1,21 +1,20 @@
-# private-server.sh: a PostgreSQL of our own, with the extension, that nobody
-# else sees.  Sourced.
+# private-server.sh: a private PostgreSQL with the extension. Sourced.
 #
-# PostgreSQL finds its libraries and its share directory relative to where its
-# program lies.  So a copy of the programs, with links to the rest, is an
-# installation into which the extension can go without touching the real one.
-# It needs no root, and listens on a socket in its own folder only.
+# PostgreSQL finds its libraries and its share directory relative to its program. So a
+# copy of the programs with links to all other files is an installation, and the
+# extension can be installed there without changing the real one. It needs no root, and
+# listens only on a socket in its own folder.
 
 server_dir=
 server_user=()
 
-# Run as the user of the server: postgres refuses to be root.
+# Run a command as the user of the server: postgres refuses to run as root.
 as_server_user()
 {
 	"${server_user[@]}" "$@"
 }
 
-# The part of two paths that is the same, up to a slash.
+# The common prefix of two paths, up to a slash.
 common_prefix()
 {
 	local a=$1/ b=$2/ prefix=
@@ -27,15 +26,15 @@ common_prefix()
 	echo "$prefix"
 }
 
-# Make a folder that has links to all that is in another.
+# Make a folder with links to all files of another folder.
 link_all()
 {
 	mkdir -p "$2"
 	find "$1" -mindepth 1 -maxdepth 1 -exec ln -sfn -t "$2" {} +
 }
 
-# Put the extension that lies in $1 (control, SQL, .so) into the staged copy.  A
-# file replaces a link to an installed one, and the server's user may read it.
+# Install the extension from $1 (control, SQL, .so) into the staged copy. A file
+# replaces a link to an installed one, and the server's user can read it.
 stage_extension()
 {
 	local from=$1
@@ -44,7 +43,7 @@ stage_extension()
 	[ ! -f "$from/src/fetcher/jwt_jwks.so" ] || install -m 755 "$from/src/fetcher/jwt_jwks.so" "$stage_lib/"
 }
 
-# What a user has set for other servers does not hold for ours.
+# Unset variables that a user has set for other servers.
 forget_client_settings()
 {
 	local name
@@ -53,8 +52,8 @@ forget_client_settings()
 	done
 }
 
-# Copy the installation of a pg_config into a folder, with the extension that was
-# built in $3.  Sets stage_bin, stage_share and stage_lib.
+# Copy the installation of a pg_config into a folder, and install the extension from $3.
+# Sets stage_bin, stage_share and stage_lib.
 stage_installation()
 {
 	local config=$1 to=$2 built=$3 bin share lib prefix libs
@@ -64,7 +63,7 @@ stage_installation()
 	stage_share=$to/${share#"$prefix"}
 	stage_lib=$to/${lib#"$prefix"}
 
-	# a wheel's programs find their libraries from where they lie, too
+	# the programs of a wheel find their libraries by relative paths, too
 	for libs in "$bin"/../../../*.libs; do
 		[ ! -d "$libs" ] || export LD_LIBRARY_PATH=$libs
 	done
@@ -102,9 +101,8 @@ server_stage()
 	export PATH=$stage_bin:$PATH
 }
 
-# Have the server run in some other way: $1 is what bash is to do, and ends before
-# the server's program and arguments.  What only asks it something, or sets it up,
-# runs as ever.
+# Wrap the server's program: $1 is a shell command that is followed by the program and
+# its arguments. Calls that only query or set up the server are not wrapped.
 server_wrap()
 {
 	mv "$stage_bin/postgres" "$stage_bin/postgres.bin"
@@ -119,7 +117,7 @@ server_wrap()
 	export PGCTLTIMEOUT=300
 }
 
-# Start our server as it was set up.
+# Start the server that was set up.
 server_launch()
 {
 	(
@@ -129,7 +127,7 @@ server_launch()
 	)
 }
 
-# Set up a server and start it; the arguments are lines for its configuration.
+# Set up a server and start it. The arguments are lines of its configuration.
 server_start()
 {
 	local data=$server_dir/run/data
@@ -147,7 +145,7 @@ server_start()
 	export PGHOST=$server_dir/run PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 }
 
-# End our server, and those that a test has left below our folder.
+# Stop the server, and servers in our folder that a test has left.
 server_stop()
 {
 	local pidfile
@@ -156,14 +154,14 @@ server_stop()
 	done
 }
 
-# At exit, whatever happened.  KEEP=1 keeps the folder.
+# Clean up at exit. KEEP=1 keeps the folder.
 server_cleanup()
 {
 	local status=$?
 	trap - EXIT
 	if [ -n "$server_dir" ]; then
 		server_stop
-		# disks of tests that were stopped
+		# small disks of interrupted tests
 		awk -v "dir=$server_dir/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | while read -r mounted; do
 			umount -l "$mounted"
 		done
@@ -176,8 +174,8 @@ server_cleanup()
 	exit $status
 }
 
-# Build the extension with a compiler into a folder of its own, which gets what
-# stage_extension() wants.
+# Build the extension with a compiler in a separate folder, with all files for
+# stage_extension().
 build_extension()
 {
 	local source=$1 dir=$2 cc=$3

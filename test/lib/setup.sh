@@ -1,7 +1,7 @@
-# setup.sh: what a machine needs to build and test the extension, and installs
-# what of it is missing.  Sourced; calls need nothing but bash.
+# setup.sh: the packages for building and testing the extension. Installs missing ones.
+# Sourced; needs only bash.
 
-# Run a command as root, or say that it cannot be.
+# Run a command as root. Returns 127 if that is impossible.
 as_root()
 {
 	if [ "$(id -u)" = 0 ]; then
@@ -18,8 +18,8 @@ have_package()
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# Whether pg_config leads to a server that can be run and built for, wherever it
-# comes from.  Debian's package of the client has PGXS too, without the headers.
+# Does pg_config belong to a server with headers, from any source? Debian's client
+# package has PGXS, too, but no headers.
 have_server()
 {
 	local config=${PG_CONFIG:-pg_config}
@@ -27,14 +27,14 @@ have_server()
 		[ -f "$("$config" --pgxs)" ] && [ -f "$("$config" --includedir-server)/postgres.h" ]
 }
 
-# The major version of the server of pg_config; nothing where there is none.
+# The major version of the server of pg_config; empty if there is none.
 server_version()
 {
 	"${PG_CONFIG:-pg_config}" --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p'
 }
 
-# The packages of the server: of the version of pg_config where there is one,
-# else of this release of the distribution.
+# The packages of the server: for the version of pg_config, or else for this release of
+# Debian.
 server_packages()
 {
 	local version
@@ -49,8 +49,8 @@ server_packages()
 	fi
 }
 
-# Debian's postgresql package creates a cluster and starts it.  We start our
-# own, so on a machine that has had none, none shall appear.
+# Debian's postgresql package creates a cluster and starts it. Prevent that on a machine
+# without one, because the tests start their own servers.
 forbid_new_cluster()
 {
 	local conf=/etc/postgresql-common/createcluster.conf
@@ -60,8 +60,8 @@ forbid_new_cluster()
 	fi
 }
 
-# Install what is missing: the server and the packages that are named, all at
-# once.  Who may not gets the one command that does.
+# Install the server and the given packages, if they are missing. Without the right to
+# do so, print the command.
 install_missing()
 {
 	local missing=() server=() package
@@ -79,7 +79,7 @@ install_missing()
 		echo "    sudo sh -c 'apt-get update && apt-get install -y ${missing[*]}'" >&2
 		return 1
 	fi
-	# the lists of a fresh machine are empty, those of an old one out of date
+	# the package lists may be empty or out of date
 	as_root apt-get update -q >/dev/null || echo "apt-get update failed; going on with the lists that are here" >&2
 	have_server || read -ra server < <(server_packages)
 	missing+=("${server[@]}")
@@ -104,13 +104,13 @@ install_quietly()
 	return $status
 }
 
-# The packages that building and the demo need, and those of the tests, without
-# the server's; what setup_test has found.
+# The packages for building and the demo, and for the tests, without the server; and
+# results of setup_test.
 perl_modules='' pgtap_dir=''
 build_packages=(gcc make openssl libssl-dev libcurl4-openssl-dev)
 test_packages=(clang libclang-rt-dev valgrind libipc-run-perl python3 python3-jwt python3-cryptography)
 
-# What building and the demo need, and the packages that are named.
+# Install the packages for building and the demo, and the given packages.
 setup_build()
 {
 	if ! command -v apt-get >/dev/null; then
@@ -121,7 +121,7 @@ setup_build()
 	install_missing "${build_packages[@]}" "$@"
 }
 
-# The same, what the tests need besides, and the packages that are named.
+# The same, with the packages for the tests.
 setup_test()
 {
 	local node=()
@@ -130,21 +130,21 @@ setup_test()
 		setup_pgtap
 }
 
-# What the bench needs.
+# Install the packages for the bench.
 setup_bench()
 {
 	setup_build valgrind python3 python3-jwt python3-cryptography
 }
 
-# What the bench's chart needs.
+# Install the package for the chart of the bench.
 setup_chart()
 {
 	install_missing python3-matplotlib
 }
 
-# The package of pgTAP for this server; a server that comes from elsewhere may have
-# its own, or none.  As it is SQL that runs on any, that of another will do.  Sets
-# pgtap_dir, which is empty where there is none.
+# Install pgTAP for this server. A server that is not from Debian may have its own, or
+# none. pgTAP is SQL, so that of another version also works. Sets pgtap_dir, which is
+# empty if there is none.
 setup_pgtap()
 {
 	local package version
@@ -170,8 +170,8 @@ find_pgtap()
 	return 1
 }
 
-# PostgreSQL's Perl modules for tests, which a server that comes from elsewhere may
-# lack.  Those of another version serve as well; sets perl_modules.
+# Find PostgreSQL's Perl modules for tests. A server that is not from Debian may lack
+# them; those of another version also work. Sets perl_modules.
 setup_perl()
 {
 	find_perl && return 0
@@ -188,7 +188,7 @@ find_perl()
 	[ -n "$perl_modules" ]
 }
 
-# What the tests with providers and drivers need besides.
+# Install the packages for tests with providers and drivers.
 setup_peers()
 {
 	local npm=()
@@ -196,14 +196,14 @@ setup_peers()
 	install_missing pgbouncer nginx-light "${npm[@]}"
 }
 
-# npm's packages go into the build folder, never into the source tree.
+# Install npm packages into the build folder, not into the source tree.
 setup_node()
 {
 	local dir=$1 manifest=$2
 	if [ ! -d "$dir/node_modules" ] || ! cmp -s "$manifest" "$dir/package.json"; then
 		mkdir -p "$dir"
 		cp "$manifest" "$dir/package.json"
-		# what an interrupted one leaves must not look finished
+		# remove the rest of an interrupted installation
 		(cd "$dir" && npm install --no-audit --no-fund --no-package-lock --silent) ||
 			{ rm -rf "$dir/node_modules"; return 1; }
 	fi

@@ -3,11 +3,11 @@
  * jwt_alloc.c
  *	  An allocator that fails on demand, to be preloaded by the dynamic linker.
  *
- * It passes everything on to that of libc, but for one call of malloc, calloc
- * or realloc, or all from one on, that was made by OpenSSL, or by PostgreSQL's own
- * program, whose memory contexts get their blocks so; and it counts what OpenSSL
- * has not freed.
- * jwt_test.c finds jwt_alloc_arm() and jwt_alloc_state() and gives them to SQL.
+ * It calls the allocator of libc, except for one call of malloc, calloc or
+ * realloc, or all calls after a given one.  The failing call is one by
+ * OpenSSL, or by PostgreSQL's own program, whose memory contexts allocate
+ * their blocks in this way.  It also counts the blocks that OpenSSL has not
+ * freed. jwt_test.c offers jwt_alloc_arm() and jwt_alloc_state() in SQL.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,10 +35,10 @@ typedef struct Range
 static Range openssl;
 static Range victim;
 static long countdown;			/* 0: not armed */
-static int	lasting;			/* what fails once fails from then on */
+static int	lasting;			/* all later calls fail, too */
 static int	has_fired;
 
-/* The blocks that OpenSSL has: a hash table with linear probing. */
+/* The blocks of OpenSSL: a hash table with linear probing. */
 #define N_SLOTS		(1 << 18)
 
 static void *slots[N_SLOTS];
@@ -85,7 +85,7 @@ forget_block(const void *block)
 	}
 	live--;
 	slots[i] = NULL;
-	/* those that come after it may have to move to where they are looked for */
+	/* later entries may have to move, so that a search finds them */
 	for (i = (i + 1) % N_SLOTS; slots[i] != NULL; i = (i + 1) % N_SLOTS)
 	{
 		void	   *moved = slots[i];
@@ -145,7 +145,7 @@ free(void *old)
 	__libc_free(old);
 }
 
-/* Note where the code of a library is; the program has no name. */
+/* Record the address of a library's code; the program has no name. */
 static int
 note_range(struct dl_phdr_info *info, size_t size, void *arg)
 {
@@ -165,9 +165,9 @@ note_range(struct dl_phdr_info *info, size_t size, void *arg)
 }
 
 /*
- * Let the nth allocation from now on fail, of "openssl" or "postgres"; 0 lets
- * none, and a negative nth also all that come later.  Returns whether there is
- * such code.
+ * Let the nth next allocation by "openssl" or "postgres" fail. 0 lets none
+ * fail, and a negative nth all later ones, too.  Returns whether this code was
+ * found.
  */
 int
 jwt_alloc_arm(const char *who, long nth)
@@ -189,8 +189,8 @@ jwt_alloc_arm(const char *who, long nth)
 }
 
 /*
- * Let no more fail.  Returns how many blocks OpenSSL has, since the first
- * arming, and whether one has failed.
+ * Stop failing.  Returns the number of OpenSSL's blocks since the first
+ * arming, and whether an allocation has failed.
  */
 long
 jwt_alloc_state(int *fired)

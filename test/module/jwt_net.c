@@ -1,15 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * jwt_net.c
- *	  A clock, a resolver and routes that a test sets, to be preloaded by the
- *	  dynamic linker.  They stand in for nothing else: sockets and TLS are real.
+ *	  A clock, a resolver and routes under control of a test, to be
+ *	  preloaded by the dynamic linker. Sockets and TLS are real.
  *
- * The folder JWT_NET has a file "clock" with seconds that are added to the time
- * of day; "hosts" with lines of a name, the milliseconds that the answer takes,
- * and addresses; and "routes" with lines of two IPv4 addresses, of which who
- * connects to the first reaches the second.  A name that has several lines in
- * "hosts" has their addresses in turn.  Names that are not there are libc's
- * business.  Each look-up of one that is adds a line to "lookups".
+ * The folder JWT_NET has three files. "clock" has seconds that are added to
+ * the time of day.  Each line of "hosts" has a name, the delay of the answer
+ * in milliseconds, and addresses.  If a name has several lines, lookups return
+ * them in turn. libc resolves all other names.  Each line of "routes" has two
+ * IPv4 addresses: a connection to the first reaches the second.  Each lookup
+ * of a name in "hosts" adds a line to "lookups".
  *
  *-------------------------------------------------------------------------
  */
@@ -27,7 +27,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* Open a file of the folder; -1 when it has none. */
+/* Open a file of the folder; -1 if there is none. */
 static int
 open_file(const char *name, int flags)
 {
@@ -39,7 +39,7 @@ open_file(const char *name, int flags)
 	return open(path, flags | O_CLOEXEC, 0600);
 }
 
-/* Read one, terminated; its length, 0 when there is none. */
+/* Read a file, terminated. Returns its length, 0 if there is none. */
 static int
 read_file(const char *name, char *text, int size)
 {
@@ -71,8 +71,8 @@ gettimeofday(struct timeval *restrict tv, void *restrict zone)
 }
 
 /*
- * How often a name has been looked up before; adds this time.  Who asks for both
- * kinds of addresses apart has looked it up once.
+ * The number of earlier lookups of a name; adds this one.  Separate queries
+ * for both kinds of addresses count as one lookup.
  */
 static int
 count_lookup(const char *name, bool add)

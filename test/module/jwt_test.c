@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * jwt_test.c
- *	  Functions that only tests call: signatures, key sets and quotations below
- *	  SQL, OpenSSL's errors, mutated tokens, memory in use, and memory that
- *	  cannot be had.
+ *	  Functions for tests only: signatures, key sets and quoting below SQL,
+ *	  OpenSSL's errors, mutated tokens, memory usage, and failing
+ *	  allocations.
  *
  *-------------------------------------------------------------------------
  */
@@ -66,7 +66,9 @@ jwt_test_signature(PG_FUNCTION_ARGS)
 		(verifier = jws_verifier_create(&jwk, algorithm, CurrentMemoryContext, &reason)) == NULL)
 		PG_RETURN_NULL();
 
-	/* a verifier is used many times, and must say the same each time */
+	/*
+	 * a verifier is used many times, and must give the same verdict each time
+	 */
 	first = jws_signature_is_good(verifier, (uint8 *) VARDATA_ANY(message), (int) VARSIZE_ANY_EXHDR(message),
 								  (uint8 *) VARDATA_ANY(signature), (int) VARSIZE_ANY_EXHDR(signature));
 	second = jws_signature_is_good(verifier, (uint8 *) VARDATA_ANY(message), (int) VARSIZE_ANY_EXHDR(message),
@@ -179,7 +181,7 @@ jwt_test_check_memory(PG_FUNCTION_ARGS)
 	{
 		char	   *entry = TextDatumGetCString(entries[i]);
 
-		/* what OpenSSL leaves when a failure interrupts its report of another */
+		/* the state after a failure while OpenSSL reported another one */
 		if (strcmp(entry, "nothing") == 0)
 			ERR_new();
 		else if (strcmp(entry, "malloc") == 0)
@@ -253,7 +255,7 @@ decode(const char *part, int *len)
 	return data;
 }
 
-/* Replace the first occurrence, or append when there is none. */
+/* Replace the first occurrence, or append if there is none. */
 static char *
 replace(const char *text, const char *from, const char *to)
 {
@@ -436,8 +438,8 @@ jwt_test_memory(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_test_noop(token): looks at its argument as any function must, and gives
- * out a pointer.
+ * jwt_test_noop(token): reads its argument, as every function must, and
+ * returns a pointer.
  */
 Datum
 jwt_test_noop(PG_FUNCTION_ARGS)
@@ -456,8 +458,8 @@ jwt_test_noop(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_test_fail_allocation(who, nth): see jwt_alloc.c.  An error when that was not
- * preloaded.
+ * jwt_test_fail_allocation(who, nth): see jwt_alloc.c.  Raises an error if
+ * that is not preloaded.
  */
 Datum
 jwt_test_fail_allocation(PG_FUNCTION_ARGS)
@@ -470,7 +472,7 @@ jwt_test_fail_allocation(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_test_allocations(): lets no more fail.
+ * jwt_test_allocations(): stops failing; see jwt_alloc.c.
  */
 Datum
 jwt_test_allocations(PG_FUNCTION_ARGS)
