@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """make bench: counts the measures of measures.py under callgrind, times them
-without it, and judges the rows of bench/rows.  Called by bench/run.
+without it, and compares the rows of bench/rows with their bars.  Called by bench/run.
 
 	bench.py [SESSION ...]
 
-measures these sessions only, and judges the rows that they suffice for."""
+measures only these sessions, and checks the rows that need no others."""
 import collections
 import concurrent.futures
 import json
@@ -25,16 +25,16 @@ FLOOR = os.environ["BENCH_FLOOR"]       # the program; its files lie beside it
 POSTGRES = os.environ["BENCH_POSTGRES"]
 AS_SERVER_USER = shlex.split(os.environ["BENCH_AS_SERVER_USER"])
 
-# Without callgrind a session runs so often, and takes each measure so often; the
-# least counts.
+# Without callgrind: number of runs of a session, and number of repetitions of each
+# measure in it. The minimum counts.
 PROCESSES = 2
 ROUNDS = 10
 
-# Statistics are sent once a second, so their cost would depend on the machine's load.
+# Statistics are sent once a second, so their cost would depend on the load of the machine.
 SETTINGS = {"exit_on_error": "on", "jit": "off", "max_parallel_workers_per_gather": 0, "track_counts": "off"}
 
-# Comes before and after each part.  It prints the time, and callgrind counts anew
-# when clock_timestamp(), or the floor's mark(), is called.
+# Runs before and after each part. It prints the time, and callgrind starts a new count
+# when clock_timestamp(), or mark() of floor.c, is called.
 MARK = "SELECT extract(epoch FROM clock_timestamp())"
 TIME = re.compile(r"\b\d{10}\.\d{6}\b")
 
@@ -42,8 +42,8 @@ Row = collections.namedtuple("Row", "what unit value bar target note")
 
 
 def times_taken(measure, rounds):
-    """How often a session takes a measure: the first statement of a backend is
-    its first only once."""
+    """How often a session repeats a measure. The first statement of a backend cannot
+    be repeated."""
     return rounds if measure.repeats else 1
 
 
@@ -65,7 +65,7 @@ def run(session, data, rounds, *tool):
     else:
         settings = {**SETTINGS, **session.settings}
         command = [POSTGRES, "--single", "-j", "-D", data, *(f"-c{name}={value}" for name, value in settings.items()), session.database]
-    # addresses and the environment would change what is counted
+    # random addresses and the environment would change the counts
     done = subprocess.run([*AS_SERVER_USER, "env", "-i", "LC_ALL=C", "TZ=UTC", "PATH=/usr/bin:/bin", "setarch", "-R", *tool, *command],
                           input="".join(statement + ";\n\n" for statement in script_of(session, rounds)),
                           text=True, cwd=RUN, capture_output=True)
@@ -76,16 +76,16 @@ def run(session, data, rounds, *tool):
 
 
 def copy_data(session, oids, to):
-    """A copy of the server's folder with the session's database alone."""
+    """A copy of the server's folder with only the session's database."""
     others = " ".join(f"--exclude=./base/{oid}" for name, oid in oids.items() if name != session.database)
     subprocess.run([*AS_SERVER_USER, "sh", "-c", f"mkdir -m 700 '{to}' && tar -C data -cf - {others} . | tar -C '{to}' -xf -"],
                    cwd=RUN, check=True)
 
 
 def counted(session, oids):
-    """How many instructions each part of a session takes.  The profile of the
-    last part of each measure is left in the folder callgrind."""
-    # no two backends of this kind can share the databases
+    """The number of instructions of each part of a session. The profile of the last
+    part of each measure is kept in the folder callgrind."""
+    # two standalone backends cannot share a data directory
     data, out = (os.path.join(RUN, f"{what}.{session.name}") for what in ("data", "callgrind"))
     if session.database is not None:
         copy_data(session, oids, data)
@@ -95,7 +95,7 @@ def counted(session, oids):
     counts = []
     for measure in session.measures:
         for _ in measure.parts:
-            # every other file is of what came before a part
+            # every second file is for the time before a part
             name = f"{out}.{2 * len(counts) + 2}"
             with open(name, encoding="utf-8") as file:
                 counts.append(int(re.search(r"^totals: (\d+)", file.read(), re.M)[1]))
@@ -104,14 +104,14 @@ def counted(session, oids):
 
 
 def timed(session):
-    """How many nanoseconds each part of a session takes."""
+    """The nanoseconds of each part of a session."""
     times = run(session, os.path.join(RUN, "data"), ROUNDS)
     return [(end - start) * 1e9 for start, end in zip(times[::2], times[1::2])]
 
 
 def values(sessions, rounds):
-    """The value of each measure: the least that was seen of each of its parts,
-    weighed and added up.  sessions are pairs of a session and its parts."""
+    """The value of each measure: the weighted sum of the minimum of each of its parts.
+    sessions are pairs of a session and its parts."""
     seen = collections.defaultdict(list)
     weights = {}
     for session, parts in sessions:
@@ -124,7 +124,7 @@ def values(sessions, rounds):
 
 
 def platform():
-    """What absolute counts depend on."""
+    """The platform, on which absolute counts depend."""
     def version(name, pattern, *command):
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         return f"{name} {re.search(pattern, output)[0]}"
@@ -139,7 +139,7 @@ def processor():
 
 
 def read_rows(measured):
-    """The platform of absolute counts, and the rows for which enough is measured."""
+    """The platform of absolute counts, and the rows whose measures are complete."""
     with open(os.path.join(HERE, "rows"), encoding="utf-8") as file:
         lines = [[cell.strip() for cell in line.split("|")] for line in file if line.strip() and line[0] != "#"]
     rows = [Row(*line) for line in lines[1:]]
@@ -147,7 +147,7 @@ def read_rows(measured):
 
 
 def judge(row, counts, times, comparable):
-    """What a row says, and its verdict."""
+    """The text of a row, and its verdict."""
     value, time = (eval(row.value, {}, measured) for measured in (counts, times))
     if row.bar == "-":
         verdict = ""

@@ -32,7 +32,7 @@ def table(results):
 
 
 def draw(axes, rows, start, label):
-    """A line for each row from start to what was counted, and its target."""
+    """A line for each row, from start to the counted value, and its target."""
     for y, row in enumerate(reversed(rows)):
         axes.plot([start, row["counted"]], [y, y], color="#9db7d5", linewidth=4, solid_capstyle="butt", zorder=1)
         axes.plot(row["counted"], y, "o", color="#1f4e89", markersize=5, zorder=3)

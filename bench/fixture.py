@@ -15,8 +15,8 @@ SIZES = (1, 6, 100, 500)            # of the JWK Sets
 
 
 class Tokens:
-    """A private key for each algorithm, and tokens that differ in algorithm and
-    subject only."""
+    """A private key for each algorithm, and tokens that differ only in algorithm and
+    subject."""
 
     def __init__(self):
         self.keys = {
@@ -61,7 +61,7 @@ def jwk(key):
 
 
 def moduli():
-    """Numbers that pass for RSA moduli, in no time: odd, without small factors."""
+    """Numbers that look like RSA moduli and are fast to make: odd, without small factors."""
     small = math.prod(range(3, 1000, 2))
     for seed in range(10 ** 6):
         n = int.from_bytes(hashlib.shake_256(seed.to_bytes(8, "big")).digest(256), "big") | 1 << 2047 | 1
@@ -70,7 +70,7 @@ def moduli():
 
 
 def key_sets():
-    """JWK Sets of each size, of each kind of key."""
+    """JWK Sets of each size and kind of key."""
     keys = {"RSA": [{**rsa_jwk(n), "alg": "RS256"} for n, _ in zip(moduli(), range(SIZES[-1]))],
             "EC": [ec_jwk(ec.derive_private_key(n + 1, ec.SECP256R1())) for n in range(SIZES[-1])]}
     return {kind: {size: {"keys": [{**key, "kid": f"key{n}"} for n, key in enumerate(some[:size])]} for size in SIZES}
@@ -78,7 +78,7 @@ def key_sets():
 
 
 def write_for_floor(tokens, folder):
-    """The files that floor.c reads."""
+    """The files for floor.c."""
     def write(name, content):
         with open(os.path.join(folder, name), "wb") as file:
             file.write(content)
@@ -96,8 +96,7 @@ def write_for_floor(tokens, folder):
 
 
 def make_databases(tokens):
-    """The databases of fixture.sql, in the server that psql finds.  Returns the OID
-    of each."""
+    """Creates the databases of fixture.sql in psql's server. Returns their OIDs."""
     variables = {"keys": {alg: jwk(key) for alg, key in tokens.keys.items()}, "key_sets": key_sets(),
                  "tokens": [tokens("HS256", f"user{n:04}") for n in range(1024)]}
     script = "".join(f"\\set {name} '{json.dumps(value)}'\n" for name, value in variables.items())

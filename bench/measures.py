@@ -1,10 +1,10 @@
-"""What make bench measures.
+"""The measures of make bench.
 
-A session is one backend and what it measures.  A measure has a name, which
-bench/rows uses, and parts: SQL whose instructions are counted, and a weight with
-which they are added up.  Most measures do the same work for a short time and for a
-long time, and weigh these so that the cost of one piece of work is left: what
-parsing, planning and starting cost cancels out.
+A session is one backend and its measures.  A measure has a name, which bench/rows
+uses, and parts.  A part is SQL whose instructions are counted, and a weight; the
+measure is the weighted sum of its parts.  Most measures repeat the same work a few
+times and many times.  The weights make the difference the cost of one repetition, so
+the costs of parsing, planning and starting cancel out.
 
 To add a row, add a measure here, its tables to fixture.sql, and a line to
 bench/rows."""
@@ -14,14 +14,14 @@ Session = namedtuple("Session", "name database settings before measures")
 Measure = namedtuple("Measure", "name before parts repeats")
 Part = namedtuple("Part", "before sql weight")
 
-# What is done in OpenSSL alone (floor.c), for a short and for a long time.
+# The work in OpenSSL alone (floor.c), repeated a few times and many times.
 FLOOR = {"RS256": (50, 150), "PS256": (50, 150), "ES256": (20, 80), "ES384": (5, 25), "EdDSA": (10, 50), "HS256": (50, 1050),
          "check_RS256": (1, 6), "check_ES256": (10, 50)}
 
 
 def each(name, sql, short, long, per=1, setup=(), before=lambda n: []):
-    """The cost of one of n: sql(n) are statements that do it n times.  The
-    statements of setup run once, those of before(n) each time that sql(n) does;
+    """The cost of one repetition: sql(n) are statements that do the work n times.
+    The statements of setup run once, and those of before(n) before each sql(n);
     neither are counted."""
     weight = 1 / (long - short) / per
     return Measure(name, [*setup, *before(short), *sql(short)],
@@ -29,7 +29,7 @@ def each(name, sql, short, long, per=1, setup=(), before=lambda n: []):
 
 
 def first(name, sql, later):
-    """What the first statement of a backend costs beyond a later one."""
+    """The additional cost of the first statement of a backend."""
     return Measure(name, [], [Part([], [sql], 1), Part([], [later], -1)], False)
 
 
@@ -46,18 +46,18 @@ def statements(name, *sql, setup=()):
 
 
 def per_token(name, call):
-    """Of a call with each of the 1,024 tokens by turns."""
+    """The cost of a call, with each of the 1,024 tokens in turn."""
     return each(name, lambda n: [f"SELECT count({call}) FROM generate_series(1, {n}), token"], 1, 6, per=1024)
 
 
 def scan(name, policy):
-    """The cost of a row that a policy decides on."""
+    """The cost of a row under a policy."""
     return each(name, lambda n: [f"SELECT 1 / count(*) FROM doc_{n}"], 2000, 22000,
                 setup=["RESET ROLE", *(f"ALTER POLICY own ON doc_{n} USING ({policy})" for n in (2000, 22000)), "SET ROLE client"])
 
 
 def imports(kind, short, long):
-    """The cost of one key of a JWK Set of so many, of new keys and of the same again."""
+    """The cost of one key of a JWK Set of this size, for new keys and for known keys."""
     def added(n, action="added"):
         return [f"SELECT 1 / (count(*) = {n})::int FROM key_set, jwt_import_jwks('https://big.example', jwk_set::text)"
                 f" WHERE kind = '{kind}' AND size = {n} AND action = '{action}'"]
@@ -71,12 +71,12 @@ def imports(kind, short, long):
 
 
 def sessions(token, claims):
-    """token(alg, sub) makes a token, Alice's unless sub says otherwise; claims is
-    what hers say, in JSON.  Those that take longest come first."""
+    """token(alg, sub) makes a token, by default for Alice; claims are her claims in
+    JSON.  Sessions that take longest come first."""
     verify = {alg: f"jwt_verify('{token(alg)}')" for alg in ("RS256", "PS256", "ES256", "ES384", "EdDSA", "HS256")}
     uncached = "SET jwt.cache_size = 0"
 
-    # the floor's lengths will do for what is about as long
+    # the repetitions of the floor suit work of similar length
     yield floor()
     yield from imports("RSA", 1, 6)
     yield Session("cold", "plain", {}, [uncached], [calls(f"cold_{alg}", call, *FLOOR[alg]) for alg, call in verify.items()])
@@ -113,7 +113,7 @@ def sessions(token, claims):
         statements("transaction_verified", "BEGIN", "EXECUTE authenticate", "EXECUTE verified(4711)", "COMMIT"),
         statements("transaction_unverified", "BEGIN", "EXECUTE set_claims", "EXECUTE unverified(4711)", "COMMIT")])
 
-    # what any backend has done before
+    # the usual initialisation of a backend
     known = ["SELECT jwt_test_noop('x')", "SELECT count(*) FROM pg_class"]
     rows = "SELECT jwk, audience FROM jwt_key JOIN jwt_issuer USING (issuer) WHERE kid = 'RS256'"
     for name, settings in (("first", {}), ("first_preloaded", {"shared_preload_libraries": "jwt"})):

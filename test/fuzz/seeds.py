@@ -58,7 +58,7 @@ for jwk in jwks:
     seed("key_text", json.dumps(jwk))
     seed("jwks", json.dumps({"keys": [jwk]}))
 seed("jwks", json.dumps({"keys": jwks}))
-# what run has imported and revoked
+# the keys that run imports and revokes
 revoked = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 known = {"kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
          "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Writes SQL: two issuers with keys, good tokens of them (table good), and tokens
-that are signed as well and must be refused for what they say (table refused)."""
+"""Writes SQL: two issuers with keys, good tokens (table good), and tokens with a good
+signature that must be refused for their claims (table refused)."""
 import secrets
 import time
 

@@ -1,11 +1,11 @@
 --
--- algorithms: each key, pinned to each algorithm that it can have, against tokens
--- of each algorithm and of each key: the pin decides
+-- algorithms: each key with each of its possible algorithms, against tokens of each
+-- algorithm and key: only the key's algorithm verifies
 --
 SELECT plan(37);
 
--- The keys, the algorithms that each can be pinned to, and the names by which
--- tokens may call these (RFC 9864 renames EdDSA).
+-- The keys, their possible algorithms, and the names of these in tokens (RFC 9864
+-- renames EdDSA).
 CREATE TEMP TABLE pin (key text, alg text, names text[] NOT NULL, kind text NOT NULL);
 INSERT INTO pin
 SELECT 'RS256', a, ARRAY[a], 'RSA' FROM unnest('{RS256,RS384,RS512,PS256,PS384,PS512}'::text[]) a UNION ALL
@@ -21,15 +21,15 @@ CREATE FUNCTION pg_temp.hmac_token(alg text, key bytea) RETURNS text LANGUAGE sq
 $$;
 CREATE FUNCTION pg_temp.long_secret() RETURNS bytea LANGUAGE sql IMMUTABLE RETURN sha512('a secret of the matrix');
 
--- Tokens of each algorithm by each key that can sign it; and, under the names of
--- HMAC, those whose secret is what everybody knows of a key.
+-- Tokens of each algorithm by each key that can sign them. Also HMAC tokens whose
+-- secret is a public key in some form.
 CREATE TEMP TABLE token AS
 SELECT name AS alg, CASE WHEN name ~ '^[RP]S' THEN 'RS256' WHEN name = 'EdDSA' THEN 'Ed25519' ELSE name END AS key, value AS token
 FROM fixture WHERE kind = 'token' AND name ~ '^([RP]S|ES|Ed)' UNION ALL
 SELECT a, 'secret', pg_temp.hmac_token(a, pg_temp.long_secret()) FROM unnest('{HS256,HS384,HS512}'::text[]) a UNION ALL
 SELECT a, 'what is public', pg_temp.hmac_token(a, convert_to(value, 'UTF8'))
 FROM fixture, unnest('{HS256,HS384,HS512}'::text[]) a WHERE kind = 'key' OR (kind = 'pem' AND value LIKE '%BEGIN PUBLIC%');
--- The same under names that are none.
+-- The same with unknown names of algorithms.
 CREATE TEMP TABLE misnamed AS
 SELECT spelled, b64url(convert_to(format('{"alg":"%s","kid":"RS256"}', spelled), 'UTF8')) || '.' || split_part(token, '.', 2) || '.' || signature AS token
 FROM token, unnest('{none,None,NONE,nOnE,none ,hs256,rs256,es256,RS1,HS1,RSA,ES,EDDSA,ed25519,PS,A128KW,dir}'::text[] || '{""}'::text[]) spelled,
@@ -47,7 +47,7 @@ DECLARE
 BEGIN
 	FOR p IN SELECT * FROM pin ORDER BY kind, alg, key LOOP
 		DELETE FROM jwt_key;
-		-- under every kid that a token names
+		-- with every kid of the tokens
 		IF p.kind = 'oct' THEN
 			PERFORM jwt_add_secret('https://idp.example', pg_temp.long_secret(), p.alg, kid.kid) FROM kid;
 		ELSE

@@ -1,5 +1,5 @@
 --
--- audience: lists of audiences of any length, in a policy and in a token
+-- audience: lists of audiences of different lengths, in a policy and in a token
 --
 SELECT plan(9);
 
@@ -10,7 +10,7 @@ RETURN (SELECT coalesce(sqlstate, 'valid') FROM jwt_inspect(token, audience));
 CREATE FUNCTION pg_temp.token(audience jsonb) RETURNS text LANGUAGE sql
 RETURN sign(jsonb_build_object('iss', 'https://audience.example', 'aud', audience, 'exp', 4000000000)::text);
 
--- A policy and a token with lists of these lengths, and what they share.
+-- A policy and a token with lists of these lengths and common elements.
 CREATE TEMP TABLE pair AS
 SELECT p, t, shared, wanted,
 	(SELECT array_agg(CASE WHEN i = CASE shared WHEN 'first' THEN 1 WHEN 'last' THEN p END THEN 'shared' ELSE 'p' || i END) FROM generate_series(1, p) i) AS policy,
@@ -25,7 +25,7 @@ BEGIN
 	FOR r IN SELECT * FROM pair LOOP
 		UPDATE jwt_issuer SET audience = r.policy;
 		INSERT INTO outcome SELECT r.p, r.t, r.shared, r.wanted,
-			-- an audience that was asked for, and that the policy has not, comes first
+			-- an audience of the caller that the policy does not have is checked first
 			CASE WHEN NOT r.wanted = ANY (r.policy) THEN '28J08' WHEN r.shared = 'number' THEN '28J09'
 				WHEN r.shared IN ('first', 'last') AND coalesce(r.wanted, 'shared') = 'shared' THEN 'valid' ELSE '28J08' END,
 			coalesce(sqlstate, 'valid') FROM jwt_inspect(pg_temp.token(r.audience), audience => r.wanted);
@@ -34,15 +34,15 @@ END $$;
 SELECT is_empty('SELECT * FROM outcome WHERE verdict IS DISTINCT FROM expected', (SELECT format('%s pairs of lists', count(*)) FROM outcome));
 SELECT set_eq('SELECT verdict FROM outcome', '{valid,28J08,28J09}'::text[], 'each verdict occurs');
 
--- A message names some.
+-- A message lists some audiences.
 UPDATE jwt_issuer SET audience = (SELECT array_agg('a' || i) FROM generate_series(1, 8) i);
 SELECT is(detail, 'The token is for "x"; accepted is "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8".', 'eight') FROM jwt_inspect(pg_temp.token('"x"'));
 UPDATE jwt_issuer SET audience = audience || '{a9,a10}';
 SELECT is(detail, 'The token is for "x"; accepted is "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", or one of 2 others.', 'ten') FROM jwt_inspect(pg_temp.token('"x"'));
 
--- 60,000 each: what takes time in proportion to their product would take minutes.
+-- 60,000 elements each: an algorithm of quadratic time would take minutes.
 BEGIN;
--- what judges rows takes long for them
+-- checking such a row takes long
 ALTER TABLE jwt_issuer DISABLE TRIGGER ALL;
 UPDATE jwt_issuer SET audience = (SELECT array_agg('policy' || i) FROM generate_series(1, 60000) i);
 SET LOCAL jwt.max_token_size = '1MB';

@@ -1,6 +1,6 @@
 --
--- faults: a token with any combination of faults is refused for the first of
--- them, in the design's order of verification
+-- faults: a token with any combination of faults is refused for the first of them in
+-- the order of verification
 --
 SELECT plan(18);
 
@@ -27,7 +27,7 @@ INSERT INTO fault VALUES
 	(13, 'another type of token', '28J12'),
 	(14, 'revoked', '28J11');
 
--- The token with the faults whose bits are set.
+-- The token with the faults of the given bits.
 CREATE FUNCTION pg_temp.token(faults int) RETURNS text LANGUAGE sql STABLE AS $$
 	SELECT CASE WHEN has[5] THEN overlay(signed placing CASE right(left(signed, -1), 1) WHEN 'A' THEN 'B' ELSE 'A' END from length(signed) - 1 for 1) ELSE signed END
 		|| CASE WHEN has[1] THEN '.x' ELSE '' END

@@ -1,5 +1,5 @@
 --
--- jwk_set: documents that are JWK Sets, and the nearest that are none
+-- jwk_set: valid JWK Sets, and similar invalid documents
 --
 SELECT plan(46);
 
@@ -53,14 +53,14 @@ INSERT INTO document (what, bytes, verdict) VALUES
 	('a NUL byte after it', convert_to('{"keys":[{}]}', 'UTF8') || '\x00', 'The document is not UTF-8.');
 SELECT is(pg_temp.verdict(bytes), verdict, what) FROM document ORDER BY n;
 
--- As large as sets can be, and the nearest that is too large.
+-- The largest set, and one that is slightly too large.
 SELECT is(pg_temp.verdict(convert_to('{"keys":[' || rtrim(repeat(format('{"kty":"RSA","kid":"%s","n":"%s","x5c":["%s"]},', repeat('k', 1000), repeat('n', 1366), repeat('c', 10000)), 5000), ',') || ']}', 'UTF8')),
 	'5000', '5,000 members of 12 kB');
 SELECT is(pg_temp.verdict(convert_to(format('{"keys":[{"n":[%s0]}]}', repeat('0,', n)), 'UTF8')), verdict, format('a member of %s numbers', n + 1))
 FROM (VALUES (999996, '1'), (999997, 'The document has too many members and elements.')) v (n, verdict);
 SELECT is(pg_temp.verdict(convert_to(format('{"keys":[{"x":[%s[]]}]}', repeat('[[]],', 499999)), 'UTF8')), 'The document has too many members and elements.', 'a million empty arrays');
 SELECT is(pg_temp.verdict(convert_to(format('{"keys":[%s[]]}', repeat('[],', 20000000)), 'UTF8')), 'The document has too many members and elements.', '60 MB of brackets');
--- What jsonb could not hold otherwise is an answer, too.
+-- Values that jsonb cannot hold are refused, too.
 SELECT is(pg_temp.verdict(convert_to(format('{"keys":[{"n":[%s1]}]}', repeat('1e-99,', 900000)), 'UTF8')), '1', 'many small numbers');
 
 SELECT results_eq($$ SELECT first, last FROM jwt_test_jwk_set('{"keys":[{"kid":"a","x":["\\u00e9"]},2,{"kid":"b","y":{"z":null}}]}') $$,

@@ -1,9 +1,9 @@
 --
--- openssl: "out of memory" is said when memory was lacking, and at no other time
+-- openssl: "out of memory" is raised if memory is lacking, and in no other case
 --
 SELECT plan(18);
 
--- What the queue of errors can hold, and whether it says that memory was lacking.
+-- Contents of the error queue, and whether they report a lack of memory.
 CREATE TEMP TABLE queue (entries text[], lacking boolean);
 INSERT INTO queue VALUES
 	('{}', false), ('{EACCES}', false), ('{reason 12}', false), ('{nothing}', false), ('{nothing,nothing,reason 12}', false),
@@ -22,7 +22,7 @@ EXCEPTION WHEN out_of_memory THEN
 END $$;
 SELECT is_empty('SELECT entries FROM queue WHERE pg_temp.left_over(entries)', 'and nothing is left in any');
 
--- An OpenSSL that can do nothing, for another reason than memory.
+-- An OpenSSL that fails for another reason than memory.
 SELECT jwt_test_properties('provider=nobody') \g /dev/null
 SELECT throws_ok($$ SELECT jwt_jwk(E'-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n') $$, '22023', NULL,
 	'a bad key is bad where OpenSSL has no algorithm');

@@ -1,12 +1,12 @@
 --
--- points: Ed25519 and Ed448 public keys that anybody can sign for, that are no
--- point, or that are another spelling of one; by every way in which a key comes
+-- points: Ed25519 and Ed448 public keys for which anybody can sign, that are not a
+-- point, or that are not canonical; in every way to add a key
 --
 SELECT plan(18);
 
 CREATE FUNCTION pg_temp.fill(hex text, crv text) RETURNS text LANGUAGE sql IMMUTABLE
 RETURN rpad(hex, CASE crv WHEN 'Ed25519' THEN 64 ELSE 114 END, '0');
--- The same with the bit of x.
+-- The same with the sign bit of x.
 CREATE FUNCTION pg_temp.negative(key bytea) RETURNS bytea LANGUAGE sql IMMUTABLE
 RETURN set_bit(key, length(key) * 8 - 1, 1);
 
@@ -44,8 +44,8 @@ INSERT INTO point
 SELECT crv, 'y = ' || y, 'not a point', k
 FROM (VALUES ('Ed25519', '02'), ('Ed25519', '07'), ('Ed25519', '08'), ('Ed448', '02'), ('Ed448', '06'), ('Ed448', '0a')) v (crv, y),
 	decode(pg_temp.fill(y, crv), 'hex') b, unnest(ARRAY[b, pg_temp.negative(b)]) k;
--- What is good: other small y, the keys of the tests, and sums with a point of
--- small order, which RFC 8032 allows and which nobody else can sign for.
+-- Good keys: other small y, the keys of the tests, and sums with a point of small
+-- order. RFC 8032 allows such sums, and only the owner can sign for them.
 INSERT INTO point
 SELECT crv, 'y = ' || y, NULL, k
 FROM (VALUES ('Ed25519', '03'), ('Ed25519', '04'), ('Ed25519', '05'), ('Ed448', '03'), ('Ed448', '04'), ('Ed448', '05')) v (crv, y),
@@ -65,7 +65,7 @@ SELECT results_eq('SELECT crv, fault, count(*) FROM point GROUP BY crv, fault OR
 	$$ VALUES ('Ed25519', 'canonical', 38::bigint), ('Ed25519', 'not a point', 6), ('Ed25519', 'small order', 10), ('Ed25519', NULL, 9),
 		('Ed448', 'canonical', 14), ('Ed448', 'not a point', 6), ('Ed448', 'small order', 6), ('Ed448', NULL, 8) $$, 'keys of every kind');
 
--- The SQLSTATE and detail of a call; its answer when there is none.
+-- The SQLSTATE and the detail of a call, or its result.
 CREATE FUNCTION pg_temp.outcome(call text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	answer text;
@@ -82,7 +82,7 @@ RETURN outcome LIKE sqlstate || ' The public key for Ed% ' || CASE fault WHEN 'c
 
 INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://points.example', '{api}', '{EdDSA}');
 
--- The functions that take a key.
+-- The functions with a key as argument.
 CREATE TEMP TABLE way (name text, call text, sqlstate text);
 INSERT INTO way VALUES
 	('jwt_jwk of a JWK', 'SELECT jwt_jwk(%1$L) IS NOT NULL', '22023'),
@@ -90,8 +90,8 @@ INSERT INTO way VALUES
 	('jwt_add_key of a JWK', 'SELECT jwt_add_key(''https://points.example'', %1$L) IS NOT NULL', NULL),
 	('jwt_add_key of a PEM', 'SELECT jwt_add_key(''https://points.example'', %2$L) IS NOT NULL', NULL),
 	('jws_verify', 'SELECT jws_verify(%3$L, %1$L, %4$L)', '22023');
--- A signature without a private key, by R = 1 and S = 0: it is good for a key of
--- order 1, and for one of order n, of small order, for one in n payloads.
+-- A signature without a private key, with R = 1 and S = 0. It is good for a key of
+-- order 1. For a key of small order n it is good for one of n payloads.
 CREATE TEMP TABLE forged AS
 SELECT p.*, input || '.' || b64url(set_byte(decode(repeat('00', CASE crv WHEN 'Ed25519' THEN 64 ELSE 114 END), 'hex'), 0, 1)) AS token
 FROM point p, generate_series(1, 40) n,
@@ -112,7 +112,7 @@ SELECT set_eq($$ SELECT DISTINCT left(outcome, 5) FROM outcome WHERE name LIKE '
 	'with the SQLSTATE that other bad keys have');
 DELETE FROM jwt_key;
 
--- Signatures below SQL: null is that the key is refused.
+-- Signatures below SQL: null means that the key is refused.
 SELECT is_empty($$ SELECT crv, what, key FROM forged WHERE fault IS NOT NULL
 	AND jwt_test_signature(crv, jwk, convert_to(token, 'UTF8'), decode(repeat('00', CASE crv WHEN 'Ed25519' THEN 64 ELSE 114 END), 'hex')) IS NOT NULL $$,
 	'no verifier is made of any');
@@ -120,7 +120,7 @@ SELECT is_empty($$ SELECT crv, what, key FROM forged WHERE fault IS NULL
 	AND jwt_test_signature(crv, jwk, convert_to(token, 'UTF8'), decode(repeat('00', CASE crv WHEN 'Ed25519' THEN 64 ELSE 114 END), 'hex')) IS NOT FALSE $$,
 	'one is made of each good one');
 
--- Rows that no trigger has judged, as a restore may bring them, are inert.
+-- Rows that were written without triggers, as by a restore, verify nothing.
 BEGIN;
 ALTER TABLE jwt_key DISABLE TRIGGER ALL;
 INSERT INTO jwt_key (issuer, kid, alg, jwk) SELECT 'https://points.example', encode(key, 'hex'), crv, jwk FROM point;
@@ -132,7 +132,7 @@ ROLLBACK;
 SELECT is(:used, 0, 'a row verifies nothing');
 SELECT is(:unused, 0, 'a good row is a key');
 
--- A key set loses the members that are none.
+-- Importing a key set skips such members.
 SELECT is(pg_temp.outcome(format('SELECT count(*) FROM jwt_import_jwks(%L, %L)', 'https://points.example',
 	(SELECT format('{"keys":%s}', jsonb_agg(jwk || jsonb_build_object('kid', encode(key, 'hex')))) FROM point))), (SELECT count(*)::text FROM point), 'a key set is imported');
 SELECT set_eq($$ SELECT kid FROM jwt_key $$, $$ SELECT encode(key, 'hex') FROM point WHERE fault IS NULL $$, 'without those');

@@ -1,5 +1,5 @@
 --
--- privileges: what PUBLIC, and who is granted one thing, may do
+-- privileges: the rights of PUBLIC, and of roles with a single grant
 --
 SELECT plan(6);
 

@@ -1,12 +1,11 @@
 --
--- quote: what messages quote of strings from outside, in servers of several
--- encodings
+-- quote: how messages quote untrusted strings, in several server encodings
 --
 SELECT plan(10);
 
 CREATE TEMP TABLE quoted (encoding name, what text, string bytea, expected bytea);
--- Each character that could change how others are shown, what is next to them,
--- and others of each length.
+-- Each character that can change how other characters are shown, the characters next to
+-- it, and characters of each length.
 INSERT INTO quoted
 SELECT encoding, 'U+' || to_hex(c), convert_to('a' || chr(c) || 'b', 'UTF8'),
 	convert_to('a' || CASE WHEN spared THEN chr(c) ELSE '\u' || lpad(to_hex(c), 4, '0') END || 'b', 'UTF8')
@@ -14,7 +13,7 @@ FROM unnest('{UTF8,SQL_ASCII}'::name[]) encoding, (
 	SELECT c, false FROM (VALUES (1, 31), (127, 159), (1564, 1564), (8206, 8207), (8232, 8238), (8294, 8297), (65279, 65279)) r (first, last),
 		generate_series(first, last) c UNION ALL
 	SELECT c, true FROM unnest('{32,126,160,233,1563,1565,8205,8208,8231,8239,8293,8298,8364,65278,65280,128512}'::int[]) c) t (c, spared);
--- Bytes that are no character, and lengths.
+-- Invalid bytes, and lengths.
 INSERT INTO quoted
 SELECT encoding, what, string, convert_to(expected, 'UTF8') FROM unnest('{UTF8,SQL_ASCII}'::name[]) encoding, (VALUES
 	('nothing', ''::bytea, ''),
@@ -31,8 +30,7 @@ SELECT encoding, what, string, convert_to(expected, 'UTF8') FROM unnest('{UTF8,S
 	('one of 4 bytes across it', convert_to(repeat('x', 61) || chr(128512), 'UTF8'), repeat('x', 61) || '...'),
 	('one of 4 bytes up to it', convert_to(repeat('x', 60) || chr(128512), 'UTF8'), repeat('x', 60) || chr(128512)),
 	('controls alone', convert_to(repeat(E'\n', 70), 'UTF8'), repeat('\u000a', 64) || '...')) v (what, string, expected);
--- Encodings of one byte: C0 and DEL in all, C1 and marks of direction where they
--- have them.
+-- One-byte encodings: C0 and DEL in all of them, C1 and direction marks if they exist.
 INSERT INTO quoted
 SELECT encoding, 'byte ' || b, set_byte('\x616162', 1, b),
 	CASE WHEN b < 32 OR b = 127 OR (b BETWEEN 128 AND 159 AND encoding IN ('LATIN1', 'ISO_8859_8')) OR (b IN (253, 254) AND encoding IN ('ISO_8859_8', 'WIN1256'))

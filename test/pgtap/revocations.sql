@@ -1,7 +1,6 @@
 --
--- revocations: tokens with and without each claim by which they can be revoked,
--- against rows of each kind that do and do not mean them, alone and in pairs, with
--- the index and without
+-- revocations: tokens with and without each claim by which they can be revoked, against
+-- matching and other rows of each kind, alone and in pairs, with the index and without
 --
 SELECT plan(9);
 
@@ -22,7 +21,7 @@ SELECT row_number() OVER () AS n, r.* FROM (
 	SELECT i.issuer, kind, 'a' AS value, NULL::int AS issued_before FROM unnest('{https://one.example,""}'::text[]) i (issuer), unnest('{jti,sid,sub}'::text[]) kind UNION ALL
 	SELECT 'https://one.example', 'sub', 'a', b FROM unnest('{-10,0}'::int[]) b UNION ALL
 	SELECT i, 'iss', i, b FROM unnest('{https://one.example,""}'::text[]) i, unnest('{NULL,0}'::int[]) b UNION ALL
-	-- those that mean nobody
+	-- rows that match no token
 	SELECT 'https://other.example', kind, 'a', NULL FROM unnest('{jti,sid,sub}'::text[]) kind UNION ALL
 	SELECT 'https://one.example', kind, value, NULL FROM unnest('{jti,sub}'::text[]) kind, unnest('{A,"a ",""}'::text[]) value UNION ALL
 	SELECT '', 'key', jwt_thumbprint(jsonb_build_object('kty', 'oct', 'k', b64url(secret))), NULL FROM unnest(ARRAY[sha256('shared'), sha256('nameless'), sha256('nobody')]) secret) r;
@@ -64,7 +63,7 @@ SELECT is_empty(pg_temp.wrong('all, without index'), 'and under all of them');
 CREATE INDEX ON jwt_denylist (issuer, kind, value);
 SELECT pg_temp.judge('all', array_agg(n)) FROM revocation \g /dev/null
 SELECT is_empty(pg_temp.wrong('all'), 'also with a new index');
--- Thousands of others are in the way of nobody.
+-- Thousands of other rows make no difference.
 INSERT INTO jwt_denylist (issuer, kind, value) SELECT 'https://one.example', kind, 'x' || i FROM generate_series(1, 10000) i, unnest('{jti,sid,sub}'::text[]) kind;
 DELETE FROM jwt_denylist WHERE value !~ '^x';
 DELETE FROM outcome WHERE setting = 'none';

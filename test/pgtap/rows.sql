@@ -1,10 +1,10 @@
 --
--- rows: a key in every state in which a row can be; it verifies when nothing stands
--- against it, whatever the token says of it, and the views say the same
+-- rows: a key in every possible state of its row. It verifies if it has no fault, for
+-- every form of the token, and the views agree
 --
 SELECT plan(8);
 
--- What can stand against a key.
+-- The possible faults of a key.
 CREATE TEMP TABLE state AS
 SELECT row_number() OVER () AS n, * FROM
 	(VALUES ('open', NULL, NULL), ('opens', '2100-01-01', NULL), ('closed', NULL, '2020-01-01'), ('within', '2020-01-01', '2100-01-01')) w (window_is, not_before, not_after),
@@ -24,7 +24,7 @@ SET client_min_messages = error;
 INSERT INTO jwt_issuer (issuer, audience, algorithms, leeway) VALUES
 	('https://there.example', '{api}', '{HS256}', '0'), ('https://allows-another.example', '{api}', '{HS512}', '0'), ('https://makes-no-sense.example', '{api}', '{HS256}', '1 day');
 INSERT INTO jwt_denylist (kind, value) SELECT 'key', jwt_thumbprint(pg_temp.jwk(s)) FROM state s WHERE revoked AND jwk_is IN ('good', 'too short');
--- HS384 takes 48 bytes, so no such row can verify either; the token is HS256 anyhow.
+-- HS384 needs 48 bytes, so such a row cannot verify either; the token is HS256.
 INSERT INTO jwt_key (issuer, kid, alg, jwk, not_before, not_after)
 SELECT pg_temp.issuer(s), s.n, s.alg, pg_temp.jwk(s), s.not_before::timestamptz, s.not_after::timestamptz FROM state s ORDER BY md5(s.n::text);
 RESET client_min_messages;
@@ -40,7 +40,7 @@ SELECT is_empty('SELECT s, o.* FROM outcome o JOIN state s USING (n) WHERE (o.un
 SELECT is((SELECT usable_keys FROM jwt_status WHERE issuer = 'https://there.example'), (SELECT count(*)::int FROM outcome WHERE expected), 'jwt_status counts them');
 SELECT set_eq('SELECT verdict FROM outcome', '{valid,28J02,28J03,28J11}'::text[], 'each verdict occurs');
 
--- A token that names no key is judged by the same rows: the only one that verifies.
+-- For a token without kid, the same rows are candidates: only one of them verifies.
 DELETE FROM jwt_key WHERE kid IN (SELECT n::text FROM (SELECT n FROM outcome WHERE expected ORDER BY n OFFSET 1) o);
 SELECT is((SELECT count(*) FROM jwt_key_status WHERE verifies), 1::bigint, 'but for one of these');
 SELECT set_eq($$ SELECT DISTINCT s.n, verdict(sign(jsonb_build_object('iss', pg_temp.issuer(s), 'aud', 'api', 'exp', 4102444800)::text, '{"alg":"HS256"}', pg_temp.secret_of(s))) = 'valid' FROM state s WHERE jwk_is = 'good' AND issuer_is = 'there' $$,

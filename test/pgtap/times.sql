@@ -1,12 +1,12 @@
 --
--- times: exp, nbf and iat, each absent, and before, at and after what a policy
--- allows, under every combination of leeway, longest lifetime and greatest age
+-- times: exp, nbf and iat, each absent, and before, at and after the limit of a policy,
+-- with every combination of leeway, max_lifetime and max_age
 --
--- Against RFC 7519 sections 4.1.4 to 4.1.6 and the order of the design.
+-- Compared with RFC 7519 sections 4.1.4 to 4.1.6 and the order of verification.
 --
 SELECT plan(17);
 
--- seconds from the moment at which the token is looked at
+-- seconds relative to the time of verification
 CREATE TEMP TABLE token AS
 SELECT row_number() OVER () AS n, exp, nbf, iat,
 	sign((jsonb_strip_nulls(jsonb_build_object('iss', 'https://times.example', 'aud', 'api', 'exp', at + exp, 'nbf', at + nbf, 'iat', at + iat)))::text) AS token

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Writes what an endpoint of key sets has, into a folder.
+"""Writes the documents of an endpoint of key sets into a folder.
 
     fixtures.py FOLDER
 
@@ -72,7 +72,7 @@ def number(n):
     return base64.urlsafe_b64encode(n.to_bytes(32, "big")).rstrip(b"=").decode()
 
 
-# k3b is another key under the kid of k3, anonymous has none
+# k3b is another key with the kid of k3; anonymous has no kid
 for name, kid in (("k1", "k1"), ("k2", "k2"), ("k3", "k3"), ("k3b", "k3"), ("anonymous", None), ("anonymous2", None)):
     named = {"kid": kid} if kid else {}
     key = ec.generate_private_key(ec.SECP256R1())
