@@ -1,6 +1,6 @@
--- What the sessions of the bench find.  fixture.py runs it with psql, and sets the
--- variables keys, tokens and key_sets.  Every statement that
--- writes a table of the extension is in this file.
+-- The databases of the bench. fixture.py runs this file with psql, and sets the
+-- variables keys, tokens and key_sets. It has all statements that write to tables of
+-- the extension.
 
 -- Database "plain": an issuer, one key of each algorithm, no revocation.
 CREATE DATABASE plain;
@@ -13,8 +13,8 @@ SELECT count(jwt_add_key('https://idp.example', jwk::text, alg, alg)) FROM jsonb
 
 CREATE TABLE token AS SELECT value AS token FROM jsonb_array_elements_text(:'tokens');
 
--- 2,000 and 22,000 rows for scans, a tenth of them Alice's, behind a policy that
--- each measure sets.
+-- 2,000 and 22,000 rows for scans; a tenth of them belong to Alice. Each measure sets
+-- the policy.
 CREATE ROLE client;
 CREATE TABLE doc_2000 AS
 SELECT i AS id, CASE WHEN i % 10 = 0 THEN 'alice' ELSE 'user' || i % 1000 END AS owner, repeat('x', 40) AS body
@@ -23,8 +23,8 @@ CREATE TABLE doc_22000 AS
 SELECT i AS id, CASE WHEN i % 10 = 0 THEN 'alice' ELSE 'user' || i % 1000 END AS owner, repeat('x', 40) AS body
 FROM generate_series(1, 22000) i;
 
--- One row behind a policy that reads verified claims, and behind one that parses
--- what the client says.
+-- One row with a policy that reads verified claims, and one with a policy that parses a
+-- client's setting.
 CREATE TABLE verified AS SELECT i AS id, 'alice'::text AS owner, 'x'::text AS body FROM generate_series(1, 10000) i;
 CREATE TABLE unverified AS TABLE verified;
 ALTER TABLE verified ADD PRIMARY KEY (id);
@@ -39,7 +39,7 @@ ALTER TABLE verified ENABLE ROW LEVEL SECURITY;
 ALTER TABLE unverified ENABLE ROW LEVEL SECURITY;
 GRANT SELECT ON doc_2000, doc_22000, verified, unverified TO client;
 
--- JWK Sets of each size, and an issuer to import them for.
+-- JWK Sets of each size, and an issuer for their import.
 INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://big.example', '{api}', '{RS256,ES256}');
 CREATE TABLE key_set AS
 SELECT kind, size::int, jwk_set FROM jsonb_each(:'key_sets') AS k (kind, sizes), jsonb_each(sizes) AS s (size, jwk_set);
@@ -51,7 +51,7 @@ INSERT INTO jwt_denylist (issuer, kind, value, expires_at)
 SELECT 'https://idp.example', 'jti', 'revoked' || i, 'infinity' FROM generate_series(1, 1000000) i;
 VACUUM (FREEZE, ANALYZE);
 
--- Database "revoked_all": the same, and of every other kind.
+-- Database "revoked_all": the same, and revocations of every other kind.
 \c postgres
 CREATE DATABASE revoked_all TEMPLATE revoked;
 \c revoked_all

@@ -1,14 +1,14 @@
--- The story of the README.  test/demo gives the tokens and the public keys.
+-- The steps of the README. test/demo sets the tokens and the public keys.
 \pset pager off
--- Whom do we trust, for which audience, with which algorithms?
+-- An issuer, its audience and its algorithms.
 CREATE EXTENSION jwt;
 SELECT jwt_add_issuer('https://idp.example', '{api}', '{RS256,ES256,EdDSA}');
 
--- With which keys?  Public ones, as PEM; the private keys never come here.
+-- Its public keys, as PEM. The database never has the private keys.
 SELECT jwt_add_key('https://idp.example', :'rsa_key', 'RS256', 'rsa-1');
 SELECT jwt_add_key('https://idp.example', :'ec_key', 'ES256', 'ec-1');
 SELECT jwt_add_key('https://idp.example', :'ed_key', 'EdDSA', 'ed-1');
--- Is all well?
+-- Check the status.
 SELECT issuer, ok, usable_keys, problems FROM jwt_status;
 SELECT bool_and(ok) AS all_well FROM jwt_status \gset
 
@@ -32,20 +32,20 @@ SELECT jwt_authenticate(:'alice') ->> 'sub' AS authenticated;
 SELECT * FROM note;
 SELECT count(*) = 2 AND bool_and(owner = 'alice') AS as_alice FROM note \gset
 COMMIT;
--- Bob, who asks for everything.
+-- Bob selects all rows.
 BEGIN;
 SELECT jwt_authenticate(:'bob') ->> 'sub' AS authenticated;
 SELECT * FROM note WHERE true OR owner = 'alice';
 SELECT count(*) = 1 AND bool_and(owner = 'bob') AS as_bob FROM note \gset
 COMMIT;
--- Nobody.
+-- No token.
 SELECT * FROM note;
 SELECT count(*) = 0 AS as_nobody FROM note \gset
 
--- And those who try.  A payload that was changed:
+-- Attacks. A changed payload:
 SELECT jwt_verify(:'tampered');
 SELECT :'SQLSTATE' = '28J04' AS tampered_refused \gset
--- A token that has expired:
+-- An expired token:
 SELECT jwt_verify(:'expired');
 SELECT :'SQLSTATE' = '28J05' AS expired_refused \gset
 -- "alg": "none":
@@ -54,7 +54,7 @@ SELECT :'SQLSTATE' = '28J02' AS none_refused \gset
 -- A token for another service:
 SELECT jwt_verify(:'elsewhere');
 SELECT :'SQLSTATE' = '28J08' AS elsewhere_refused \gset
--- The same through the policy: anybody may set the token, and wins nothing by it.
+-- The same with the policy: every user may set the token, and gains nothing.
 BEGIN;
 SET LOCAL jwt.token = :'tampered';
 SELECT * FROM note;

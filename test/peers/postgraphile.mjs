@@ -1,10 +1,10 @@
-// Serves a database by PostGraphile over HTTP on loopback, and writes its port;
-// ends when its standard input does.
+// Serves a database with PostGraphile over HTTP on loopback. Writes its port, and ends
+// at the end of standard input.
 //
 //     node postgraphile.mjs NODE_MODULES SOCKET_FOLDER PORT
 //
-// Or asks such a server 200 times at once, as two users by turns, and writes
-// the answers that are not the user's own:
+// Or sends 200 concurrent requests to such a server, as two users in turn, and writes
+// answers with rows of another user:
 //
 //     node postgraphile.mjs burst URL TOKEN OWNER TOKEN OWNER
 import { createServer } from 'node:http';

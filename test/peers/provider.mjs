@@ -1,5 +1,5 @@
-// A real identity provider, npm's oidc-provider, for the clients alice and bob,
-// on a loopback port behind a front that does TLS.
+// A real identity provider, npm's oidc-provider, for the clients alice and bob, on a
+// loopback port behind a TLS proxy.
 //
 //     node provider.mjs NODE_MODULES PORT ISSUER CA_FILE
 //

@@ -1,10 +1,10 @@
-// An endpoint on loopback that behaves, and misbehaves, as its paths say; writes
-// the ports of its certificates, and ends when its standard input does.
+// An endpoint on loopback. The path of a request selects good or bad behaviour. Writes
+// the ports of its certificates, and ends at the end of standard input.
 //
 //     node endpoint.mjs FOLDER
 //
-// FOLDER has the certificates of fixtures.py, and for /set/NAME a file NAME
-// that is answered with an entity tag.  Each request is a line in FOLDER/log.
+// FOLDER has the certificates of fixtures.py. The answer to /set/NAME is the file NAME
+// with an entity tag. Each request adds a line to FOLDER/log.
 import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { createServer as createPlainServer } from 'node:http';
@@ -19,7 +19,7 @@ function answer(request, response) {
 	const headers = { 'content-type': 'application/json' };
 	if (searchParams.has('max-age'))
 		headers['cache-control'] = `public, max-age=${searchParams.get('max-age')}`;
-	// after the request is in the log, where who has the answer looks for it
+	// after logging the request, because a client with the answer expects it in the log
 	const end = (status, body = '', more = {}) => setImmediate(() => response.writeHead(status, { ...headers, ...more }).end(body));
 	let note = '';
 	const log = () => appendFileSync(`${folder}/log`, `${request.method} ${request.url}${note}\n`);

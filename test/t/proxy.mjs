@@ -1,6 +1,5 @@
-// An HTTP proxy on loopback that does CONNECT and nothing else; writes its port, a
-// line for each request into FOLDER/proxy.log, and ends when its standard input
-// does.
+// An HTTP proxy on loopback that supports only CONNECT. Writes its port, and a line for
+// each request into FOLDER/proxy.log. Ends at the end of standard input.
 //
 //     node proxy.mjs FOLDER
 import { appendFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// Do jose and the extension mean the same by a stored key?
+// Checks that jose and the extension agree on stored keys.
 import { importJWK, jwtVerify } from 'jose';
 import { readFileSync } from 'node:fs';
 

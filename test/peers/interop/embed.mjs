@@ -1,4 +1,4 @@
-// Tokens that bring their key along, under the kid of a key that is trusted.
+// Tokens with their key in the header, and the kid of a trusted key.
 import { SignJWT, exportJWK, exportPKCS8, generateKeyPair } from 'jose';
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';

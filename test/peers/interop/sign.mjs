@@ -1,4 +1,4 @@
-// Tokens of every algorithm that jose has, with their keys as JWK and as PEM.
+// Tokens of every algorithm of jose, with their keys as JWK and as PEM.
 import { SignJWT, exportJWK, exportSPKI, generateKeyPair } from 'jose';
 import { randomBytes } from 'node:crypto';
 
