@@ -170,7 +170,7 @@ reap_workers(TimestampTz now)
 
 /*
  * Start the worker of a database if it has none.  Returns false if that is
- * impossible now. *shortage is true if the server has no free worker.
+ * impossible now.  *shortage is true if the server has no free worker.
  */
 static bool
 start_worker(Oid database, TimestampTz now, bool *shortage)
@@ -214,7 +214,7 @@ start_worker(Oid database, TimestampTz now, bool *shortage)
 }
 
 /*
- * When is the database of a slot due? *turn is the start of its last worker,
+ * When is the database of a slot due?  *turn is the start of its last worker,
  * or DT_NOBEGIN; the database with the earliest one is next.
  */
 static TimestampTz

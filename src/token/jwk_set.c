@@ -20,7 +20,7 @@
 #define refuse(reason, ...)	(*(reason) = psprintf(__VA_ARGS__), false)
 
 /*
- * Read a document, which is UTF-8 in every server encoding. *members can have
+ * Read a document, which is UTF-8 in every server encoding.  *members can have
  * any JSON type; JsonbValueToJsonb() converts each one for jwk_read().  They
  * point into the text, which must live as long.  Returns false and the reason,
  * a palloc'd sentence, if the document is not a JWK Set or has no key.

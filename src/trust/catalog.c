@@ -455,9 +455,9 @@ trigger_is_as_made(Relation rel, const TriggerShape *shape, bool *exists)
 }
 
 /*
- * Check the i-th trigger of the script.  Returns false after the last. *remedy
- * is the statement that restores it. *remedy is NULL if the trigger is as it
- * should be, or belongs to another table than this open one.
+ * Check the i-th trigger of the script.  Returns false after the last.
+ * *remedy is the statement that restores it.  *remedy is NULL if the trigger
+ * is as it should be, or belongs to another table than this open one.
  */
 bool
 catalog_trigger_remedy(Relation rel, TrustTable table, int i, char **remedy)
@@ -613,8 +613,9 @@ catalog_init(void)
 
 /*
  * A row is written.  Invalidate cached issuers and keys: in every backend when
- * this transaction commits, and in this backend at once and at its next command.
- * A function of this command can see the row if it has run a command of its own.
+ * this transaction commits, and in this backend at once and at its next
+ * command.  A function of this command can see the row if it has run a command
+ * of its own.
  */
 void
 catalog_trust_changed(void)

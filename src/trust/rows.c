@@ -448,7 +448,7 @@ rows_judge_fully(KeyRow *key)
 }
 
 /*
- * The authority of a URL: host, port and user. *len is 0 if it is not an HTTP
+ * The authority of a URL: host, port and user.  *len is 0 if it is not an HTTP
  * URL.
  */
 static const char *
