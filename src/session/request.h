@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * request.h
- *	  What is asked of the verifier, and what it answers when the token is valid.
+ *	  The arguments of a verification, and its result for a valid token.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,16 +14,16 @@
 #include "token/slice.h"
 #include "utils/jsonb.h"
 
-/* What to verify, and as of when. */
+/* The arguments of a verification. */
 typedef struct VerifyRequest
 {
 	Slice		token;
-	Slice		audience;		/* null data: not narrowed */
+	Slice		audience;		/* null data: any */
 	Slice		issuer;			/* the same */
 	TimestampTz at;				/* finite */
 } VerifyRequest;
 
-/* What a valid token says. */
+/* The result for a valid token. */
 typedef struct VerifiedClaims
 {
 	const Jsonb *claims;

@@ -1,21 +1,22 @@
 /*-------------------------------------------------------------------------
  *
  * session.c
- *	  The current token: the setting jwt.token, and what its claims say.
+ *	  The current token: the setting jwt.token, and its claims.
  *
- * The setting needs no protection from the SQL user, because what it holds is
- * signed: anything but a valid token yields no claims.  Rollback, savepoints,
- * RESET, DISCARD and parallel workers follow from PostgreSQL's own handling of
- * settings.  It is verified when somebody asks, not when it is set, so it may
- * be set before a transaction begins and by a connection's options.
+ * The setting needs no protection from the SQL user, because a token is
+ * signed: only a valid token gives claims.  Rollback, savepoints, RESET,
+ * DISCARD and parallel workers follow from PostgreSQL's own handling of
+ * settings.  The token is verified when its claims are read, not when it is
+ * set.  So it can be set before a transaction begins, and by options of the
+ * connection.
  *
- * It holds a secret all the same: whoever has the token is its subject.  So it
- * is refused from configuration files and from ALTER ROLE and ALTER DATABASE,
- * which every role can read, and no message shows it.
+ * But the token is secret, because it works for everybody who has it.  So it
+ * is refused from configuration files, ALTER ROLE and ALTER DATABASE, which
+ * every role can read, and no message shows it.
  *
- * The setting jwt.issuer holds the issuer that the caller of jwt_authenticate()
- * has named, so that whoever asks later, in a parallel worker too, tries the same
- * keys.  It only narrows, so it needs no protection either.
+ * The setting jwt.issuer has the issuer argument of jwt_authenticate(), so
+ * that later verifications, also in parallel workers, try the same keys.  It
+ * only restricts, so it needs no protection either.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,7 +36,7 @@ static char *token_setting;
 /* jwt.issuer; empty for any */
 static char *issuer_setting;
 
-/* Has jwt.issuer ever named one in this session? */
+/* Has jwt.issuer ever been set in this session? */
 static bool issuer_was_named = false;
 
 uint64		session_events = 1;
@@ -45,8 +46,8 @@ static void assign_token(const char *value, void *extra);
 static void assign_issuer(const char *value, void *extra);
 
 /*
- * A token is judged anew in each transaction, as a procedure can have several in
- * one statement.
+ * The token is checked again in each transaction, because a statement that
+ * calls a procedure can have several.
  */
 static void
 transaction_ended(XactEvent event, void *arg)
@@ -82,9 +83,9 @@ session_init(void)
 }
 
 /*
- * Accept a token from SET, set_config() and a connection's options.  What is
- * stored in a catalog is tried with PGC_S_TEST.  The message must not be
- * PostgreSQL's own, which shows the value.
+ * Accept a token from SET, set_config() and options of the connection only.
+ * PGC_S_TEST is the source for values that will be stored in a catalog.
+ * PostgreSQL's own message must not appear, because it shows the value.
  */
 static bool
 check_token(char **value, void **extra, GucSource source)
@@ -120,10 +121,10 @@ assign_issuer(const char *value, void *extra)
 }
 
 /*
- * The claims of the current token, or NULL without one; false with the failure
- * when there is one that does not verify.  The claims belong to the cache of
- * verified tokens; see verify_claims().  *stamp is the session_stamp() for which
- * that is so.
+ * The claims of the current token, or NULL without a token.  Returns false
+ * with the failure if the token does not verify.  The claims belong to the
+ * cache of verified tokens; see verify_claims().  *stamp is the
+ * session_stamp() of the result.
  */
 bool
 session_claims(const Jsonb **claims, uint64 *stamp, Failure *failure)
@@ -146,7 +147,7 @@ session_claims(const Jsonb **claims, uint64 *stamp, Failure *failure)
 }
 
 /*
- * Set a setting as SET or SET LOCAL does.
+ * Change a setting as SET or SET LOCAL does.
  */
 static void
 set_setting(const char *name, const char *value, bool is_local)
@@ -156,8 +157,9 @@ set_setting(const char *name, const char *value, bool is_local)
 }
 
 /*
- * Have the current token be of this issuer, or with null data of any.  The issuer
- * of tokens that carry no iss has the empty name, which cannot be held: it is any.
+ * Restrict the current token to this issuer, or with null data to none.  The
+ * empty name, the issuer of tokens without iss, cannot be stored in the
+ * setting; it means any issuer.
  */
 static void
 narrow(const Slice *issuer, bool is_local)
@@ -167,9 +169,9 @@ narrow(const Slice *issuer, bool is_local)
 }
 
 /*
- * Take the role that the claims name, as SET ROLE does: it must exist, and the
- * session's user must be allowed to take it.  The issuer must be allowed to give
- * it, too.
+ * Set the role that the claims name, as SET ROLE does: it must exist, and the
+ * session user must be a member.  The issuer must be allowed to give the role,
+ * too.
  */
 static bool
 switch_role(const Jsonb *claims, bool is_local, Failure *failure)
@@ -180,7 +182,7 @@ switch_role(const Jsonb *claims, bool is_local, Failure *failure)
 	TrustIssuer *issuer;
 	char	   *role;
 
-	/* the token has verified, so its issuer is the key's */
+	/* the token is valid, so iss is the issuer of the key */
 	if (jsonb_member(claims, "iss", &value))
 		name = json_string(&value, &len);
 	issuer = rows_find_issuer(name, len);
@@ -208,9 +210,9 @@ switch_role(const Jsonb *claims, bool is_local, Failure *failure)
 }
 
 /*
- * Verify a token and make it the current one, for the transaction or for the
- * session; and take the role it names when its issuer may give one.  issuer narrows,
- * unless its data is NULL.
+ * Verify a token and make it the current token of the transaction or session.
+ * Also set the role that it names, if its issuer may give one. issuer
+ * restricts the token, unless its data is NULL.
  */
 bool
 session_authenticate(const Slice *token, bool is_local, const Slice *issuer,
@@ -230,7 +232,7 @@ session_authenticate(const Slice *token, bool is_local, const Slice *issuer,
 }
 
 /*
- * Have no current token.
+ * Remove the current token.
  */
 void
 session_forget(bool is_local)
@@ -242,7 +244,7 @@ session_forget(bool is_local)
 }
 
 /*
- * A claim by its path, as the operator #>> gives it; NULL when there is none.
+ * A claim by its path, as the operator #>> returns it; NULL if there is none.
  */
 text *
 session_claim_text(const Jsonb *claims, ArrayType *path)
@@ -260,8 +262,7 @@ session_claim_text(const Jsonb *claims, ArrayType *path)
 }
 
 /*
- * Is a scope one of those in a list that is separated by spaces (RFC 6749
- * section 3.3)?
+ * Is a scope in a list that is separated by spaces (RFC 6749 section 3.3)?
  */
 static bool
 list_has_scope(const char *list, int list_len, const char *scope, int len)
@@ -281,8 +282,8 @@ list_has_scope(const char *list, int list_len, const char *scope, int len)
 }
 
 /*
- * Do the claims grant a scope: in "scope" (RFC 8693 section 4.2), or in "scp",
- * where some issuers put a string and some an array?
+ * Do the claims grant a scope?  It is in "scope" (RFC 8693 section 4.2), or in
+ * "scp", which is a string or an array, depending on the issuer.
  */
 bool
 session_has_scope(const Jsonb *claims, const char *scope, int len)
@@ -292,7 +293,7 @@ session_has_scope(const Jsonb *claims, const char *scope, int len)
 	int			list_len;
 
 	if (len == 0 || memchr(scope, ' ', len) != NULL)
-		return false;			/* no scope has such a name */
+		return false;			/* a scope cannot have such a name */
 	if (jsonb_member(claims, "scope", &value) &&
 		(list = json_string(&value, &list_len)) != NULL &&
 		list_has_scope(list, list_len, scope, len))

@@ -14,9 +14,10 @@
 #include "session/verify.h"
 
 /*
- * A sum of counters that only grow: of changes of trust, of assignments of jwt.token and
- * jwt.issuer, counting rollbacks, and of transactions that have ended.  What was true of the
- * current token is true while it is the same, within one statement.
+ * A sum of counters that only grow: generations of trust, assignments of
+ * jwt.token and jwt.issuer (including rollbacks), and ended transactions.
+ * Within one statement, a result for the current token is valid while the
+ * stamp is the same.
  */
 extern uint64 session_events;
 

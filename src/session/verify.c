@@ -4,8 +4,8 @@
  *	  The order of verification: form, header, keys, signature, claims,
  *	  revocation.
  *
- * A step is taken only when those before it have passed.  In particular no byte
- * of the payload is parsed before a key has vouched for it.
+ * Each step runs only if all steps before it have passed.  In particular, the
+ * payload is not parsed before its signature is verified.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,7 +28,7 @@ static bool find_signer(const VerifyRequest *request, Verdict *verdict, const Ke
 static void prefer_claimed_issuer(Verdict *verdict, const KeyLookupResult *candidates);
 
 /*
- * Define the settings of this room.
+ * Define the settings of this file.
  */
 void
 verify_init(void)
@@ -43,7 +43,7 @@ verify_init(void)
 }
 
 /*
- * The size of the largest token that is accepted, in bytes.
+ * The maximal size of a token in bytes.
  */
 int
 verify_max_token_size(void)
@@ -52,9 +52,9 @@ verify_max_token_size(void)
 }
 
 /*
- * The claims of a token, when it is valid.  They are to be read only, and may be
- * used until the end of the transaction and of the statement, or until the
- * current memory context is reset, whichever comes first.
+ * Verify a token, and return its claims if it is valid.  The claims are
+ * read-only.  They are valid until both the transaction and the statement end,
+ * or until the current memory context is reset, whichever comes first.
  */
 bool
 verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *failure)
@@ -78,7 +78,7 @@ verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *f
 }
 
 /*
- * A string claim; null data when there is none.
+ * A string claim; null data if there is none.
  */
 static Slice
 string_claim(const JsonbValue *claims, const char *name)
@@ -92,8 +92,8 @@ string_claim(const JsonbValue *claims, const char *name)
 }
 
 /*
- * Has the token, whose claims are good, not been revoked?  key_generation is the
- * denylist_generation for which its key has not.
+ * Check that a token with good claims is not revoked. key_generation is the
+ * denylist_generation in which its key is not revoked.
  */
 static bool
 check_revocation(Verdict *verdict, uint64 key_generation)
@@ -115,8 +115,8 @@ check_revocation(Verdict *verdict, uint64 key_generation)
 }
 
 /*
- * Verify a token.  Returns whether it is valid; the verdict says more.  Raises
- * an error only for what is not the token's fault.
+ * Verify a token.  Returns whether it is valid; the verdict has the details.
+ * Raises an error only for reasons that are not the token's fault.
  */
 bool
 verify_token(const VerifyRequest *request, Verdict *verdict)
@@ -152,7 +152,7 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 }
 
 /*
- * May the user know which issuers and how many keys there are?  Whoever can read
+ * May the user know the issuers and the number of keys?  A user who can read
  * jwt_key may.
  */
 static bool
@@ -166,8 +166,8 @@ user_manages_trust(void)
 }
 
 /*
- * Which key a message speaks of.  The token's signature is not known to be good,
- * so only whoever manages trust is shown whose key it is.
+ * The description of a key for a message.  The signature of the token is not
+ * verified, so only users who manage trust see the issuer of the key.
  */
 static char *
 show_key(const char *kid, const char *issuer)
@@ -181,7 +181,7 @@ show_key(const char *kid, const char *issuer)
 }
 
 /*
- * There is no row for the token at all.
+ * Set the failure if there is no row for the token.
  */
 static bool
 fail_without_key(const VerifyRequest *request, Verdict *verdict)
@@ -212,7 +212,8 @@ fail_without_key(const VerifyRequest *request, Verdict *verdict)
 }
 
 /*
- * There are rows for the token, but none that can verify now.
+ * Set the failure if there are rows for the token, but none that can verify
+ * now.
  */
 static bool
 fail_by_fault(const KeyLookupResult *result, Verdict *verdict)
@@ -246,8 +247,8 @@ fail_by_fault(const KeyLookupResult *result, Verdict *verdict)
 }
 
 /*
- * Find the keys that may have signed the token, by what its header says and the
- * caller asked for.  NULL, with the failure, when there is none.
+ * Find the keys that may have signed the token, by its header and the
+ * arguments of the caller.  Returns NULL with the failure if there is none.
  */
 static const KeyLookupResult *
 find_candidates(const VerifyRequest *request, Verdict *verdict)
@@ -267,7 +268,7 @@ find_candidates(const VerifyRequest *request, Verdict *verdict)
 		return NULL;
 	}
 
-	/* the issuer may have rotated, or use again what its key set had lost */
+	/* the issuer may have rotated its keys, or restored one */
 	if (result->fault <= KEY_UNUSABLE)
 		refresh_wake(&request->issuer);
 	if (result->fault == KEY_ABSENT)
@@ -286,8 +287,8 @@ has_signed(const TrustKey *key, const Jws *jws)
 }
 
 /*
- * Find the first candidate whose signature the token has.  No fallback of any
- * kind: a key verifies by its own algorithm or not at all.
+ * Find the first candidate that has signed the token.  There is no fallback: a
+ * key verifies only with its own algorithm.
  */
 static bool
 find_signer(const VerifyRequest *request, Verdict *verdict, const KeyLookupResult *candidates)
@@ -306,7 +307,7 @@ find_signer(const VerifyRequest *request, Verdict *verdict, const KeyLookupResul
 		published = published || candidates->keys[i].published;
 	}
 
-	/* the issuer may have another key under this kid now, or without one */
+	/* the issuer may have a new key with the same kid, or without a kid */
 	if (published || candidates->n_keys == 0)
 	{
 		Slice		issuer = only != NULL ? slice_of(only->issuer->policy.issuer) : request->issuer;
@@ -314,7 +315,9 @@ find_signer(const VerifyRequest *request, Verdict *verdict, const KeyLookupResul
 		refresh_wake(&issuer);
 	}
 
-	/* a revoked key verifies nothing, and says so of what it has signed */
+	/*
+	 * a revoked key verifies nothing, but its tokens are reported as revoked
+	 */
 	for (int i = 0; i < candidates->n_revoked; i++)
 	{
 		const TrustKey *key = &candidates->revoked[i];
@@ -340,9 +343,9 @@ find_signer(const VerifyRequest *request, Verdict *verdict, const KeyLookupResul
 }
 
 /*
- * One key may belong to several issuers, as the tenants of some providers share
- * theirs: then the token has the signature of each, and is the one's whose name
- * is in its claims.  They are known to be the signer's by now.
+ * Several issuers may have the same key, as tenants of some providers do.
+ * Then the token has the signature of each of them, and its claims decide
+ * which issuer it belongs to.  The signature is verified already.
  */
 static void
 prefer_claimed_issuer(Verdict *verdict, const KeyLookupResult *candidates)

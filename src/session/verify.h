@@ -14,18 +14,18 @@
 #include "session/verify_cache.h"
 
 /*
- * The verdict, and how far the token came.  What it points to lives in the
- * current memory context, in the token and, as to the key, until the next
- * verification.
+ * The verdict, and the results of all steps that passed.  Its pointers are
+ * into the current memory context and the token.  The key is valid until the
+ * next verification.
  */
 typedef struct Verdict
 {
-	Failure		failure;		/* code FAILURE_NONE when the token is valid */
-	bool		header_read;	/* jws has the header */
+	Failure		failure;		/* code FAILURE_NONE if the token is valid */
+	bool		header_read;	/* jws has a valid header */
 	bool		claims_read;	/* the signature is good, claims has the
 								 * claims */
 	Jws			jws;
-	const TrustKey *key;		/* whose signature it is */
+	const TrustKey *key;		/* the key that signed */
 	JsonbValue	claims;			/* an object */
 	ClaimsTimes times;
 	uint64		not_revoked;	/* denylist_generation for which it is not */
@@ -37,7 +37,7 @@ extern bool verify_token(const VerifyRequest *request, Verdict *verdict);
 extern int	verify_max_token_size(void);
 
 /*
- * The time of which tokens are judged: the statement's start, or that of the
+ * The time at which tokens are checked: the start of the statement, or of the
  * transaction, which is later in a procedure that has committed.
  */
 static inline TimestampTz

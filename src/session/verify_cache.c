@@ -3,24 +3,25 @@
  * verify_cache.c
  *	  The tokens that this backend has verified, and their claims.
  *
- * An entry stands for a token under a caller's audience and issuer, all three
- * byte for byte.  What does not depend on the time was judged when it was made;
- * what does, the token's times and the key's window, is judged at every use; and
- * whether the token has been revoked, whenever the denylist has changed.  When
- * that judgement is bad the entry is not used, and the token is verified from the
- * beginning, which says why.
+ * An entry is for a token with a caller's audience and issuer; all three are
+ * compared byte for byte.  Checks that do not depend on the time were done
+ * when the entry was made.  The times of the token and the window of the key
+ * are checked at every use, and the revocation after every change of the
+ * denylist.  If such a check fails, the entry is not used and the token is
+ * fully verified, which gives the reason.
  *
- * Entries are true for one trust_generation (catalog.c), and
- * are all dropped when it has moved.
+ * Entries are valid for one trust_generation (catalog.c), and all are dropped
+ * when it changes.
  *
- * Claims are handed out as pointers, not as copies: a plan may hold one until
- * its transaction ends, or, in a procedure that commits, until its statement
- * does.  So an entry that is dropped is retired, and freed when the transaction
- * in which that happened and the statement are both over.  Both together have
- * twice the room of the cache: when that is full nothing is added, and a flood of
- * tokens within one transaction is verified without a cache.
+ * Callers get pointers to claims, not copies.  A plan may use a pointer until
+ * its transaction ends, or in a procedure that commits, until its statement
+ * ends.  So a dropped entry is retired, and freed when both the transaction
+ * and the statement have ended.  Cached and retired entries together may use
+ * twice the size of the cache.  If that is used up, nothing is added, and
+ * further tokens of the transaction are verified without the cache.
  *
- * Only tokens that verified get in, so an attacker without a key cannot fill it.
+ * Only valid tokens are cached, so an attacker without a key cannot fill the
+ * cache.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,7 +35,10 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
-/* Bytes of the token's end, which is signature, that are hashed. */
+/*
+ * The number of bytes at the end of the token, in the signature, that are
+ * hashed.
+ */
 #define HASHED_BYTES	32
 
 #define N_BUCKETS		1024	/* a power of two */
@@ -42,18 +46,20 @@
 typedef struct VerifiedToken
 {
 	uint64		hash;
-	struct VerifiedToken *next; /* in its bucket, or among the retired */
+	struct VerifiedToken *next; /* in its bucket, or in the list of retired
+								 * entries */
 	dlist_node	lru;
 	Slice		token;
 	Slice		audience;
 	Slice		issuer;
 	ClaimsTimes times;
-	ClaimsPolicy policy;		/* of the times only */
+	ClaimsPolicy policy;		/* only its times */
 	TimestampTz key_not_before;
 	TimestampTz key_not_after;
 	Slice		thumbprint;		/* of the key */
 	Slice		session_claim;	/* its name */
-	uint64		not_revoked;	/* denylist_generation for which it is not */
+	uint64		not_revoked;	/* denylist_generation in which it is not
+								 * revoked */
 	Size		size;
 	VerifiedClaims verified;
 } VerifiedToken;
@@ -68,8 +74,9 @@ static struct
 
 	VerifiedToken *retired;
 	Size		retired_size;
-	bool		transaction_over;	/* the one in which they were retired */
-	TimestampTz retired_in;		/* the statement's start */
+	bool		transaction_over;	/* the transaction in which they were
+									 * retired */
+	TimestampTz retired_in;		/* start of the statement */
 
 	CacheStatistics statistics;
 }			cache;
@@ -97,7 +104,7 @@ verify_cache_init(void)
 }
 
 /*
- * The end of a signature is as good as random, for tokens that verify.
+ * The end of the signature is sufficiently random for valid tokens.
  */
 static uint64
 hash_request(const VerifyRequest *request)
@@ -122,8 +129,8 @@ hash_request(const VerifyRequest *request)
 }
 
 /*
- * Are the bytes the same?  Takes the same time wherever they differ: in a pooled
- * session the token in the cache may be another user's.
+ * Are the bytes the same?  Takes constant time, because in a pooled session
+ * the cached token may belong to another user.
  */
 static bool
 same_bytes(const char *a, const char *b, int len)
@@ -155,7 +162,7 @@ start_cache(void)
 }
 
 /*
- * Take an entry out of the cache.  Somebody may still hold its claims.
+ * Remove an entry from the cache.  Its claims may still be in use.
  */
 static void
 retire(VerifiedToken *entry)
@@ -203,7 +210,7 @@ free_retired(void)
 }
 
 /*
- * Has the token of an entry not been revoked?
+ * Is the token of an entry not revoked?
  */
 static bool
 is_not_revoked(VerifiedToken *entry)
@@ -227,9 +234,9 @@ is_not_revoked(VerifiedToken *entry)
 }
 
 /*
- * Find a token that is in the cache and valid at the time of the request.  Its
- * claims belong to the cache, and may be used until the transaction and the
- * statement are over.
+ * Find a token in the cache that is valid at the time of the request.  Its
+ * claims belong to the cache, and are valid until both the transaction and the
+ * statement end.
  */
 bool
 verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
@@ -252,7 +259,7 @@ verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 		cache.generation = trust_generation;
 	}
 
-	/* the setting may have been lowered */
+	/* the setting may be lower now */
 	shrink((Size) cache_size * 1024);
 
 	for (entry = cache.buckets[hash % N_BUCKETS]; entry != NULL; entry = entry->next)
@@ -266,7 +273,7 @@ verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 			!claims_check_time(&entry->times, &entry->policy, request->at, &failure) ||
 			!is_not_revoked(entry))
 		{
-			/* another may take its place */
+			/* a new entry may replace it */
 			retire(entry);
 			break;
 		}
@@ -281,7 +288,8 @@ verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 }
 
 /*
- * Retire the least recently used entries until the rest has this size.
+ * Retire the least recently used entries until the cache has at most this
+ * size.
  */
 static void
 shrink(Size size)
@@ -294,7 +302,7 @@ shrink(Size size)
 }
 
 /*
- * Make room for an entry, if that can be.
+ * Make room for an entry, if possible.
  */
 static bool
 make_room(Size size)
@@ -307,7 +315,7 @@ make_room(Size size)
 	return true;
 }
 
-/* Copy bytes to where the next go, and move that on. */
+/* Append bytes, and advance the position. */
 static Slice
 append_string(char **to, const Slice *string)
 {
@@ -323,9 +331,8 @@ append_string(char **to, const Slice *string)
 }
 
 /*
- * Remember a token that has verified at the generation given, which was read
- * before the keys were.  Its claims become those that the cache holds, unless
- * the cache has no room.
+ * Add a valid token. generation was read before the keys were.  The claims of
+ * the result then point into the cache, unless the cache has no room.
  */
 void
 verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey *key,
@@ -351,7 +358,7 @@ verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey
 	entry = MemoryContextAllocExtended(cache.context, size, MCXT_ALLOC_NO_OOM);
 	if (entry == NULL)
 	{
-		/* others need more urgently what there is */
+		/* other code needs the remaining memory more urgently */
 		shrink(0);
 		return;
 	}
@@ -385,7 +392,7 @@ verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey
 }
 
 /*
- * What jwt_cache() shows.
+ * The statistics for jwt_cache().
  */
 void
 verify_cache_statistics(CacheStatistics *statistics)

@@ -22,7 +22,7 @@ typedef struct CacheStatistics
 	int64		hits;
 	int64		misses;
 	int64		evictions;
-	int64		invalidations;	/* how often all of it was dropped */
+	int64		invalidations;	/* how often all entries were dropped */
 } CacheStatistics;
 
 extern void verify_cache_init(void);

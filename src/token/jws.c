@@ -3,9 +3,9 @@
  * jws.c
  *	  Compact JWS (RFC 7515): its form, its header, its signature.
  *
- * Nothing here knows a table or a claim, and nothing here raises an error for
- * any token.  The header's "alg" selects no code: a verifier is made for one
- * key and one algorithm, and it verifies by that or not at all.
+ * This file knows no table and no claim, and raises no error for any token.
+ * The header's "alg" selects no code: a verifier is made for one key and one
+ * algorithm, and uses only that algorithm.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,20 +27,22 @@
 
 #define DIGEST_MAX_SIZE	64
 
-/* An ECDSA signature in DER: two integers of up to 66 bytes, and their heads. */
+/*
+ * The maximal size of an ECDSA signature in DER: two integers of up to 66
+ * bytes, and their headers.
+ */
 #define ECDSA_DER_MAX_SIZE	160
 
 /*
- * OpenSSL's objects for one key.  They are initialised once: a context that is
- * reused verifies RS256 15 % faster than a new one.  A PSS context keeps its
- * padding and salt length as long as nobody initialises it again, so nobody
- * does.
+ * OpenSSL's objects for one key.  They are initialised once: a reused context
+ * verifies RS256 15 % faster than a new one.  A second initialisation would
+ * reset the padding and the salt length of a PSS context.
  */
 struct JwsVerifier
 {
 	const Algorithm *algorithm;
 	int			signature_size;
-	const EVP_MD *digest;		/* of the process; NULL for EdDSA and ML-DSA */
+	const EVP_MD *digest;		/* shared; NULL for EdDSA and ML-DSA */
 	EVP_PKEY   *pkey;
 	EVP_PKEY_CTX *pkey_ctx;		/* RSA, ECDSA: initialised to verify */
 	EVP_MD_CTX *md_ctx;			/* EdDSA, ML-DSA */
@@ -49,8 +51,8 @@ struct JwsVerifier
 };
 
 /*
- * The digests, fetched once a process and never freed: a fetch takes locks and
- * costs as much as a signature.
+ * The digests, fetched once per process and never freed: a fetch takes locks
+ * and costs as much as a signature.
  */
 static struct
 {
@@ -63,7 +65,9 @@ static struct
 };
 static EVP_MAC *hmac = NULL;
 
-/* Does EVP_MAC_init() without a key begin a new message?  See hmac_is_good(). */
+/*
+ * Does EVP_MAC_init() without a key start a new message?  See hmac_is_good().
+ */
 static bool hmac_restarts;
 
 uint64		jws_doubts;
@@ -72,8 +76,8 @@ static bool hmac_can_restart(void);
 static bool get_string(const Jws *jws, const char *name, Slice *string, Failure *failure);
 
 /*
- * Fetch what every verification uses, so that with shared_preload_libraries it
- * is done before the fork.
+ * Fetch the objects for every verification.  With shared_preload_libraries
+ * this is done before the fork.
  */
 void
 jws_init(void)
@@ -90,10 +94,10 @@ jws_init(void)
 }
 
 /*
- * Verify once by each family of keys, so that OpenSSL has fetched and set up
- * what that takes.  It costs a millisecond: for the server's start, not for a
- * session's.  The keys are those of RFC 7515 appendices A.2 and A.3 and of
- * RFC 8037 appendix A.2; the signatures are none.
+ * Verify once with a key of each family, so that OpenSSL has initialised
+ * everything.  This takes a millisecond, so it is done at server start and not
+ * in sessions.  The keys are those of RFC 7515 appendices A.2 and A.3 and of
+ * RFC 8037 appendix A.2.  The signatures are invalid.
  */
 void
 jws_warm_up(void)
@@ -130,10 +134,10 @@ jws_warm_up(void)
 }
 
 /*
- * Take a compact JWS apart (RFC 7515 section 7.1): size, exactly two dots,
- * base64url in each part, and a header that is a strict JSON object.  The
- * header's members are left to jws_check_header(); the payload is decoded, but
- * not one byte of it is looked at.
+ * Split a compact JWS (RFC 7515 section 7.1).  Checks the size, exactly two
+ * dots, base64url in each part, and that the header is a strict JSON object.
+ * jws_check_header() checks the header's members.  The payload is decoded, but
+ * not read.
  */
 bool
 jws_split(const char *token, int len, int max_size, Jws *jws, Failure *failure)
@@ -207,9 +211,9 @@ jws_split(const char *token, int len, int max_size, Jws *jws, Failure *failure)
 }
 
 /*
- * Check the members of the header that we understand, and that there is none
- * we would have to (RFC 7515 section 4.1.11, RFC 7797 section 3).  jwk, jku,
- * x5u and x5c are never looked at.
+ * Check the known members of the header, and refuse critical extensions (RFC
+ * 7515 section 4.1.11, RFC 7797 section 3). jwk, jku, x5u and x5c are never
+ * read.
  */
 bool
 jws_check_header(Jws *jws, Failure *failure)
@@ -239,7 +243,7 @@ jws_check_header(Jws *jws, Failure *failure)
 }
 
 /*
- * Get a header member that must be a string when it is there.
+ * Read an optional header member that must be a string.
  */
 static bool
 get_string(const Jws *jws, const char *name, Slice *string, Failure *failure)
@@ -276,7 +280,7 @@ free_verifier(void *arg)
 }
 
 /*
- * Give a new HMAC context its secret.
+ * Set the secret of a new HMAC context.
  */
 static bool
 set_secret(EVP_MAC_CTX *ctx, const char *digest, const uint8 *secret, int len)
@@ -290,7 +294,7 @@ set_secret(EVP_MAC_CTX *ctx, const char *digest, const uint8 *secret, int len)
 }
 
 /*
- * Compute a MAC by a context that has its secret.
+ * Compute a MAC with a context that has its secret.
  */
 static bool
 compute_hmac(EVP_MAC_CTX *ctx, bool restart, const uint8 *input, int input_len,
@@ -302,8 +306,8 @@ compute_hmac(EVP_MAC_CTX *ctx, bool restart, const uint8 *input, int input_len,
 }
 
 /*
- * Does a context that is restarted compute the same MAC again?  If there was no
- * memory to find out, the answer is the safe one.
+ * Does a restarted context compute the same MAC again?  If memory is lacking,
+ * the answer is no, which is safe.
  */
 static bool
 hmac_can_restart(void)
@@ -351,7 +355,7 @@ prepare_pkey_ctx(JwsVerifier *verifier)
 }
 
 /*
- * Set up what the verifier verifies with, once it has its key.
+ * Set up the contexts of a verifier that has its key.
  */
 static bool
 prepare(JwsVerifier *verifier, const Jwk *jwk)
@@ -359,7 +363,7 @@ prepare(JwsVerifier *verifier, const Jwk *jwk)
 	const Algorithm *algorithm = verifier->algorithm;
 
 	jws_init();
-	free_contexts(verifier);	/* of an attempt before this */
+	free_contexts(verifier);	/* from a previous attempt */
 	for (int i = 0; i < (int) lengthof(digests); i++)
 		if (algorithm->digest != NULL && strcmp(digests[i].name, algorithm->digest) == 0)
 			verifier->digest = digests[i].md;
@@ -377,9 +381,9 @@ prepare(JwsVerifier *verifier, const Jwk *jwk)
 }
 
 /*
- * Make a verifier of a key that jwk_fits() has found to fit the algorithm.  It
- * lives in the given memory context and is freed with it.  NULL with a reason
- * when the OpenSSL that is loaded lacks the algorithm or refuses the key.
+ * Make a verifier for a key that fits the algorithm; see jwk_fits().  It lives
+ * in the given memory context and is freed with it.  Returns NULL with a
+ * reason if the loaded OpenSSL lacks the algorithm or refuses the key.
  */
 JwsVerifier *
 jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
@@ -404,7 +408,7 @@ jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
 }
 
 /*
- * Something has failed that nothing in a token can make fail.
+ * Raise an error for a failure that no token can cause.
  */
 pg_noreturn static void
 fail_to_compute(void)
@@ -417,9 +421,10 @@ fail_to_compute(void)
 }
 
 /*
- * EVP_MAC_init() with a null key keeps the secret and begins a new message.  In
- * OpenSSL 3.0.0 to 3.0.2, and in a FIPS provider of these versions under a later
- * OpenSSL, it does nothing.  There each message takes a copy of the context.
+ * EVP_MAC_init() with a null key keeps the secret and starts a new message.
+ * In OpenSSL 3.0.0 to 3.0.2, and in a FIPS provider of these versions under a
+ * later OpenSSL, it does nothing.  Then each message uses a copy of the
+ * context.
  */
 static bool
 hmac_is_good(JwsVerifier *verifier, const uint8 *input, int input_len, const uint8 *signature)
@@ -444,9 +449,8 @@ hmac_is_good(JwsVerifier *verifier, const uint8 *input, int input_len, const uin
 }
 
 /*
- * The DER form that OpenSSL wants of a raw ECDSA signature r || s (RFC 7518
- * section 3.4).  Returns its length, or -1.  OpenSSL checks that both numbers
- * are in range.
+ * Convert a raw ECDSA signature r || s (RFC 7518 section 3.4) to DER.  Returns
+ * its length, or -1.  OpenSSL checks that both numbers are in range.
  */
 static int
 ecdsa_to_der(const uint8 *raw, int part_size, uint8 *der)
@@ -472,7 +476,7 @@ ecdsa_to_der(const uint8 *raw, int part_size, uint8 *der)
 }
 
 /*
- * What OpenSSL says to the signature of a digest: 1 when it is good.
+ * OpenSSL's result for the signature of a digest: 1 if it is good.
  */
 static int
 verify_digest(JwsVerifier *verifier, const uint8 *input, int input_len, const uint8 *signature)
@@ -495,8 +499,8 @@ verify_digest(JwsVerifier *verifier, const uint8 *input, int input_len, const ui
 }
 
 /*
- * Is the signature good?  *clear is false when it is not, and OpenSSL may have
- * failed instead: before 3.2 it does not always say that it lacks memory.
+ * Is the signature good?  If not, *clear is false if OpenSSL may have failed
+ * for another reason: before 3.2 it does not always report a lack of memory.
  */
 static bool
 look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
@@ -528,9 +532,9 @@ look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
 	}
 
 	/*
-	 * How each family tells a bad signature, and nothing else.  An ECDSA
-	 * signature that leads to the point at infinity is bad without being told
-	 * so.
+	 * Each family has its own result that means only a bad signature.  An
+	 * ECDSA signature that leads to the point at infinity is bad, but OpenSSL
+	 * does not report it in this way.
 	 */
 	if (verifier->algorithm->family == FAMILY_ECDSA)
 		*clear = result >= 0;
@@ -542,9 +546,9 @@ look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
 }
 
 /*
- * Is this the signature of the input by the verifier's key and algorithm?
- * Raises an error when there was no memory to find out; then jws_doubts has
- * moved, and the verifier must not be used again.
+ * Is this a signature of the input by the verifier's key and algorithm?
+ * Raises an error if memory is lacking.  Then jws_doubts has increased, and
+ * the verifier must not be used again.
  */
 bool
 jws_signature_is_good(JwsVerifier *verifier, const uint8 *input, int input_len,
@@ -560,11 +564,11 @@ jws_signature_is_good(JwsVerifier *verifier, const uint8 *input, int input_len,
 	if (clear)
 		return false;
 
-	/* what has failed may not fail again */
+	/* a second attempt may succeed */
 	if (look_at_signature(verifier, input, input_len, signature, &clear))
 		return true;
 
-	/* what is still not clear is bad if memory is there */
+	/* a result that is still unclear is bad if memory is available */
 	if (!clear)
 	{
 		jws_doubts++;			/* should an error be raised */

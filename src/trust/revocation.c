@@ -1,17 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * revocation.c
- *	  What is trusted no longer: asking the table jwt_denylist.
+ *	  Lookups of revocations in the table jwt_denylist.
  *
  * A token is revoked by its key's thumbprint, its issuer, its subject, its
- * session or its jti.  Each is one probe of the index (value, kind, issuer): what
- * differs most comes first.  What was found is remembered for one
- * denylist_generation (catalog.c): as long as nobody writes to the table, a token
- * that was not revoked is not, for one comparison.
+ * session or its jti.  Each lookup is one probe of the index (value, kind,
+ * issuer), with the most selective column first.  The result is cached for one
+ * denylist_generation (catalog.c): while the table does not change, checking a
+ * cached token takes one comparison.
  *
- * A kind of which an issuer has no row at all need not be probed for each token.
- * That is remembered, too, for one generation; that there are some is remembered
- * longer, since it costs a probe and no verdict.
+ * A kind without a row of the issuer needs no probe.  This is cached for one
+ * generation.  That a kind has rows is cached longer: if it is outdated, it
+ * costs a probe but does not change the verdict.
  *
  * Without the index the table is read from end to end, with the same verdict.
  *
@@ -37,7 +37,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* Issuers of which a backend remembers which kinds of revocation they have. */
+/* The number of issuers for which a backend caches the kinds of revocation. */
 #define MAX_SUMMARIES	256
 
 static const char *const kind_names[N_REVOCATION_KINDS] = {
@@ -52,31 +52,35 @@ static const char *const kind_names[N_REVOCATION_KINDS] = {
 typedef struct Revocation
 {
 	RevocationKind kind;
-	TimestampTz issued_before;	/* DT_NOEND: whenever issued */
-	TimestampTz revoked_at;		/* DT_NOBEGIN: not known */
+	TimestampTz issued_before;	/* DT_NOEND: for any iat */
+	TimestampTz revoked_at;		/* DT_NOBEGIN: unknown */
 } Revocation;
 
-/* Which kinds of revocation an issuer has; the issuer "" has those of keys. */
+/*
+ * The kinds of revocation of an issuer; revocations of keys have the issuer
+ * "".
+ */
 typedef struct Summary
 {
 	char	   *issuer;			/* NULL: the slot is free */
 	int			len;
-	uint64		generation;		/* for which a kind that is absent is */
+	uint64		generation;		/* in which an absent kind is absent */
 	bool		present[N_REVOCATION_KINDS];
-	Revocation	of_issuer;		/* the one that reaches furthest, when present */
+	Revocation	of_issuer;		/* the revocation of the issuer with the
+								 * latest issued_before, if present */
 } Summary;
 
 static Summary summaries[MAX_SUMMARIES];
 
-/* A scan of the table, for one or several questions. */
+/* A scan of the table for one or several lookups. */
 typedef struct RevocationScan
 {
 	Relation	rel;
-	Relation	index;			/* of the probe that was begun last, or NULL */
+	Relation	index;			/* of the current probe, or NULL */
 	IndexScanDesc rows;			/* of that probe */
 	TupleTableSlot *slot;		/* the current row */
 	Snapshot	snapshot;
-	uint64		generation;		/* noted before the snapshot was taken */
+	uint64		generation;		/* read before the snapshot was taken */
 } RevocationScan;
 
 /*
@@ -98,7 +102,7 @@ revocation_kind_known(const char *name, int len)
 }
 
 /*
- * Open the table, note the generation, and take a snapshot, in this order.
+ * Open the table, read the generation, and take a snapshot, in this order.
  */
 static void
 begin_scan(RevocationScan *scan)
@@ -162,8 +166,8 @@ time_column(const RevocationScan *scan, AttrNumber column, TimestampTz null_valu
 }
 
 /*
- * What a kind is asked for by: the value, in rows of this issuer.  *value has null
- * data when the query does not ask for the kind.
+ * The value and the issuer for a lookup of this kind.  *value has null data if
+ * the query does not look up this kind.
  */
 static void
 key_of_kind(const RevocationQuery *query, RevocationKind kind, Slice *issuer, Slice *value)
@@ -199,7 +203,7 @@ init_key(ScanKey key, AttrNumber column, const char *str, int len)
 }
 
 /*
- * Begin to look for rows by an index, whose columns have these values.
+ * Begin a probe of an index for rows with these column values.
  */
 static void
 begin_probe(RevocationScan *scan, TrustIndex index, int n, ScanKey keys)
@@ -216,13 +220,13 @@ begin_probe(RevocationScan *scan, TrustIndex index, int n, ScanKey keys)
 }
 
 /*
- * Go to the next row of a probe; false after the last.
+ * Go to the next row of a probe.  Returns false after the last.
  */
 static bool
 next_row(RevocationScan *scan)
 {
 	CHECK_FOR_INTERRUPTS();
-	/* most probes find no entry, and need no slot for its row */
+	/* most probes find no row, and need no slot */
 	while (index_getnext_tid(scan->rows, ForwardScanDirection) != NULL)
 	{
 		if (index_fetch_heap(scan->rows, row_slot(scan)))
@@ -241,9 +245,10 @@ row_read(const RevocationScan *scan, RevocationKind kind, Revocation *revocation
 }
 
 /*
- * Does a revocation whose value the token has revoke it?  By subject and by issuer
- * only what was issued until then.  A token's iat has seconds: one that is the same
- * may be earlier, and is refused.
+ * Does a revocation with a value of the token revoke it?  Revocations of a
+ * subject or an issuer revoke only tokens until issued_before. iat has a
+ * resolution of one second, so a token with the same time may be older, and is
+ * refused.
  */
 static bool
 revokes(const Revocation *revocation, const RevocationQuery *query)
@@ -280,7 +285,7 @@ probe(RevocationScan *scan, RevocationKind kind, const RevocationQuery *query, R
 }
 
 /*
- * Begin to look for all rows of an issuer and a kind.
+ * Begin a probe for all rows of an issuer and a kind.
  */
 static void
 begin_kind(RevocationScan *scan, const Slice *issuer, RevocationKind kind)
@@ -303,7 +308,7 @@ has_indexes(const RevocationScan *scan)
 }
 
 /*
- * Has the table no row at all, as before anything is revoked?
+ * Is the table empty?
  */
 static bool
 is_empty(const RevocationScan *scan)
@@ -312,8 +317,8 @@ is_empty(const RevocationScan *scan)
 }
 
 /*
- * The slot of an issuer; *is_its says whether it holds what is remembered of that
- * one, and not of another.
+ * The slot of an issuer; *is_its says whether the slot has the summary of this
+ * issuer.
  */
 static Summary *
 summary_slot(const Slice *issuer, bool *is_its)
@@ -327,7 +332,7 @@ summary_slot(const Slice *issuer, bool *is_its)
 }
 
 /*
- * What is remembered of an issuer; the slot may have been another's.
+ * The summary of an issuer.  Initialises the slot if it had another issuer.
  */
 static Summary *
 find_summary(const Slice *issuer)
@@ -350,8 +355,8 @@ find_summary(const Slice *issuer)
 }
 
 /*
- * Find the revocation of an issuer as a whole that reaches furthest.  There are few
- * of them, and no token need be asked about.
+ * Find the revocation of the whole issuer with the latest issued_before.
+ * There are few such rows, and the result is the same for all tokens.
  */
 static void
 read_issuer_revocations(RevocationScan *scan, const Slice *issuer, Summary *summary)
@@ -371,8 +376,8 @@ read_issuer_revocations(RevocationScan *scan, const Slice *issuer, Summary *summ
 }
 
 /*
- * Which kinds does an issuer have, at least?  A kind that is said to be absent has
- * no row that the scan's snapshot sees.
+ * The kinds of revocation of an issuer, and perhaps more.  The scan's snapshot
+ * sees no row of a kind that is absent here.
  */
 static const Summary *
 current_summary(RevocationScan *scan, const Slice *issuer)
@@ -418,7 +423,7 @@ look_up(RevocationScan *scan, const RevocationQuery *query, Revocation *revocati
 }
 
 /*
- * The same, where there is no index: one pass over the table.
+ * The same without an index: one pass over the table.
  */
 static bool
 read_all(RevocationScan *scan, const RevocationQuery *query, Revocation *revocation)
@@ -451,7 +456,7 @@ read_all(RevocationScan *scan, const RevocationQuery *query, Revocation *revocat
 }
 
 /*
- * What a revocation says of the token, for a message.
+ * The description of a revocation for a message.
  */
 static char *
 show_revocation(const Revocation *revocation, const RevocationQuery *query)
@@ -482,11 +487,11 @@ show_revocation(const Revocation *revocation, const RevocationQuery *query)
 	}
 }
 
-/* The denylist_generation for which the table is empty. */
+/* The denylist_generation in which the table is empty. */
 static uint64 empty_generation;
 
 /*
- * Is it known, without a look at the table, that nothing revokes the token?
+ * Do the cached summaries show that nothing revokes the token?
  */
 static bool
 is_known_good(const RevocationQuery *query)
@@ -506,9 +511,8 @@ is_known_good(const RevocationQuery *query)
 }
 
 /*
- * Is the token one that has not been revoked?  *generation is the
- * denylist_generation for which the answer holds.  Otherwise false, with the
- * failure.
+ * Check that the token is not revoked.  *generation is the denylist_generation
+ * of the result.  Returns false with the failure if it is revoked.
  */
 bool
 revocation_check(const RevocationQuery *query, uint64 *generation, Failure *failure)
@@ -537,7 +541,7 @@ revocation_check(const RevocationQuery *query, uint64 *generation, Failure *fail
 }
 
 /*
- * Has the key with this thumbprint been revoked?
+ * Is the key with this thumbprint revoked?
  */
 bool
 revocation_of_key(const char *thumbprint, TimestampTz *revoked_at)
@@ -556,7 +560,7 @@ revocation_of_key(const char *thumbprint, TimestampTz *revoked_at)
 }
 
 /*
- * May there be revocations of keys?
+ * Can there be revocations of keys?
  */
 bool
 revocation_has_keys(void)
@@ -573,8 +577,8 @@ revocation_has_keys(void)
 }
 
 /*
- * How many revocations of a kind there are of an issuer; those of keys are the
- * issuer "".
+ * The number of revocations of a kind of an issuer.  Revocations of keys have
+ * the issuer "".
  */
 int64
 revocation_count(const char *issuer, RevocationKind kind)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * revocation.h
- *	  What is trusted no longer: asking the table jwt_denylist.
+ *	  Lookups of revocations in the table jwt_denylist.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +14,7 @@
 #include "token/failure.h"
 #include "token/jws.h"
 
-/* The kinds of revocation, in the order in which they are asked for. */
+/* The kinds of revocation, in the order of lookup. */
 typedef enum RevocationKind
 {
 	REVOKED_KEY,
@@ -26,8 +26,8 @@ typedef enum RevocationKind
 } RevocationKind;
 
 /*
- * What a token can be revoked by.  A string has null data when the token has no
- * such claim, or it is not to be asked for.
+ * The values by which a token can be revoked.  A string has null data if the
+ * token has no such claim, or the kind must not be looked up.
  */
 typedef struct RevocationQuery
 {
