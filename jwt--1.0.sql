@@ -139,7 +139,7 @@ COMMENT ON COLUMN @extschema@.jwt_jwks_source.refresh_interval IS 'the longest t
 COMMENT ON COLUMN @extschema@.jwt_jwks_source.grace IS 'how long a key still verifies after it disappeared from the set, up to 30 days';
 
 -- The state of fetches is in a table of its own, which is not dumped. So a restored
--- database fetches anew, and dumps do not differ each minute.
+-- database fetches again, and dumps do not differ each minute.
 CREATE TABLE @extschema@.jwt_jwks_state (
 	issuer				text COLLATE "C" PRIMARY KEY,
 	uri					text COLLATE "C",

@@ -88,7 +88,7 @@ static void transaction_ended(XactEvent event, void *arg);
 static void shrink(Size size);
 
 /*
- * Define the settings of this room.
+ * Define the settings of this file.
  */
 void
 verify_cache_init(void)

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * jws.h
- *	  JSON Web Signature in compact form: bytes and a key in, payload out.
+ *	  JSON Web Signature in compact form: its form, its header, its
+ *	  signature.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,7 +42,7 @@ typedef struct Jws
 /* A key ready to verify: opaque, owned by a memory context. */
 typedef struct JwsVerifier JwsVerifier;
 
-/* Moves when a verifier was left in a state that nobody knows. */
+/* Increases when a verifier is left in an unknown state. */
 extern uint64 jws_doubts;
 
 extern void jws_init(void);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * triggers.h
- *	  What happens when somebody writes to a table of trust.
+ *	  The triggers on the tables of trust.
  *
  *-------------------------------------------------------------------------
  */
