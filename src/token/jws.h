@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * jws.h
- *	  JSON Web Signature in compact form: its form, its header, its
- *	  signature.
+ *	  Compact JSON Web Signatures: form, header and signature.
  *
  *-------------------------------------------------------------------------
  */
