@@ -482,7 +482,7 @@ log_outcome(const Source *source, const Fetched *fetched, const char *error, con
 	const char *database = source->database;
 	const char *issuer = quote_untrusted(source->issuer, (int) strlen(source->issuer));
 
-	/* what is wrong with a document may be something else each time */
+	/* the error of a document may differ each time */
 	if (error != NULL && is_news(source, error, fetched->error ? detail : NULL))
 		log_error(source, error, detail);
 	if (error == NULL && source->failures > 0)

@@ -21,7 +21,7 @@ typedef struct Source
 {
 	char	   *issuer;
 	char	   *database;		/* its name, as messages show it */
-	char	   *uri;			/* NULL: to be discovered */
+	char	   *uri;			/* NULL: discovery */
 	char	   *error;			/* why it cannot be fetched, or NULL */
 	char	   *etag;			/* NULL: import the set even if it was not
 								 * modified */

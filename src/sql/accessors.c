@@ -35,9 +35,9 @@ typedef enum SiteLife
  */
 typedef struct CallSite
 {
-	uint64		stamp;			/* session_stamp() for which it is so */
+	uint64		stamp;			/* session_stamp() of the value */
 	SiteLife	life;
-	TimestampTz now;			/* verify_now() for which it is so */
+	TimestampTz now;			/* verify_now() of the value */
 	Datum		value;
 	bool		isnull;
 } CallSite;
@@ -121,8 +121,8 @@ refresh_site(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
 }
 
 /*
- * Is what a call site remembers true now?  Within one statement it is while the
- * stamp is the same.
+ * Is the cached value of a call site current?  Within one statement it is as
+ * long as the stamp is the same.
  */
 static inline bool
 site_is_current(const CallSite *site)

@@ -41,9 +41,10 @@ add_usec(TimestampTz t, int64 usec)
 }
 
 /*
- * When a revocation of tokens that were issued until then can go: when the last
- * of them has expired, if the issuer bounds their lifetime.  By a policy that makes
- * no sense nothing can go: it verifies nothing now, and may be mended.
+ * When a revocation of tokens that were issued until a time can be pruned:
+ * when the last of them has expired, if the issuer limits their lifetime, else
+ * never.  An unusable policy can be corrected later, so under such a policy
+ * nothing can be pruned.
  */
 static TimestampTz
 expiry_of_issued(const TrustIssuer *issuer, TimestampTz issued_before)
