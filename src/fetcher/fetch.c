@@ -78,9 +78,9 @@ struct FetchPool
 static void pool_reset(void *arg);
 
 /*
- * A pool in the current memory context, which ends its fetches when it goes.
- * limits may change while it is used.  while_waiting is called before a fetch begins
- * and again and again while it lasts, and may raise.
+ * Make a pool in the current memory context.  Its fetches end when the context
+ * is reset. limits may change while the pool is used. while_waiting is called
+ * before each fetch and repeatedly during it, and may raise an error.
  */
 FetchPool *
 fetch_pool_create(const FetchLimits *limits, void (*while_waiting) (void))
@@ -507,7 +507,7 @@ fetch_next(FetchPool *pool, Fetched *fetched)
 		CHECK_FOR_INTERRUPTS();
 		pool->while_waiting();
 
-		/* by the settings of now */
+		/* by the current settings */
 		while (pool->n_active < pool->limits->max_connections && !dlist_is_empty(&pool->queue))
 		{
 			Transfer   *transfer = dlist_head_element(Transfer, node, &pool->queue);

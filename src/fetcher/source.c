@@ -129,7 +129,7 @@ static const char no_issuer[] = "The issuer has no row in jwt_issuer.";
 	" WHERE NOT EXISTS (SELECT FROM %s.jwt_jwks_state t WHERE t.issuer = s.issuer) ON CONFLICT DO NOTHING"
 
 /*
- * A text in which the network has had a part, fit for the log and for a row.
+ * Make a text that contains network input safe for the log and for a row.
  */
 static char *
 quote_text(const char *text)
@@ -137,7 +137,7 @@ quote_text(const char *text)
 	return quote_untrusted_up_to(text, (int) strlen(text), MAX_ERROR);
 }
 
-/* The name of this database, as messages show it; within a transaction. */
+/* The name of this database for messages. Needs a transaction. */
 static char *
 quote_database(void)
 {
@@ -461,8 +461,8 @@ log_error(const Source *source, const char *error, const char *detail)
 }
 
 /*
- * Log the message of a PostgreSQL error that has kept a source from being refreshed,
- * if it is news.
+ * Log the message of a PostgreSQL error that prevented a refresh, if it is
+ * new.
  */
 void
 source_log_failure(const Source *source, const char *message)

@@ -22,7 +22,10 @@ JWT_SQL_FUNCTION(jwt_sql_claim);
 JWT_SQL_FUNCTION(jwt_sql_subject);
 JWT_SQL_FUNCTION(jwt_sql_has_scope);
 
-/* How long a call site lives: the longer, the more it asks from row to row. */
+/*
+ * The lifetime of a call site.  A longer lifetime needs more checks for each
+ * row.
+ */
 typedef enum SiteLife
 {
 	SITE_ONE_STATEMENT,
@@ -61,12 +64,12 @@ read_current(FunctionCallInfo fcinfo, ClaimReader reader, uint64 *stamp, Datum *
 }
 
 /*
- * How long does this memory context live, of a plan that is executed?  That of the
- * unnamed portal ends with one statement, but a client may fetch from it in portions
- * by the extended protocol, whose portals are visible; that of a query within a
- * function does, too.  A cursor is fetched from in many statements, whatever its
- * name, and an expression of PL/pgSQL is evaluated in many.  What is not known
- * counts as one of those.
+ * The lifetime of this memory context of an executed plan.  The context of the
+ * unnamed portal ends with one statement, but in the extended protocol, whose
+ * portals are visible, a client may fetch from it in portions.  The context of
+ * a query in a function ends with one statement, too.  A cursor of any name,
+ * and an expression of PL/pgSQL, are used by many statements.  An unknown
+ * context counts as one of these.
  */
 static SiteLife
 life_of(MemoryContext context)

@@ -339,7 +339,7 @@ read_sources(List *statuses, Status *database)
 		if (why != NULL)
 			add_problem(status, psprintf("Its row in jwt_jwks_source is not as it should be. %s", why));
 		status->has_source = true;
-		/* a password or another secret may be in it */
+		/* the uri may contain a password or another secret */
 		status->source = uri == NULL ? pstrdup("discovery") :
 			rows_uri_has_user(uri) ? pstrdup("a URL with a user name") :
 			strchr(uri, '?') == NULL ? uri : psprintf("%.*s?...", (int) strcspn(uri, "?"), uri);
@@ -546,8 +546,9 @@ compare_acls(Status *database)
 }
 
 /*
- * Without USAGE on the schema the owner of the database cannot manage trust, and
- * without its grant option pg_upgrade fails on what it has delegated.
+ * Check that the owner of the database has USAGE on the schema, which is
+ * needed to manage trust, with grant option, without which pg_upgrade fails on
+ * delegated grants.
  */
 static void
 check_schema(Status *database)

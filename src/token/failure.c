@@ -126,7 +126,7 @@ quote_untrusted(const char *str, int len)
 }
 
 /*
- * The same of up to max bytes of str, each of which may become six.
+ * The same for up to max bytes of str.  A byte may become six bytes.
  */
 char *
 quote_untrusted_up_to(const char *str, int len, int max)

@@ -455,9 +455,9 @@ trigger_is_as_made(Relation rel, const TriggerShape *shape, bool *exists)
 }
 
 /*
- * Check the i-th trigger of the script.  Returns false after the last.
- * *remedy is the statement that restores it.  *remedy is NULL if the trigger
- * is as it should be, or belongs to another table than this open one.
+ * Check the i-th trigger of the script.  Returns false after the last. *remedy
+ * is the statement that restores it. *remedy is NULL if the trigger is as it
+ * should be, or belongs to another table than this open one.
  */
 bool
 catalog_trigger_remedy(Relation rel, TrustTable table, int i, char **remedy)
@@ -568,8 +568,9 @@ static bool trust_written;
 static bool denylist_written;
 
 /*
- * What was written is undone.  PostgreSQL processes no invalidation of a command
- * that has failed, and a function of that command may have read what it had written.
+ * Written rows were rolled back.  PostgreSQL does not process the
+ * invalidations of a failed command, and a function of that command may have
+ * read its rows.
  */
 static void
 writes_undone(void)

@@ -36,7 +36,7 @@
  */
 #define OPENSSL_KEY_SIZE	(8 * 1024)
 
-/* Results that hold no key and are remembered. */
+/* The maximal number of cached results without a key. */
 #define MAX_EMPTY_RESULTS	256
 
 /* The maximal number of loads of one result if invalidations keep arriving. */
@@ -161,8 +161,8 @@ make_current(void)
 }
 
 /*
- * Does an entry hold keys, if only those that were too many?  It counts by its size
- * then; the others are small.
+ * Does an entry have keys, or had it too many?  Such entries count by their
+ * size; the others are small.
  */
 static bool
 holds_keys(const CacheEntry *entry)
@@ -222,8 +222,8 @@ typedef struct LoadedIssuer
 } LoadedIssuer;
 
 /*
- * A load of one result.  What belongs to the result is allocated in its context; all
- * else goes with the row.
+ * A load of one result.  The result is allocated in its own context.  All
+ * other memory is freed after each row.
  */
 typedef struct Load
 {
@@ -304,8 +304,8 @@ window_is_open(Load *load, const KeyRow *row)
 }
 
 /*
- * Make a key of a row ready, and add it to an array that grows.  False when it
- * cannot be made ready, and row->unusable says why.
+ * Make the key of a row ready to verify, and add it to a growing array.
+ * Returns false if that fails; row->unusable has the reason.
  */
 static bool
 add_key(Load *load, TrustKey *key, KeyRow *row, int *n, TrustKey **keys)
