@@ -79,7 +79,7 @@ SELECT sqlstate, detail FROM jwt_inspect(sign('{"iss":"https://hmac.example","au
 -- A token that was issued before all time is revoked like any other of its subject.
 BEGIN;
 SELECT jwt_revoke_subject('https://hmac.example', 'alice') IS NOT NULL AS revoked;
-SELECT changes, v.sqlstate FROM (VALUES
+SELECT changes, v.sqlstate, regexp_replace(v.detail, 'until [-0-9]+ [0-9:.+]+', 'until …') AS detail FROM (VALUES
 	('{"sub":"alice","iat":-1e300}'), ('{"sub":"alice","iat":-1e18}'), ('{"sub":"alice","iat":-9223372036854775808}'), ('{"sub":"alice","iat":0}'), ('{"sub":"alice"}'),
 	('{"sub":"bob","iat":-1e300}')
 	) t (changes), judge(changes::jsonb) v;

@@ -196,7 +196,7 @@ switch_role(const Jsonb *claims, bool is_local, Failure *failure)
 		(name = json_string(&value, &len)) == NULL)
 		return fail(failure, FAILURE_CLAIM,
 					psprintf("The token has no string \"%s\", which names a role.",
-							 issuer->role_claim));
+							 quote_string(issuer->role_claim)));
 	role = pnstrdup(name, len);
 	for (int i = 0; i < issuer->n_roles; i++)
 		if (strcmp(issuer->roles[i], role) == 0)
@@ -206,7 +206,7 @@ switch_role(const Jsonb *claims, bool is_local, Failure *failure)
 		}
 	return fail(failure, FAILURE_CLAIM,
 				psprintf("The role \"%s\" is not one that the issuer \"%s\" may give.",
-						 quote_untrusted(name, len), issuer->policy.issuer));
+						 quote_untrusted(name, len), quote_string(issuer->policy.issuer)));
 }
 
 /*

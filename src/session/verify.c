@@ -173,11 +173,11 @@ static char *
 show_key(const char *kid, const char *issuer)
 {
 	char	   *key = kid == NULL ? pstrdup("The key") :
-	psprintf("The key \"%s\"", quote_untrusted(kid, (int) strlen(kid)));
+	psprintf("The key \"%s\"", quote_string(kid));
 
 	if (issuer == NULL || !user_manages_trust())
 		return key;
-	return psprintf("%s of the issuer \"%s\"", key, quote_untrusted(issuer, (int) strlen(issuer)));
+	return psprintf("%s of the issuer \"%s\"", key, quote_string(issuer));
 }
 
 /*

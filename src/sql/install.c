@@ -25,6 +25,7 @@
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "token/failure.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -95,7 +96,7 @@ jwt_sql_install_begin(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to create extension \"%s\"", get_extension_name(CurrentExtensionObject)),
 				 errdetail("Only the owner of the database and superusers can manage what it holds."),
-				 errhint("Create it as the owner of database \"%s\".", get_database_name(MyDatabaseId))));
+				 errhint("Create it as the owner of database \"%s\".", quote_string(get_database_name(MyDatabaseId)))));
 	PG_RETURN_VOID();
 }
 
@@ -248,8 +249,8 @@ jwt_sql_install_end(PG_FUNCTION_ARGS)
 				 errmsg("extension \"%s\" would depend on an object that is not its own",
 						get_extension_name(extension)),
 				 errdetail("%s depends on %s.",
-						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
-						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2)),
+						   quote_string(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+						   quote_string(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2))),
 				 errhint("Create it in a schema where nobody else can create objects.")));
 	execute(psprintf(strays, extension, extension), SPI_OK_SELECT);
 	if (SPI_processed > 0)

@@ -145,7 +145,7 @@ revoke_claims(const Jsonb *claims, bool session_first, const Slice *reason)
 
 		(void) fail_hint(&failure, FAILURE_CLAIM,
 						 psprintf("The token has neither a \"jti\" nor a \"%s\", by which it could be revoked.",
-								  session_claim),
+								  quote_string(session_claim)),
 						 "Use jwt_revoke_subject() or jwt_logout(everywhere => true) for all tokens of its subject.");
 		raise_failure(&failure);
 	}

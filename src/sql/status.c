@@ -28,6 +28,7 @@
 #include "commands/trigger.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "token/failure.h"
 #include "trust/catalog.h"
 #include "trust/revocation.h"
 #include "trust/rows.h"
@@ -53,7 +54,10 @@ JWT_SQL_FUNCTION(jwt_sql_status_rows);
 /* The maximal number of problems that a row lists. */
 #define MAX_PROBLEMS	20
 
-/* A row of jwt_status that is being built. */
+/* Bytes of the error of a fetch that a problem quotes. */
+#define MAX_LAST_ERROR	1024
+
+/* A row of jwt_status in the making. */
 typedef struct Status
 {
 	char	   *name;			/* the issuer; NULL for the row of the
@@ -176,7 +180,7 @@ static char *
 show_kid(const KeyRow *key)
 {
 	return key->kid == NULL ? pstrdup("A key without kid") :
-		psprintf("The key \"%s\"", quote_untrusted(key->kid, (int) strlen(key->kid)));
+		psprintf("The key \"%s\"", quote_string(key->kid));
 }
 
 static int
@@ -358,7 +362,8 @@ read_sources(List *statuses, Status *database)
 		status->next_attempt = rows_time(&scan, Anum_state_next_attempt, DT_NOBEGIN);
 		status->last_error = rows_text(&scan, Anum_state_last_error);
 		if (status->last_error != NULL)
-			add_problem(status, psprintf("The last fetch of its keys failed. %s", status->last_error));
+			add_problem(status, psprintf("The last fetch of its keys failed. %s",
+										 quote_untrusted_up_to(status->last_error, (int) strlen(status->last_error), MAX_LAST_ERROR)));
 	}
 	rows_end(&scan);
 }
@@ -439,9 +444,9 @@ acl_has(const Acl *acl, const AclItem *wanted)
 static char *
 show_grant(const AclItem *item, const ObjectAddress *object)
 {
-	return psprintf("%s on %s",
-					DatumGetCString(DirectFunctionCall1(aclitemout, PointerGetDatum(item))),
-					getObjectDescription(object, false));
+	return quote_string(psprintf("%s on %s",
+								 DatumGetCString(DirectFunctionCall1(aclitemout, PointerGetDatum(item))),
+								 getObjectDescription(object, false)));
 }
 
 /*

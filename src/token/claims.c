@@ -193,7 +193,7 @@ check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *fail
 	if (member == NULL)
 		return fail(failure, FAILURE_ISSUER,
 					psprintf("The token has no \"iss\"; its key belongs to the issuer \"%s\".",
-							 policy->issuer));
+							 quote_string(policy->issuer)));
 	issuer = json_string(&member->value, &len);
 	if (issuer == NULL)
 		return fail(failure, FAILURE_CLAIM, "The claim \"iss\" is not a string.");
@@ -203,7 +203,7 @@ check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *fail
 							 quote_untrusted(issuer, len)));
 	return fail(failure, FAILURE_ISSUER,
 				psprintf("The token's issuer is \"%s\"; its key belongs to the issuer \"%s\".",
-						 quote_untrusted(issuer, len), policy->issuer));
+						 quote_untrusted(issuer, len), quote_string(policy->issuer)));
 }
 
 /*
@@ -218,7 +218,7 @@ show_accepted(const ClaimsPolicy *policy, const Slice *wanted)
 		return psprintf("\"%s\"", quote_untrusted(wanted->data, wanted->len));
 	initStringInfo(&buf);
 	for (int i = 0; i < policy->n_audience && i < FEW_AUDIENCES; i++)
-		appendStringInfo(&buf, "%s\"%s\"", i == 0 ? "" : ", ", policy->audience[i]);
+		appendStringInfo(&buf, "%s\"%s\"", i == 0 ? "" : ", ", quote_string(policy->audience[i]));
 	if (policy->n_audience > FEW_AUDIENCES)
 		appendStringInfo(&buf, ", or one of %d others", policy->n_audience - FEW_AUDIENCES);
 	return buf.data;
@@ -273,7 +273,7 @@ check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
 	if (wanted->data != NULL && !policy_has_audience(policy, wanted->data, wanted->len))
 		return fail(failure, FAILURE_AUDIENCE,
 					psprintf("The audience \"%s\" is not one of the issuer \"%s\".",
-							 quote_untrusted(wanted->data, wanted->len), policy->issuer));
+							 quote_untrusted(wanted->data, wanted->len), quote_string(policy->issuer)));
 
 	if (member == NULL)
 	{
@@ -368,11 +368,11 @@ check_ids(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure
 			continue;
 		if (json_string(&member->value, &len) == NULL)
 			return fail(failure, FAILURE_CLAIM,
-						psprintf("The claim \"%s\" is not a string.", names[i]));
+						psprintf("The claim \"%s\" is not a string.", quote_string(names[i])));
 		if (len > CLAIMS_MAX_ID)
 			return fail(failure, FAILURE_CLAIM,
 						psprintf("The claim \"%s\" is %d bytes long; at most %d are accepted.",
-								 names[i], len, CLAIMS_MAX_ID));
+								 quote_string(names[i]), len, CLAIMS_MAX_ID));
 	}
 	return true;
 }
@@ -410,7 +410,7 @@ check_required(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *fa
 		if (member == NULL || member->value.type == jbvNull)
 			return fail(failure, FAILURE_CLAIM,
 						psprintf("The token has no \"%s\", which the issuer \"%s\" requires.",
-								 policy->required[i], policy->issuer));
+								 quote_string(policy->required[i]), quote_string(policy->issuer)));
 	}
 	return true;
 }
@@ -455,7 +455,7 @@ check_lifetime(const ClaimsTimes *times, const ClaimsPolicy *policy,
 		if (lifetime > policy->max_lifetime)
 			return fail(failure, FAILURE_LIFETIME,
 						psprintf("The token's lifetime is " INT64_FORMAT " seconds; the issuer \"%s\" may give " INT64_FORMAT ".",
-								 lifetime / USECS_PER_SEC, policy->issuer,
+								 lifetime / USECS_PER_SEC, quote_string(policy->issuer),
 								 policy->max_lifetime / USECS_PER_SEC));
 	}
 	if (policy->max_age != CLAIMS_NO_LIMIT)
@@ -466,7 +466,7 @@ check_lifetime(const ClaimsTimes *times, const ClaimsPolicy *policy,
 		if (saturated_sub(at, times->issued) > saturated_add(policy->max_age, policy->leeway))
 			return fail(failure, FAILURE_LIFETIME,
 						psprintf("The token was issued %s; the issuer \"%s\" accepts an age of " INT64_FORMAT " seconds.",
-								 show_when(times->issued), policy->issuer,
+								 show_when(times->issued), quote_string(policy->issuer),
 								 policy->max_age / USECS_PER_SEC));
 	}
 	return true;
@@ -519,13 +519,14 @@ check_type(const Slice *typ, const ClaimsPolicy *policy, Failure *failure)
 	if (typ->data == NULL)
 		return fail(failure, FAILURE_TOKEN_TYPE,
 					psprintf("The token has no \"typ\"; the issuer \"%s\" requires \"%s\".",
-							 policy->issuer, policy->token_type));
+							 quote_string(policy->issuer), quote_string(policy->token_type)));
 	wanted = short_type(policy->token_type, (int) strlen(policy->token_type));
 	given = short_type(typ->data, typ->len);
 	if (wanted.len != given.len || pg_strncasecmp(wanted.data, given.data, wanted.len) != 0)
 		return fail(failure, FAILURE_TOKEN_TYPE,
 					psprintf("The token's \"typ\" is \"%s\"; the issuer \"%s\" requires \"%s\".",
-							 quote_untrusted(typ->data, typ->len), policy->issuer, policy->token_type));
+							 quote_untrusted(typ->data, typ->len), quote_string(policy->issuer),
+							 quote_string(policy->token_type)));
 	return true;
 }
 

@@ -7,13 +7,19 @@
  */
 #include "compat.h"
 
+#include "access/xact.h"
+#include "catalog/namespace.h"
 #include "lib/stringinfo.h"
 #include "token/failure.h"
 
 /*
- * The maximal number of bytes that a message quotes from an untrusted string.
+ * Bytes of an untrusted string that a message quotes at most.  The name of an issuer
+ * is a URL.
  */
-#define QUOTE_MAX	64
+#define QUOTE_MAX	256
+
+/* Bytes that a character can have in another encoding, and a NUL. */
+#define MAX_CONVERTED	(MAX_MULTIBYTE_CHAR_LEN * MAX_CONVERSION_GROWTH + 1)
 
 static const FailureKind failure_kinds[] = {
 	[FAILURE_NONE] = {"00000", NULL},
@@ -76,57 +82,76 @@ is_disruptive(pg_wchar c)
 }
 
 /*
- * The same for a one-byte character in an encoding other than UTF-8.  No
- * multibyte character of these encodings has such an effect.
+ * Convert a character of the server encoding, if the other encoding has it.  *result
+ * has room for any.
  */
 static bool
-is_disruptive_byte(int encoding, unsigned char c)
+convert_character(const char *str, int size, int encoding, unsigned char *result)
 {
-	bool		is_c1 = c >= 0x80 && c <= 0x9f;
-	bool		is_mark = c == 0xfd || c == 0xfe;
+	int			server = GetDatabaseEncoding();
+	Oid			proc;
 
-	switch (encoding)
-	{
-		case PG_LATIN1:
-		case PG_LATIN2:
-		case PG_LATIN3:
-		case PG_LATIN4:
-		case PG_LATIN5:
-		case PG_LATIN6:
-		case PG_LATIN7:
-		case PG_LATIN8:
-		case PG_LATIN9:
-		case PG_LATIN10:
-		case PG_ISO_8859_5:
-		case PG_ISO_8859_6:
-		case PG_ISO_8859_7:
-			return c < 0x20 || c == 0x7f || is_c1;
-		case PG_ISO_8859_8:
-			return c < 0x20 || c == 0x7f || is_c1 || is_mark;
-		case PG_WIN1255:
-		case PG_WIN1256:
-			return c < 0x20 || c == 0x7f || is_mark;
-		default:
-			return c < 0x20 || c == 0x7f;
-	}
+	/* conversions are found in a catalog */
+	if (!IsTransactionState())
+		return false;
+	proc = FindDefaultConversionProc(server, encoding);
+	return OidIsValid(proc) &&
+		pg_do_encoding_conversion_buf(proc, server, encoding, (unsigned char *) unconstify(char *, str), size,
+									  result, MAX_CONVERTED, true) == size;
 }
 
 /*
- * Make a palloc'd copy of an untrusted string that a message can quote.  The
- * copy is bounded, and has no character that can forge a log line, change a
- * terminal's state, or change the order in which a line reads. str is in the
- * server encoding and need not be terminated.  With SQL_ASCII it is read as
- * UTF-8, the encoding of JSON.  Bytes that are not a character of the encoding
- * are shown one by one.
+ * Can a character of an encoding be shown as it is: does it leave the line alone, and
+ * can it be sent to the client?  Where that cannot be, PostgreSQL sends another error
+ * than the one whose message has it.
  */
-char *
-quote_untrusted(const char *str, int len)
+static bool
+can_be_shown(const char *str, int size, int encoding)
 {
-	return quote_untrusted_up_to(str, len, QUOTE_MAX);
+	int			client = pg_get_client_encoding();
+	unsigned char converted[MAX_CONVERTED];
+	const unsigned char *c = (const unsigned char *) str;
+
+	if (!IS_HIGHBIT_SET(*c))
+		return !is_disruptive(*c);
+	if (encoding != PG_UTF8)
+	{
+		if (!convert_character(str, size, PG_UTF8, converted))
+			return false;
+		c = converted;
+	}
+	if (is_disruptive(utf8_to_unicode(c)))
+		return false;
+	if (client == GetDatabaseEncoding() || client == PG_SQL_ASCII)
+		return true;
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		return pg_encoding_verifymbstr(client, str, size) == size;
+	return convert_character(str, size, client, converted);
 }
 
 /*
- * The same for up to max bytes of str.  A byte may become six bytes.
+ * Append what stands for a character, or for bytes that are none.
+ */
+static void
+append_escaped(StringInfo buf, const unsigned char *str, int size, bool is_utf8)
+{
+	pg_wchar	c = is_utf8 ? utf8_to_unicode(str) : 0;
+
+	if (is_utf8)
+		appendStringInfo(buf, c > 0xffff ? "\\U%08x" : "\\u%04x", c);
+	else
+		for (int i = 0; i < size; i++)
+			appendStringInfo(buf, "\\x%02x", str[i]);
+}
+
+/*
+ * A palloc'd copy of a string from outside that a message may quote: of at most max
+ * bytes before what is escaped, and without characters that could forge a log line,
+ * a terminal's state or the order in which a line reads, or that the client's
+ * encoding lacks.  str is in the server encoding and need not be terminated.  In
+ * SQL_ASCII it is read as UTF-8, which JSON is; what is no character in its encoding
+ * is shown byte by byte.  A byte may become six.  What has been quoted can be quoted
+ * again.
  */
 char *
 quote_untrusted_up_to(const char *str, int len, int max)
@@ -140,7 +165,6 @@ quote_untrusted_up_to(const char *str, int len, int max)
 	initStringInfo(&buf);
 	for (int i = 0; i < len; i += size)
 	{
-		const unsigned char *c = (const unsigned char *) str + i;
 		bool		valid;
 
 		size = pg_encoding_verifymbchar(encoding, str + i, len - i);
@@ -152,12 +176,28 @@ quote_untrusted_up_to(const char *str, int len, int max)
 			appendStringInfoString(&buf, "...");
 			break;
 		}
-		if (valid && encoding == PG_UTF8 && is_disruptive(utf8_to_unicode(c)))
-			appendStringInfo(&buf, "\\u%04x", utf8_to_unicode(c));
-		else if (!valid || (size == 1 && is_disruptive_byte(encoding, *c)))
-			appendStringInfo(&buf, "\\x%02x", *c);
-		else
+		if (valid && can_be_shown(str + i, size, encoding))
 			appendBinaryStringInfo(&buf, str + i, size);
+		else
+			append_escaped(&buf, (const unsigned char *) str + i, size, valid && encoding == PG_UTF8);
 	}
 	return buf.data;
+}
+
+/*
+ * The same of a name or a value, of which a message quotes little.
+ */
+char *
+quote_untrusted(const char *str, int len)
+{
+	return quote_untrusted_up_to(str, len, QUOTE_MAX);
+}
+
+/*
+ * The same of a string that is terminated.
+ */
+char *
+quote_string(const char *string)
+{
+	return quote_untrusted(string, (int) strlen(string));
 }

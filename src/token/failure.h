@@ -63,5 +63,6 @@ extern bool fail(Failure *failure, FailureCode code, const char *detail);
 extern bool fail_hint(Failure *failure, FailureCode code, const char *detail, const char *hint);
 extern char *quote_untrusted(const char *str, int len);
 extern char *quote_untrusted_up_to(const char *str, int len, int max);
+extern char *quote_string(const char *string);
 
 #endif							/* JWT_FAILURE_H */

@@ -246,7 +246,7 @@ jwk_from_pem(const char *text, int len, Jsonb **jsonb, char **reason)
 			return refuse(reason, "The text has more than one PEM block.");
 		case BAD_LABEL:
 			return refuse(reason, "The PEM block is \"%s\"; accepted are PUBLIC KEY, RSA PUBLIC KEY and CERTIFICATE.",
-						  quote_untrusted(shown_label, (int) strlen(shown_label)));
+						  quote_string(shown_label));
 		case READ:
 			break;
 	}

@@ -134,7 +134,7 @@ read_member(JsonbValue *value, const TrustIssuer *issuer, HTAB *known, bool revo
 	if (member->kid != NULL && strlen(member->kid) > TRUST_MAX_NAME)
 	{
 		member->reason = psprintf("The member \"kid\" of the JWK is longer than %d bytes.", TRUST_MAX_NAME);
-		member->kid = quote_untrusted(member->kid, (int) strlen(member->kid));
+		member->kid = quote_string(member->kid);
 		return;
 	}
 	if (value->type != jbvObject)
@@ -146,7 +146,7 @@ read_member(JsonbValue *value, const TrustIssuer *issuer, HTAB *known, bool revo
 	{
 		member->reason = reason;
 		if (key.alg != NULL)
-			member->alg = quote_untrusted(key.alg, (int) strlen(key.alg));
+			member->alg = quote_string(key.alg);
 		else if (key.lacks_alg && strcmp(key.jwk.kty, "oct") != 0)
 			member->jwk = jwk_normal_form(&key.jwk, false);
 		return;

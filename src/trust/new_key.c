@@ -46,7 +46,7 @@ choose_alg(const TrustIssuer *issuer, NewKey *key, char **reason)
 			continue;
 		if (only != NULL)
 			return refuse(reason, "The algorithm must be given, as the issuer \"%s\" has more than one algorithm for a key of type %s.",
-						  issuer->policy.issuer, jwk->kty);
+						  quote_string(issuer->policy.issuer), jwk->kty);
 		only = algorithm->name;
 	}
 	if (only == NULL)
@@ -68,7 +68,7 @@ new_key_read(const Jsonb *jwk, const char *alg, const TrustIssuer *issuer, NewKe
 	memset(key, 0, sizeof(*key));
 	if (issuer->unusable != NULL)
 		return refuse(reason, "The policy of the issuer \"%s\" cannot be used. %s",
-					  issuer->policy.issuer, issuer->unusable);
+					  quote_string(issuer->policy.issuer), issuer->unusable);
 	if (!jwk_read(jwk, &key->jwk, reason))
 		return false;
 	key->jwk_read = true;
@@ -80,7 +80,7 @@ new_key_read(const Jsonb *jwk, const char *alg, const TrustIssuer *issuer, NewKe
 		return false;
 	if (!rows_issuer_allows(issuer, key->algorithm))
 		return refuse(reason, "The algorithm %s is not one of the issuer \"%s\", which are %s.",
-					  key->alg, issuer->policy.issuer, rows_show_algorithms(issuer));
+					  key->alg, quote_string(issuer->policy.issuer), rows_show_algorithms(issuer));
 	return true;
 }
 

@@ -201,7 +201,7 @@ read_array(TrustIssuer *issuer, const char *column, Datum value, bool isnull, in
 	for (int i = 1; i < *n; i++)
 		if (issuer->unusable == NULL && strcmp(sorted[i - 1], sorted[i]) == 0)
 			refuse_policy(issuer, column,
-						  psprintf("has \"%s\" twice.", quote_untrusted(sorted[i], (int) strlen(sorted[i]))));
+						  psprintf("has \"%s\" twice.", quote_string(sorted[i])));
 	pfree(sorted);
 	pfree(elements);
 	return strings;
@@ -243,7 +243,7 @@ judge_policy(TrustIssuer *issuer, const bool *nulls)
 		if (issuer->unusable == NULL && !algorithm_known(name, (int) strlen(name)))
 			refuse_policy(issuer, "algorithms",
 						  psprintf("has \"%s\", which is not known; accepted are %s.",
-								   quote_untrusted(name, (int) strlen(name)), algorithm_names()));
+								   quote_string(name), algorithm_names()));
 	}
 	if (policy->token_type != NULL && policy->token_type[0] == '\0')
 		refuse_policy(issuer, "token_type", "is empty; use null when the type does not matter.");
@@ -262,7 +262,7 @@ judge_policy(TrustIssuer *issuer, const bool *nulls)
 		if (strcmp(issuer->roles[i], "none") == 0 || strlen(issuer->roles[i]) >= NAMEDATALEN)
 			refuse_policy(issuer, "roles",
 						  psprintf("has \"%s\", which is not the name of a role.",
-								   quote_untrusted(issuer->roles[i], (int) strlen(issuer->roles[i]))));
+								   quote_string(issuer->roles[i])));
 	if (policy->session_claim == NULL || policy->session_claim[0] == '\0')
 		refuse_policy(issuer, "session_claim", "is null or empty; the usual name is \"sid\".");
 	if (issuer->session_lifetime <= 0)
@@ -417,7 +417,7 @@ rows_judge_key(KeyRow *key, const TrustIssuer *issuer)
 		{
 			key->disallowed = true;
 			key->unusable = psprintf("The algorithm %s is not one of the issuer \"%s\", which are %s.",
-									 key->algorithm->name, issuer->policy.issuer,
+									 key->algorithm->name, quote_string(issuer->policy.issuer),
 									 rows_show_algorithms(issuer));
 		}
 	}

@@ -22,25 +22,27 @@ SELECT encoding, what, string, convert_to(expected, 'UTF8') FROM unnest('{UTF8,S
 	('an overlong slash', '\xc0af', '\xc0\xaf'),
 	('a surrogate', '\xeda080', '\xed\xa0\x80'),
 	('a NUL byte', '\x610062', 'a\x00b'),
-	('64 bytes', convert_to(repeat('x', 64), 'UTF8'), repeat('x', 64)),
-	('65 bytes', convert_to(repeat('x', 65), 'UTF8'), repeat('x', 64) || '...'),
-	('32 characters of 2 bytes', convert_to(repeat(chr(233), 32), 'UTF8'), repeat(chr(233), 32)),
-	('33 characters of 2 bytes', convert_to(repeat(chr(233), 33), 'UTF8'), repeat(chr(233), 32) || '...'),
-	('a character across byte 64', convert_to(repeat('x', 63) || chr(233) || 'y', 'UTF8'), repeat('x', 63) || '...'),
-	('one of 4 bytes across it', convert_to(repeat('x', 61) || chr(128512), 'UTF8'), repeat('x', 61) || '...'),
-	('one of 4 bytes up to it', convert_to(repeat('x', 60) || chr(128512), 'UTF8'), repeat('x', 60) || chr(128512)),
-	('controls alone', convert_to(repeat(E'\n', 70), 'UTF8'), repeat('\u000a', 64) || '...')) v (what, string, expected);
--- One-byte encodings: C0 and DEL in all of them, C1 and direction marks if they exist.
+	('256 bytes', convert_to(repeat('x', 256), 'UTF8'), repeat('x', 256)),
+	('257 bytes', convert_to(repeat('x', 257), 'UTF8'), repeat('x', 256) || '...'),
+	('128 characters of 2 bytes', convert_to(repeat(chr(233), 128), 'UTF8'), repeat(chr(233), 128)),
+	('129 characters of 2 bytes', convert_to(repeat(chr(233), 129), 'UTF8'), repeat(chr(233), 128) || '...'),
+	('a character across byte 256', convert_to(repeat('x', 255) || chr(233) || 'y', 'UTF8'), repeat('x', 255) || '...'),
+	('one of 4 bytes across it', convert_to(repeat('x', 253) || chr(128512), 'UTF8'), repeat('x', 253) || '...'),
+	('one of 4 bytes up to it', convert_to(repeat('x', 252) || chr(128512), 'UTF8'), repeat('x', 252) || chr(128512)),
+	('controls alone', convert_to(repeat(E'\n', 270), 'UTF8'), repeat('\u000a', 256) || '...')) v (what, string, expected);
+-- Encodings of one byte: C0 and DEL in all, C1 and marks of direction where they
+-- have them, and bytes that are no character.
 INSERT INTO quoted
 SELECT encoding, 'byte ' || b, set_byte('\x616162', 1, b),
-	CASE WHEN b < 32 OR b = 127 OR (b BETWEEN 128 AND 159 AND encoding IN ('LATIN1', 'ISO_8859_8')) OR (b IN (253, 254) AND encoding IN ('ISO_8859_8', 'WIN1256'))
+	CASE WHEN b < 32 OR b = 127 OR (b BETWEEN 128 AND 159 AND encoding IN ('LATIN1', 'ISO_8859_8')) OR (b IN (253, 254) AND encoding IN ('ISO_8859_8', 'WIN1256')) OR
+		(encoding = 'ISO_8859_8' AND (b IN (161, 251, 252, 255) OR b BETWEEN 191 AND 222))
 		THEN convert_to('a\x' || lpad(to_hex(b), 2, '0') || 'b', 'UTF8') ELSE set_byte('\x616162', 1, b) END
 FROM unnest('{LATIN1,ISO_8859_8,WIN1256,KOI8R}'::name[]) encoding, generate_series(1, 255) b;
 INSERT INTO quoted VALUES
-	('LATIN1', '65 bytes', decode(repeat('e9', 65), 'hex'), decode(repeat('e9', 64), 'hex') || '...'),
+	('LATIN1', '257 bytes', decode(repeat('e9', 257), 'hex'), decode(repeat('e9', 256), 'hex') || '...'),
 	('EUC_JP', 'a character, and a control', '\x61c3e30a62', '\x61c3e3' || convert_to('\x0ab', 'UTF8')),
 	('EUC_JP', 'half a character', '\x61c3', convert_to('a\xc3', 'UTF8')),
-	('EUC_JP', 'a character across byte 64', convert_to(repeat('x', 63), 'UTF8') || '\xc3e3', convert_to(repeat('x', 63) || '...', 'UTF8'));
+	('EUC_JP', 'a character across byte 256', convert_to(repeat('x', 255), 'UTF8') || '\xc3e3', convert_to(repeat('x', 255) || '...', 'UTF8'));
 SELECT is_empty(format($$ SELECT what, string, expected, jwt_test_quote(string, encoding) FROM quoted
 	WHERE encoding = %L AND jwt_test_quote(string, encoding) IS DISTINCT FROM expected $$, encoding), format('%s: %s strings', encoding, count(*)))
 FROM quoted GROUP BY encoding ORDER BY encoding COLLATE "C";
