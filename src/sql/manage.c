@@ -92,13 +92,16 @@ jwt_sql_thumbprint(PG_FUNCTION_ARGS)
 }
 
 /*
- * A text argument, converted to UTF-8 and terminated.
+ * A text argument in UTF-8, terminated.  In SQL_ASCII it is any bytes, which the
+ * reader refuses if they are not UTF-8.
  */
 static char *
 utf8_argument(FunctionCallInfo fcinfo, int n)
 {
 	char	   *str = text_to_cstring(PG_GETARG_TEXT_PP(n));
 
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		return str;
 	return pg_server_to_any(str, (int) strlen(str), PG_UTF8);
 }
 
