@@ -8,9 +8,11 @@
  * policies of their issuers, in its own memory context.  The result "none" is
  * cached in a separate list, so many unknown kids evict only unknown kids.
  *
- * A result is valid for a range of time in which no window of its keys opens
- * or closes, and for one trust_generation (catalog.c).  Revocations of its
- * keys are looked up again after each denylist_generation.
+ * A result holds for a range of time, within which no window of a key in it opens
+ * or closes; for one trust_generation (catalog.c); and, as to revoked keys, for
+ * one denylist_generation, after which they are asked for again.  One in which
+ * OpenSSL refused a key holds for a second: a flood of tokens that name such a key
+ * must cost no load each, and OpenSSL may have refused it for lack of something.
  *
  * Only keys that can verify at the time count towards the limits.  If an
  * issuer exceeds its limit, all its keys are excluded.  So a verdict does not
@@ -29,6 +31,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 /*
  * The memory that OpenSSL allocates for a key, outside of memory contexts;
@@ -39,15 +42,19 @@
 /* The maximal number of cached results without a key. */
 #define MAX_EMPTY_RESULTS	256
 
-/* The maximal number of loads of one result if invalidations keep arriving. */
+/* Microseconds for which it is remembered that OpenSSL refused a key. */
+#define REFUSAL_LIFETIME	USECS_PER_SEC
+
+/* Loads of one result, when invalidations keep coming in. */
 #define MAX_LOADS	5
 
 typedef struct CacheEntry
 {
 	KeyLookup	lookup;
 	KeyLookupResult result;
-	TimestampTz valid_from;		/* start of validity */
-	TimestampTz valid_until;	/* end of validity, exclusive */
+	TimestampTz valid_from;		/* the result holds from here */
+	TimestampTz valid_until;	/* and before here */
+	TimestampTz retry_at;		/* by the clock: OpenSSL has refused a key */
 	MemoryContext context;		/* owns all of the entry */
 	Size		size;
 	dlist_node	lru;
@@ -371,7 +378,7 @@ load_row(Load *load, const RowScan *scan)
 		return;
 	if (!add_key(load, &key, &row, &result->n_keys, &result->keys))
 	{
-		result->doubtful = true;
+		load->entry->retry_at = GetCurrentTimestamp() + REFUSAL_LIFETIME;
 		note_fault(load, KEY_UNUSABLE, &row, 0);
 		return;
 	}
@@ -471,6 +478,7 @@ load_entry(const KeyLookup *lookup, TimestampTz at)
 	entry->lookup.alg = copy_string(&lookup->alg);
 	entry->valid_from = DT_NOBEGIN;
 	entry->valid_until = DT_NOEND;
+	entry->retry_at = DT_NOEND;
 
 	if (lookup->kid.data == NULL)
 		load_rows_of_algorithm(&load);
@@ -530,7 +538,8 @@ key_cache_find(const KeyLookup *lookup, TimestampTz at)
 	if (slot != NULL)
 	{
 		entry = slot->entry;
-		found = !entry->result.doubtful && at >= entry->valid_from && at < entry->valid_until &&
+		found = at >= entry->valid_from && at < entry->valid_until &&
+			(entry->retry_at == DT_NOEND || GetCurrentTimestamp() < entry->retry_at) &&
 			revocations_still_hold(entry);
 		/* looking up revocations accepts invalidations */
 		if (found && cache.generation == trust_generation)

@@ -1,7 +1,7 @@
 --
 -- openssl: "out of memory" is raised if memory is lacking, and in no other case
 --
-SELECT plan(18);
+SELECT plan(19);
 
 -- Contents of the error queue, and whether they report a lack of memory.
 CREATE TEMP TABLE queue (entries text[], lacking boolean);
@@ -28,5 +28,23 @@ SELECT throws_ok($$ SELECT jwt_jwk(E'-----BEGIN PUBLIC KEY-----\nAAAA\n-----END 
 	'a bad key is bad where OpenSSL has no algorithm');
 SELECT jwt_test_properties('') \g /dev/null
 SELECT lives_ok($$ SELECT jwt_jwk(fixture('pem', 'ec spki')) $$, 'and afterwards a good one is good');
+
+-- A key that OpenSSL refuses is not loaded anew for each token that names it.
+INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://flood.example', '{api}', '{ES256}');
+SET client_min_messages = error;
+INSERT INTO jwt_key (issuer, kid, alg, jwk) VALUES ('https://flood.example', 'flood', 'ES256', fixture('key', 'ES256')::jsonb || '{"y":"RuMJdcM9UsO8T9IFRQyCx7o08m9eGGbt8Qbw6VMGsTU"}');
+RESET client_min_messages;
+CREATE FUNCTION pg_temp.scans() RETURNS bigint LANGUAGE sql RETURN (SELECT seq_scan + coalesce(idx_scan, 0) FROM pg_stat_xact_all_tables WHERE relid = 'jwt_key'::regclass);
+CREATE FUNCTION pg_temp.flood(n int) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	before bigint := pg_temp.scans();
+BEGIN
+	FOR i IN 1..n LOOP
+		PERFORM jwt_try_verify(sign('{}', '{"alg":"ES256","kid":"flood"}'));
+	END LOOP;
+	RETURN pg_temp.scans() - before;
+END $$;
+SELECT cmp_ok(pg_temp.flood(100), '<', 20::bigint, 'a flood of tokens whose key OpenSSL refuses');
+DELETE FROM jwt_issuer;
 
 SELECT * FROM finish();
