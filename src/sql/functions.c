@@ -120,19 +120,28 @@ request_arguments(FunctionCallInfo fcinfo)
 }
 
 /*
+ * Verify the token that the arguments name, which is not null.
+ */
+static inline bool
+verify_arguments(FunctionCallInfo fcinfo, VerifiedClaims *verified, Failure *failure)
+{
+	VerifyRequest request = request_arguments(fcinfo);
+
+	return verify_claims(&request, verified, failure);
+}
+
+/*
  * jwt_verify(token, audience, issuer, at): the claims, or an error.
  */
 Datum
 jwt_sql_verify(PG_FUNCTION_ARGS)
 {
-	VerifyRequest request;
 	VerifiedClaims verified;
 	Failure		failure;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	request = request_arguments(fcinfo);
-	if (!verify_claims(&request, &verified, &failure))
+	if (!verify_arguments(fcinfo, &verified, &failure))
 		raise_failure(&failure);
 	PG_RETURN_JSONB_P(verified.claims);
 }
@@ -143,14 +152,10 @@ jwt_sql_verify(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_try_verify(PG_FUNCTION_ARGS)
 {
-	VerifyRequest request;
 	VerifiedClaims verified;
 	Failure		failure;
 
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	request = request_arguments(fcinfo);
-	if (!verify_claims(&request, &verified, &failure))
+	if (PG_ARGISNULL(0) || !verify_arguments(fcinfo, &verified, &failure))
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(verified.claims);
 }

@@ -88,7 +88,20 @@ issued_argument(FunctionCallInfo fcinfo, int n)
 }
 
 /*
- * A time in verified claims.  From the year 9999 on it is infinity.
+ * Revoke what was issued until then; returns that time.
+ */
+static Datum
+revoke_issued(RevocationKind kind, const Slice *issuer, const Slice *value,
+			  TimestampTz issued_before, const Slice *reason)
+{
+	write_revocation(kind, issuer, value, issued_before,
+					 expiry_of_issued(require_issuer(issuer), issued_before), reason);
+	return TimestampTzGetDatum(issued_before);
+}
+
+/*
+ * A time of verified claims; infinity from the year 9999 on, which is as good as
+ * never.
  */
 static TimestampTz
 time_claim(const Jsonb *claims, const char *name, TimestampTz absent)
@@ -208,8 +221,7 @@ jwt_sql_logout(PG_FUNCTION_ARGS)
 		 * by our clock, or by the token's iat if the issuer's clock is ahead
 		 */
 		issued_before = Max(issued_before, time_claim(claims, "iat", issued_before));
-		write_revocation(REVOKED_SUBJECT, &name, &sub, issued_before,
-						 expiry_of_issued(require_issuer(&name), issued_before), &reason);
+		(void) revoke_issued(REVOKED_SUBJECT, &name, &sub, issued_before, &reason);
 	}
 	else
 	{
@@ -271,9 +283,7 @@ jwt_sql_revoke_subject(PG_FUNCTION_ARGS)
 
 	write_require("jwt_revoke_subject()");
 	check_value(&sub);
-	write_revocation(REVOKED_SUBJECT, &name, &sub, issued_before,
-					 expiry_of_issued(require_issuer(&name), issued_before), &reason);
-	PG_RETURN_TIMESTAMPTZ(issued_before);
+	return revoke_issued(REVOKED_SUBJECT, &name, &sub, issued_before, &reason);
 }
 
 /*
@@ -287,9 +297,7 @@ jwt_sql_revoke_issuer(PG_FUNCTION_ARGS)
 	Slice		reason = text_argument(fcinfo, 2);
 
 	write_require("jwt_revoke_issuer()");
-	write_revocation(REVOKED_ISSUER, &name, &name, issued_before,
-					 expiry_of_issued(require_issuer(&name), issued_before), &reason);
-	PG_RETURN_TIMESTAMPTZ(issued_before);
+	return revoke_issued(REVOKED_ISSUER, &name, &name, issued_before, &reason);
 }
 
 /*
