@@ -170,7 +170,7 @@ reap_workers(TimestampTz now)
 
 /*
  * Start the worker of a database if it has none.  Returns false if that is
- * impossible now. *shortage is true if the server has no free worker.
+ * impossible now.  *shortage is true if the server has no free worker.
  */
 static bool
 start_worker(Oid database, TimestampTz now, bool *shortage)

@@ -168,7 +168,7 @@ deal_with(FetchPool *pool, Source *source, Fetched *fetched, RefreshCounts *coun
 
 /*
  * Fetch sources, and handle results in the order in which they arrive.  If
- * that takes too long, the next worker does the rest. *counts and *error have
+ * that takes too long, the next worker does the rest.  *counts and *error have
  * the result of the last source.
  */
 static void

@@ -29,9 +29,9 @@ JWT_SQL_FUNCTION(jwt_sql_authenticate);
 JWT_SQL_FUNCTION(jwt_sql_cache);
 
 /*
- * Raise the error of a failure.  Neither the statement nor the context is logged, as
- * either may show the token; the client gets the context.  hide says that a secret was
- * given along, so not even the client does.
+ * Raise the error of a failure.  Neither the statement nor the context is
+ * logged, as either may show the token; the client gets the context. hide says
+ * that a secret was given along, so not even the client does.
  */
 pg_noreturn static void
 report_failure(const Failure *failure, bool hide)

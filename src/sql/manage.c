@@ -92,8 +92,8 @@ jwt_sql_thumbprint(PG_FUNCTION_ARGS)
 }
 
 /*
- * A text argument in UTF-8, terminated.  In SQL_ASCII it is any bytes, which the
- * reader refuses if they are not UTF-8.
+ * A text argument, converted to UTF-8 and terminated.  In SQL_ASCII it is any
+ * bytes, which the reader refuses if they are not UTF-8.
  */
 static char *
 utf8_argument(FunctionCallInfo fcinfo, int n)

@@ -100,8 +100,7 @@ revoke_issued(RevocationKind kind, const Slice *issuer, const Slice *value,
 }
 
 /*
- * A time of verified claims; infinity from the year 9999 on, which is as good as
- * never.
+ * A time in verified claims.  From the year 9999 on it is infinity.
  */
 static TimestampTz
 time_claim(const Jsonb *claims, const char *name, TimestampTz absent)

@@ -57,7 +57,7 @@ JWT_SQL_FUNCTION(jwt_sql_status_rows);
 /* Bytes of the error of a fetch that a problem quotes. */
 #define MAX_LAST_ERROR	1024
 
-/* A row of jwt_status in the making. */
+/* A row of jwt_status that is being built. */
 typedef struct Status
 {
 	char	   *name;			/* the issuer; NULL for the row of the

@@ -13,8 +13,8 @@
 #include "token/failure.h"
 
 /*
- * Bytes of an untrusted string that a message quotes at most.  The name of an issuer
- * is a URL.
+ * The maximal number of bytes that a message quotes from an untrusted string.
+ * The name of an issuer is a URL.
  */
 #define QUOTE_MAX	256
 
@@ -145,13 +145,13 @@ append_escaped(StringInfo buf, const unsigned char *str, int size, bool is_utf8)
 }
 
 /*
- * A palloc'd copy of a string from outside that a message may quote: of at most max
- * bytes before what is escaped, and without characters that could forge a log line,
- * a terminal's state or the order in which a line reads, or that the client's
- * encoding lacks.  str is in the server encoding and need not be terminated.  In
- * SQL_ASCII it is read as UTF-8, which JSON is; what is no character in its encoding
- * is shown byte by byte.  A byte may become six.  What has been quoted can be quoted
- * again.
+ * A palloc'd copy of a string from outside that a message may quote: of at
+ * most max bytes before what is escaped, and without characters that could
+ * forge a log line, a terminal's state or the order in which a line reads, or
+ * that the client's encoding lacks. str is in the server encoding and need not
+ * be terminated.  In SQL_ASCII it is read as UTF-8, which JSON is; what is no
+ * character in its encoding is shown byte by byte.  A byte may become six.
+ * What has been quoted can be quoted again.
  */
 char *
 quote_untrusted_up_to(const char *str, int len, int max)

@@ -455,9 +455,9 @@ trigger_is_as_made(Relation rel, const TriggerShape *shape, bool *exists)
 }
 
 /*
- * Check the i-th trigger of the script.  Returns false after the last. *remedy
- * is the statement that restores it. *remedy is NULL if the trigger is as it
- * should be, or belongs to another table than this open one.
+ * Check the i-th trigger of the script.  Returns false after the last.
+ * *remedy is the statement that restores it.  *remedy is NULL if the trigger
+ * is as it should be, or belongs to another table than this open one.
  */
 bool
 catalog_trigger_remedy(Relation rel, TrustTable table, int i, char **remedy)

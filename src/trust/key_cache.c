@@ -8,11 +8,12 @@
  * policies of their issuers, in its own memory context.  The result "none" is
  * cached in a separate list, so many unknown kids evict only unknown kids.
  *
- * A result holds for a range of time, within which no window of a key in it opens
- * or closes; for one trust_generation (catalog.c); and, as to revoked keys, for
- * one denylist_generation, after which they are asked for again.  One in which
- * OpenSSL refused a key holds for a second: a flood of tokens that name such a key
- * must cost no load each, and OpenSSL may have refused it for lack of something.
+ * A result is valid for a range of time in which no window of its keys opens
+ * or closes, and for one trust_generation (catalog.c).  Revocations of its
+ * keys are looked up again after each denylist_generation.  One in which
+ * OpenSSL refused a key holds for a second: a flood of tokens that name such a
+ * key must cost no load each, and OpenSSL may have refused it for lack of
+ * something.
  *
  * Only keys that can verify at the time count towards the limits.  If an
  * issuer exceeds its limit, all its keys are excluded.  So a verdict does not
@@ -45,15 +46,15 @@
 /* Microseconds for which it is remembered that OpenSSL refused a key. */
 #define REFUSAL_LIFETIME	USECS_PER_SEC
 
-/* Loads of one result, when invalidations keep coming in. */
+/* The maximal number of loads of one result if invalidations keep arriving. */
 #define MAX_LOADS	5
 
 typedef struct CacheEntry
 {
 	KeyLookup	lookup;
 	KeyLookupResult result;
-	TimestampTz valid_from;		/* the result holds from here */
-	TimestampTz valid_until;	/* and before here */
+	TimestampTz valid_from;		/* start of validity */
+	TimestampTz valid_until;	/* end of validity, exclusive */
 	TimestampTz retry_at;		/* by the clock: OpenSSL has refused a key */
 	MemoryContext context;		/* owns all of the entry */
 	Size		size;

@@ -68,7 +68,7 @@ typedef struct KeyLookupResult
 	TrustKey   *keys;
 	int			n_revoked;		/* at most MAX_KEYS_OF_ISSUER are kept */
 	TrustKey   *revoked;
-	bool		too_many;		/* some were left out, see the limits */
+	bool		too_many;		/* a limit excluded some keys */
 
 	KeyFault	fault;			/* of a row, if there is no key */
 	char	   *fault_issuer;	/* of that row, or NULL */
