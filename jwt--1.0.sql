@@ -468,7 +468,7 @@ IS 'the verified claims of the current token; null without one';
 
 CREATE FUNCTION @extschema@.jwt_claim(VARIADIC path text[]) RETURNS text
 AS 'MODULE_PATHNAME', 'jwt_sql_claim'
-LANGUAGE C STABLE STRICT PARALLEL SAFE;
+LANGUAGE C STABLE PARALLEL SAFE;
 
 COMMENT ON FUNCTION @extschema@.jwt_claim(text[])
 IS 'a verified claim of the current token, by its path, as text; null without one';

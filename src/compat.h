@@ -94,6 +94,12 @@ typedef struct JumbleState hook_jumble;
  */
 #define JWT_EXPORT __attribute__((visibility("default")))
 
+/*
+ * A declaration is of something in this library only if it says so.  For what is
+ * looked at for every row: anything else is found through a table.
+ */
+#define JWT_LOCAL __attribute__((visibility("hidden")))
+
 #define JWT_SQL_FUNCTION(name) \
 	extern JWT_EXPORT Datum name(PG_FUNCTION_ARGS); \
 	extern JWT_EXPORT const Pg_finfo_record *pg_finfo_##name(void); \

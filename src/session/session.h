@@ -19,7 +19,7 @@
  * Within one statement, a result for the current token is valid while the
  * stamp is the same.
  */
-extern uint64 session_events;
+extern JWT_LOCAL uint64 session_events;
 
 static inline uint64
 session_stamp(void)

@@ -23,26 +23,19 @@ JWT_SQL_FUNCTION(jwt_sql_subject);
 JWT_SQL_FUNCTION(jwt_sql_has_scope);
 
 /*
- * The lifetime of a call site.  A longer lifetime needs more checks for each
- * row.
- */
-typedef enum SiteLife
-{
-	SITE_ONE_STATEMENT,
-	SITE_PORTIONS,				/* of the client's portal: each is a statement */
-	SITE_MANY_STATEMENTS
-} SiteLife;
-
-/*
  * The cache of a call site: one place in a plan, called for many rows.
  */
 typedef struct CallSite
 {
-	uint64		stamp;			/* session_stamp() of the value */
-	SiteLife	life;
-	TimestampTz now;			/* verify_now() of the value */
+	uint64		stamp;			/* session_stamp() + *position for which the
+								 * value is true, or 0 */
+	const uint64 *position;		/* see ends_with_statement() */
 	Datum		value;
 	bool		isnull;
+
+	/* of a call site that outlives its statement */
+	uint64		asked_stamp;	/* the same, at the same time */
+	TimestampTz asked_at;		/* verify_now() */
 } CallSite;
 
 /*
@@ -64,80 +57,31 @@ read_current(FunctionCallInfo fcinfo, ClaimReader reader, uint64 *stamp, Datum *
 }
 
 /*
- * The lifetime of this memory context of an executed plan.  The context of the
- * unnamed portal ends with one statement, but in the extended protocol, whose
- * portals are visible, a client may fetch from it in portions.  The context of
- * a query in a function ends with one statement, too.  A cursor of any name,
- * and an expression of PL/pgSQL, are used by many statements.  An unknown
- * context counts as one of these.
+ * Does this memory context, of a plan that is executed, end with one statement?  That
+ * of the unnamed portal does, and that of a query within a function.  A cursor is
+ * fetched from in many statements, whatever its name, and an expression of PL/pgSQL is
+ * evaluated in many.  What is not known counts as one of those: its call sites cost
+ * more.
+ *
+ * A client can execute the unnamed portal in portions, each of which is a statement.
+ * *position is where PostgreSQL counts the rows of those before.
  */
-static SiteLife
-life_of(MemoryContext context)
+static bool
+ends_with_statement(MemoryContext context, const uint64 **position)
 {
+	static const uint64 start = 0;
 	MemoryContext parent = MemoryContextGetParent(context);
-	Portal		portal;
+	Portal		portal = GetPortalByName("");
 
+	*position = &start;
 	if (parent == NULL)
-		return SITE_MANY_STATEMENTS;
+		return false;
 	if (strcmp(parent->name, "SPI Exec") == 0)
-		return SITE_ONE_STATEMENT;
-	portal = GetPortalByName("");
+		return true;
 	if (!PortalIsValid(portal) || portal->portalContext != parent)
-		return SITE_MANY_STATEMENTS;
-	return portal->visible ? SITE_PORTIONS : SITE_ONE_STATEMENT;
-}
-
-/*
- * Compute the value of a call site again.  Only the value lives as long as the
- * call site.  All other memory is freed after the row.
- */
-static pg_noinline CallSite *
-refresh_site(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
-{
-	CallSite   *site = fcinfo->flinfo->fn_extra;
-	MemoryContext old;
-	uint64		stamp;
-	Datum		value = (Datum) 0;
-	bool		found;
-
-	if (site == NULL)
-		fcinfo->flinfo->fn_extra = site = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt,
-																 sizeof(CallSite));
-	else if (!by_value && !site->isnull)
-		pfree(DatumGetPointer(site->value));
-
-	/* an error leaves the stamp 0, which is never current */
-	memset(site, 0, sizeof(*site));
-	site->isnull = true;
-	site->life = life_of(fcinfo->flinfo->fn_mcxt);
-	site->now = verify_now();
-	found = read_current(fcinfo, reader, &stamp, &value);
-	if (found)
-	{
-		old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
-		site->value = datumCopy(value, by_value, by_value ? (int) sizeof(bool) : -1);
-		MemoryContextSwitchTo(old);
-	}
-	site->isnull = !found;
-	site->stamp = stamp;
-	return site;
-}
-
-/*
- * Is the cached value of a call site current?  Within one statement it is as
- * long as the stamp is the same.
- */
-static inline bool
-site_is_current(const CallSite *site)
-{
-	if (unlikely(site->life != SITE_ONE_STATEMENT))
-	{
-		if (site->life == SITE_MANY_STATEMENTS)
-			catalog_accept_changes();
-		if (site->now != verify_now())
-			return false;
-	}
-	return site->stamp == session_stamp();
+		return false;
+	*position = &portal->portalPos;
+	return true;
 }
 
 /*
@@ -152,26 +96,76 @@ argument_is_constant(FmgrInfo *flinfo)
 }
 
 /*
- * The value of an accessor.  It is cached in the call site if there is no
- * argument, or the argument is the same for every row.
+ * Is what a call site that outlives its statement remembers true now?
+ */
+static bool
+is_still_true(const CallSite *site)
+{
+	catalog_accept_changes();
+	return site->asked_stamp == session_stamp() && site->asked_at == verify_now();
+}
+
+/*
+ * Get the value, and remember it at the call site if it has no argument, or one that
+ * is the same for every row.  Only the value itself is kept as long as the call site;
+ * all else goes with the row.
+ */
+static pg_noinline Datum
+get_value(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
+{
+	FmgrInfo   *flinfo = fcinfo->flinfo;
+	CallSite   *site = flinfo->fn_extra;
+	MemoryContext old;
+	bool		one_statement;
+	uint64		stamp;
+	Datum		value = (Datum) 0;
+
+	if (site == NULL && fcinfo->nargs > 0 && !argument_is_constant(flinfo))
+	{
+		fcinfo->isnull = !read_current(fcinfo, reader, &stamp, &value);
+		return value;
+	}
+	if (site == NULL)
+		flinfo->fn_extra = site = MemoryContextAllocZero(flinfo->fn_mcxt, sizeof(CallSite));
+	else if (site->stamp == 0 && is_still_true(site))
+	{
+		fcinfo->isnull = site->isnull;
+		return site->value;
+	}
+	else if (!by_value && !site->isnull)
+		pfree(DatumGetPointer(site->value));
+
+	/* should an error come: no stamp is 0 */
+	memset(site, 0, sizeof(*site));
+	site->isnull = true;
+	one_statement = ends_with_statement(flinfo->fn_mcxt, &site->position);
+	site->asked_at = verify_now();
+	fcinfo->isnull = !read_current(fcinfo, reader, &stamp, &value);
+	if (!fcinfo->isnull)
+	{
+		old = MemoryContextSwitchTo(flinfo->fn_mcxt);
+		site->value = datumCopy(value, by_value, by_value ? (int) sizeof(bool) : -1);
+		MemoryContextSwitchTo(old);
+		site->isnull = false;
+	}
+	if (one_statement)
+		site->stamp = stamp + *site->position;
+	else
+		site->asked_stamp = stamp;
+	return site->value;
+}
+
+/*
+ * The value of an accessor.  Of a call site that ends with its statement no more is
+ * looked at for a row than the stamp.
  */
 static inline Datum
-current_value(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value, int n_args)
+current_value(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
 {
 	const CallSite *site = fcinfo->flinfo->fn_extra;
 
-	if (unlikely(site == NULL || !site_is_current(site)))
-	{
-		if (n_args > 0 && !argument_is_constant(fcinfo->flinfo))
-		{
-			uint64		stamp;
-			Datum		value = (Datum) 0;
-
-			fcinfo->isnull = !read_current(fcinfo, reader, &stamp, &value);
-			return value;
-		}
-		site = refresh_site(fcinfo, reader, by_value);
-	}
+	if (unlikely(site == NULL || site->stamp != session_stamp() + *site->position))
+		return get_value(fcinfo, reader, by_value);
 	fcinfo->isnull = site->isnull;
 	return site->value;
 }
@@ -187,7 +181,7 @@ read_claims(FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value)
 static bool
 read_claim(FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value)
 {
-	text	   *claim = session_claim_text(claims, PG_GETARG_ARRAYTYPE_P(0));
+	text	   *claim = PG_ARGISNULL(0) ? NULL : session_claim_text(claims, PG_GETARG_ARRAYTYPE_P(0));
 
 	*value = PointerGetDatum(claim);
 	return claim != NULL;
@@ -223,7 +217,7 @@ read_scope(FunctionCallInfo fcinfo, const Jsonb *claims, Datum *value)
 Datum
 jwt_sql_claims(PG_FUNCTION_ARGS)
 {
-	return current_value(fcinfo, read_claims, false, 0);
+	return current_value(fcinfo, read_claims, false);
 }
 
 /*
@@ -232,7 +226,7 @@ jwt_sql_claims(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_claim(PG_FUNCTION_ARGS)
 {
-	return current_value(fcinfo, read_claim, false, 1);
+	return current_value(fcinfo, read_claim, false);
 }
 
 /*
@@ -241,7 +235,7 @@ jwt_sql_claim(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_subject(PG_FUNCTION_ARGS)
 {
-	return current_value(fcinfo, read_subject, false, 0);
+	return current_value(fcinfo, read_subject, false);
 }
 
 /*
@@ -250,7 +244,7 @@ jwt_sql_subject(PG_FUNCTION_ARGS)
 Datum
 jwt_sql_has_scope(PG_FUNCTION_ARGS)
 {
-	Datum		value = current_value(fcinfo, read_scope, true, 1);
+	Datum		value = current_value(fcinfo, read_scope, true);
 
 	if (fcinfo->isnull)
 	{

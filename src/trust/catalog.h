@@ -125,12 +125,12 @@ enum
  * OIDs in catalog.c.  They include only invalidations that PostgreSQL has
  * delivered.
  */
-extern uint64 trust_generation;
-extern uint64 denylist_generation;
-extern uint64 catalog_generation;
+extern JWT_LOCAL uint64 trust_generation;
+extern JWT_LOCAL uint64 denylist_generation;
+extern JWT_LOCAL uint64 catalog_generation;
 
 /* The catalog_generation in which the triggers of all tables are reliable. */
-extern uint64 catalog_reliable_generation;
+extern JWT_LOCAL uint64 catalog_reliable_generation;
 
 extern void catalog_init(void);
 extern void catalog_distrust(void);
