@@ -41,6 +41,9 @@
  */
 #define HASHED_BYTES	32
 
+/* Words of a token that are compared at a time. */
+#define BLOCK_WORDS		4
+
 #define N_BUCKETS		1024	/* a power of two */
 
 typedef struct VerifiedToken
@@ -129,27 +132,40 @@ hash_request(const VerifyRequest *request)
 }
 
 /*
+ * Note in which bits the words of two blocks differ.
+ */
+static inline void
+compare_block(const char *a, const char *b, uint64 *difference)
+{
+	for (int i = 0; i < BLOCK_WORDS; i++)
+	{
+		uint64		word_a;
+		uint64		word_b;
+
+		memcpy(&word_a, a + sizeof(uint64) * i, sizeof(uint64));
+		memcpy(&word_b, b + sizeof(uint64) * i, sizeof(uint64));
+		difference[i] |= word_a ^ word_b;
+	}
+}
+
+/*
  * Are the bytes the same?  Takes constant time, because in a pooled session
  * the cached token may belong to another user.
  */
 static bool
 same_bytes(const char *a, const char *b, int len)
 {
-	uint64		difference[4] = {0};
+	const int	block = BLOCK_WORDS * sizeof(uint64);
+	uint64		difference[BLOCK_WORDS] = {0};
 	int			i;
 
-	for (i = 0; i + 32 <= len; i += 32)
-		for (int j = 0; j < 4; j++)
-		{
-			uint64		word_a;
-			uint64		word_b;
-
-			memcpy(&word_a, a + i + 8 * j, 8);
-			memcpy(&word_b, b + i + 8 * j, 8);
-			difference[j] |= word_a ^ word_b;
-		}
-	for (; i < len; i++)
-		difference[0] |= (uint64) (uint8) (a[i] ^ b[i]);
+	for (i = 0; i + block <= len; i += block)
+		compare_block(a + i, b + i, difference);
+	if (len >= block)			/* the rest, and some bytes once more */
+		compare_block(a + len - block, b + len - block, difference);
+	else
+		for (; i < len; i++)
+			difference[0] |= (uint64) (uint8) (a[i] ^ b[i]);
 	return (difference[0] | difference[1] | difference[2] | difference[3]) == 0;
 }
 
@@ -210,10 +226,10 @@ free_retired(void)
 }
 
 /*
- * Is the token of an entry not revoked?
+ * Ask if the token of an entry has not been revoked.
  */
-static bool
-is_not_revoked(VerifiedToken *entry)
+static pg_noinline bool
+ask_for_revocation(VerifiedToken *entry)
 {
 	const Jsonb *claims = entry->verified.claims;
 	const char *name = entry->policy.issuer;
@@ -225,8 +241,6 @@ is_not_revoked(VerifiedToken *entry)
 	};
 	Failure		failure;
 
-	if (entry->not_revoked == denylist_generation)
-		return true;
 	query.sub = claims_string(claims, "sub", 3);
 	query.sid = claims_string(claims, entry->session_claim.data, entry->session_claim.len);
 	query.jti = claims_string(claims, "jti", 3);
@@ -271,7 +285,7 @@ verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 			continue;
 		if (request->at < entry->key_not_before || request->at >= entry->key_not_after ||
 			!claims_check_time(&entry->times, &entry->policy, request->at, &failure) ||
-			!is_not_revoked(entry))
+			(entry->not_revoked != denylist_generation && !ask_for_revocation(entry)))
 		{
 			/* a new entry may replace it */
 			retire(entry);
