@@ -78,20 +78,6 @@ verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *f
 }
 
 /*
- * A string claim; null data if there is none.
- */
-static Slice
-string_claim(const JsonbValue *claims, const char *name)
-{
-	Slice		string = {NULL, 0};
-	const JsonbPair *member = json_member(claims, name);
-
-	if (member != NULL)
-		string.data = json_string(&member->value, &string.len);
-	return string;
-}
-
-/*
  * Check that a token with good claims is not revoked. key_generation is the
  * denylist_generation in which its key is not revoked.
  */
@@ -104,9 +90,9 @@ check_revocation(Verdict *verdict, uint64 key_generation)
 		.thumbprint = slice_of(key->thumbprint),
 		.key_generation = key_generation,
 		.issuer = slice_of(policy->issuer),
-		.sub = string_claim(&verdict->claims, "sub"),
-		.sid = string_claim(&verdict->claims, policy->session_claim),
-		.jti = string_claim(&verdict->claims, "jti"),
+		.sub = verdict->ids.sub,
+		.sid = verdict->ids.sid,
+		.jti = verdict->ids.jti,
 		.has_issued = verdict->times.has_issued,
 		.issued = verdict->times.issued
 	};
@@ -147,7 +133,7 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 	prefer_claimed_issuer(verdict, candidates);
 
 	return claims_check(&verdict->claims, payload, jws, &verdict->key->issuer->policy,
-						&request->audience, request->at, &verdict->times, failure) &&
+						&request->audience, request->at, &verdict->ids, &verdict->times, failure) &&
 		check_revocation(verdict, candidates->denylist_generation);
 }
 

@@ -27,6 +27,7 @@ typedef struct Verdict
 	Jws			jws;
 	const TrustKey *key;		/* the key that signed */
 	JsonbValue	claims;			/* an object */
+	ClaimsIds	ids;
 	ClaimsTimes times;
 	uint64		not_revoked;	/* denylist_generation for which it is not */
 } Verdict;

@@ -50,9 +50,8 @@ typedef struct AudienceEntry
 static bool check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure);
 static bool check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
 						   const Slice *wanted, Failure *failure);
-static bool read_times(const JsonbValue *claims, const char *text, const ClaimsPolicy *policy,
-					   ClaimsTimes *times, Failure *failure);
-static bool check_ids(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure);
+static bool read_ids_and_times(const JsonbValue *claims, const char *text, const ClaimsPolicy *policy,
+							   ClaimsIds *ids, ClaimsTimes *times, Failure *failure);
 static bool check_validity(const ClaimsTimes *times, const ClaimsPolicy *policy,
 						   TimestampTz at, Failure *failure);
 static bool check_lifetime(const ClaimsTimes *times, const ClaimsPolicy *policy,
@@ -135,16 +134,16 @@ show_ago(int64 usec)
 /*
  * Check the claims of a token with a good signature at a time. text is the
  * text of the claims. audience restricts the policy's audiences; its data is
- * NULL if the caller gave none. times is always filled in, as far as the
- * claims have the right types.
+ * NULL if the caller gave none. ids and times are always filled in, as far as
+ * the claims have the right types.
  */
 bool
 claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
 			 const ClaimsPolicy *policy, const Slice *audience,
-			 TimestampTz at, ClaimsTimes *times, Failure *failure)
+			 TimestampTz at, ClaimsIds *ids, ClaimsTimes *times, Failure *failure)
 {
 	Failure		untyped;
-	bool		typed = read_times(claims, text, policy, times, &untyped);
+	bool		typed = read_ids_and_times(claims, text, policy, ids, times, &untyped);
 
 	if (!check_issuer(claims, policy, failure) ||
 		!check_audience(claims, policy, audience, failure))
@@ -184,12 +183,13 @@ claims_issuer_is(const JsonbValue *claims, const char *issuer)
 static bool
 check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure)
 {
-	const JsonbPair *member = json_member(claims, "iss");
+	const JsonbPair *member;
 	const char *issuer;
 	int			len;
 
 	if (claims_issuer_is(claims, policy->issuer))
 		return true;
+	member = json_member(claims, "iss");
 	if (member == NULL)
 		return fail(failure, FAILURE_ISSUER,
 					psprintf("The token has no \"iss\"; its key belongs to the issuer \"%s\".",
@@ -349,49 +349,44 @@ read_time(const JsonbValue *claims, const char *text, const char *name,
 }
 
 /*
- * Check that jti, sub and session are strings, and short enough for the
- * denylist: a token that cannot be revoked is not accepted.
+ * Read a claim by which a token can be revoked.  It must be a string, and short
+ * enough for the denylist: a token that cannot be revoked is not accepted.
  */
 static bool
-check_ids(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure)
+read_id(const JsonbValue *claims, const char *name, Slice *id, Failure *failure)
 {
-	const char *const names[] = {
-		"sub", "jti", policy->session_claim != NULL ? policy->session_claim : CLAIMS_SESSION
-	};
+	const JsonbPair *member = json_member(claims, name);
 
-	for (int i = 0; i < (int) lengthof(names); i++)
-	{
-		const JsonbPair *member = json_member(claims, names[i]);
-		int			len;
-
-		if (member == NULL)
-			continue;
-		if (json_string(&member->value, &len) == NULL)
-			return fail(failure, FAILURE_CLAIM,
-						psprintf("The claim \"%s\" is not a string.", quote_string(names[i])));
-		if (len > CLAIMS_MAX_ID)
-			return fail(failure, FAILURE_CLAIM,
-						psprintf("The claim \"%s\" is %d bytes long; at most %d are accepted.",
-								 quote_string(names[i]), len, CLAIMS_MAX_ID));
-	}
+	if (member == NULL)
+		return true;
+	id->data = json_string(&member->value, &id->len);
+	if (id->data == NULL)
+		return fail(failure, FAILURE_CLAIM, psprintf("The claim \"%s\" is not a string.", quote_string(name)));
+	if (id->len > CLAIMS_MAX_ID)
+		return fail(failure, FAILURE_CLAIM,
+					psprintf("The claim \"%s\" is %d bytes long; at most %d are accepted.",
+							 quote_string(name), id->len, CLAIMS_MAX_ID));
 	return true;
 }
 
 /*
- * Read the times of the token, and check its identifiers.
+ * Read the identifiers and the times of the token.
  */
 static bool
-read_times(const JsonbValue *claims, const char *text, const ClaimsPolicy *policy,
-		   ClaimsTimes *times, Failure *failure)
+read_ids_and_times(const JsonbValue *claims, const char *text, const ClaimsPolicy *policy,
+				   ClaimsIds *ids, ClaimsTimes *times, Failure *failure)
 {
 	bool		has_not_before;
 
+	memset(ids, 0, sizeof(*ids));
 	times->expires = DT_NOEND;
 	times->not_before = DT_NOBEGIN;
 	times->issued = DT_NOBEGIN;
 	times->has_expires = times->has_issued = false;
 
-	return check_ids(claims, policy, failure) &&
+	return read_id(claims, "sub", &ids->sub, failure) &&
+		read_id(claims, "jti", &ids->jti, failure) &&
+		read_id(claims, policy->session_claim ? policy->session_claim : CLAIMS_SESSION, &ids->sid, failure) &&
 		read_time(claims, text, "exp", &times->expires, &times->has_expires, failure) &&
 		read_time(claims, text, "nbf", &times->not_before, &has_not_before, failure) &&
 		read_time(claims, text, "iat", &times->issued, &times->has_issued, failure);

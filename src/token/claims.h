@@ -60,10 +60,21 @@ typedef struct ClaimsTimes
 	bool		has_issued;
 } ClaimsTimes;
 
+/*
+ * By what a token can be revoked, besides its key and its issuer; null data where it
+ * has no such claim.
+ */
+typedef struct ClaimsIds
+{
+	Slice		sub;
+	Slice		sid;			/* the claim that the policy names */
+	Slice		jti;
+} ClaimsIds;
+
 extern bool claims_issuer_is(const JsonbValue *claims, const char *issuer);
 extern bool claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
 						 const ClaimsPolicy *policy, const Slice *audience,
-						 TimestampTz at, ClaimsTimes *times, Failure *failure);
+						 TimestampTz at, ClaimsIds *ids, ClaimsTimes *times, Failure *failure);
 extern Slice claims_string(const Jsonb *claims, const char *name, int len);
 extern bool claims_check_time(const ClaimsTimes *times, const ClaimsPolicy *policy,
 							  TimestampTz at, Failure *failure);

@@ -6,10 +6,11 @@
  * jsonb_in() does not suffice: it raises an error on bad input, silently takes
  * the last of duplicate members, reads the server encoding instead of UTF-8,
  * and builds the tree by one call for each value.  Here a pushdown automaton
- * of bounded depth reads the lexer's tokens.  It sorts objects in the order of
- * jsonb, which reveals duplicates.  JsonbValueToJsonb() serialises the
- * finished tree.  No input makes a function of this file raise an error; only
- * a lack of memory does.
+ * of bounded depth reads the names and values from the lexer, and the single
+ * bytes between them itself.  It sorts objects in the order of jsonb, which
+ * reveals duplicates.  JsonbValueToJsonb() serialises the finished tree.  No
+ * input makes a function of this file raise an error; only a lack of memory
+ * does.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,17 +35,6 @@
 #define NUMERIC_DIGITS_BEFORE	131072
 #define NUMERIC_DIGITS_AFTER	16383
 
-/* The next token that the grammar of RFC 8259 allows. */
-typedef enum Expect
-{
-	EXPECT_VALUE,
-	EXPECT_FIRST_ELEMENT,		/* a value or ] */
-	EXPECT_FIRST_MEMBER,		/* a name or } */
-	EXPECT_MEMBER,				/* a name */
-	EXPECT_COLON,
-	EXPECT_NEXT					/* a comma or the end of the container */
-} Expect;
-
 /*
  * The state of reading one text.  The stack has the members and elements of
  * all open containers, the innermost container last.  An element is a pair
@@ -60,7 +50,7 @@ typedef struct Reader
 	int			depth;
 	struct
 	{
-		bool		is_object;
+		char		end;		/* } or ] */
 		int			first;		/* index of its first entry on the stack */
 	}			container[JSON_MAX_DEPTH];
 	JsonbPair	initial[STACK_INITIAL];
@@ -70,8 +60,8 @@ static const char not_json[] = "is not JSON";
 
 static JsonbPair *push_entry(Reader *reader);
 static const char *open_container(Reader *reader, bool is_object);
-static const char *close_container(Reader *reader, JsonbValue *container);
-static const char *read_scalar(const Reader *reader, const JsonLexContext *lex, JsonbValue *value);
+static const char *close_container(Reader *reader, JsonbValue *document);
+static const char *read_other_scalar(const JsonLexContext *lex, JsonbValue *value);
 static const char *read_string(const char *lexeme, int len, JsonbValue *value);
 static const char *read_number(const char *lexeme, int len, JsonbValue *value);
 
@@ -108,6 +98,65 @@ server_holds_utf8(void)
 }
 
 /*
+ * Skip this byte, if it is the next one after white space.  The lexer then
+ * continues after it.
+ */
+static inline bool
+take(JsonLexContext *lex, const char *end, char byte)
+{
+	const char *p = lex->token_terminator;
+
+	while (p < end && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r'))
+		p++;
+	if (p == end || *p != byte)
+		return false;
+	lex->token_terminator = unconstify(char *, p + 1);
+	return true;
+}
+
+/*
+ * Read the current token, which must be a scalar.  Most are strings, which are
+ * not copied.
+ */
+static inline const char *
+read_scalar(const Reader *reader, const JsonLexContext *lex, JsonbValue *value)
+{
+	if (lex->token_type != JSON_TOKEN_STRING || !reader->plain)
+		return read_other_scalar(lex, value);
+	value->type = jbvString;
+	value->val.string.val = (char *) lex->token_start + 1;
+	value->val.string.len = (int) (lex->token_terminator - lex->token_start) - 2;
+	return NULL;
+}
+
+/*
+ * Begin another member or element of the innermost container, up to the first
+ * token of its value.
+ */
+static inline const char *
+begin_entry(Reader *reader, JsonLexContext *lex, const char *text, const char *end)
+{
+	JsonbPair  *entry = push_entry(reader);
+	const char *reason;
+
+	if (reader->entries > JSON_MAX_ENTRIES)
+		return "has too many members and elements";
+	if (reader->container[reader->depth - 1].end == '}')
+	{
+		if (json_lex(lex) != JSON_SUCCESS || lex->token_type != JSON_TOKEN_STRING)
+			return not_json;
+		if ((reason = read_scalar(reader, lex, &entry->key)) != NULL)
+			return reason;
+		if (!take(lex, end, ':'))
+			return not_json;
+	}
+	if (json_lex(lex) != JSON_SUCCESS)
+		return not_json;
+	entry->order = (uint32) (lex->token_start - text);
+	return NULL;
+}
+
+/*
  * Read a JSON text that must be one object.  Returns NULL on success.  On
  * failure returns the reason, as the end of a sentence about the text ("is not
  * JSON").
@@ -120,7 +169,7 @@ const char *
 json_read_object(const char *text, int len, JsonbValue *object)
 {
 	Reader		reader;
-	Expect		expect = EXPECT_FIRST_MEMBER;
+	const char *end = text + len;
 	const char *reason;
 
 	JSON_LEXER(lex);
@@ -140,82 +189,33 @@ json_read_object(const char *text, int len, JsonbValue *object)
 		return not_json;
 	if (lex->token_type != JSON_TOKEN_OBJECT_START)
 		return lex->token_type == JSON_TOKEN_END ? not_json : "is not a JSON object";
-	(void) open_container(&reader, true);
 
-	while (reader.depth > 0)
+	/* once for each value, with the lexer at its first token */
+	for (;;)
 	{
-		JsonTokenType token;
-		bool		is_object = reader.container[reader.depth - 1].is_object;
-		bool		closes;
-		JsonbPair  *entry;
+		bool		opens = lex->token_type == JSON_TOKEN_OBJECT_START ||
+		lex->token_type == JSON_TOKEN_ARRAY_START;
 
-		if (json_lex(lex) != JSON_SUCCESS)
-			return not_json;
-		token = lex->token_type;
-		closes = token == (is_object ? JSON_TOKEN_OBJECT_END : JSON_TOKEN_ARRAY_END);
-
-		if (closes && (expect == EXPECT_FIRST_MEMBER ||
-					   expect == EXPECT_FIRST_ELEMENT ||
-					   expect == EXPECT_NEXT))
+		if (opens)
+			reason = open_container(&reader, lex->token_type == JSON_TOKEN_OBJECT_START);
+		else
+			reason = read_scalar(&reader, lex, &reader.stack[reader.used - 1].value);
+		while (reason == NULL && take(lex, end, reader.container[reader.depth - 1].end))
 		{
-			JsonbValue	container;
-
-			if ((reason = close_container(&reader, &container)) != NULL)
-				return reason;
+			reason = close_container(&reader, object);
 			if (reader.depth == 0)
-				*object = container;
-			else
-				reader.stack[reader.used - 1].value = container;
-			expect = EXPECT_NEXT;
-			continue;
+				break;
+			opens = false;
 		}
-
-		switch (expect)
-		{
-			case EXPECT_FIRST_MEMBER:
-			case EXPECT_MEMBER:
-				if (token != JSON_TOKEN_STRING)
-					return not_json;
-				entry = push_entry(&reader);
-				if ((reason = read_scalar(&reader, lex, &entry->key)) != NULL)
-					return reason;
-				expect = EXPECT_COLON;
-				break;
-
-			case EXPECT_COLON:
-				if (token != JSON_TOKEN_COLON)
-					return not_json;
-				expect = EXPECT_VALUE;
-				break;
-
-			case EXPECT_NEXT:
-				if (token != JSON_TOKEN_COMMA)
-					return not_json;
-				expect = is_object ? EXPECT_MEMBER : EXPECT_VALUE;
-				break;
-
-			case EXPECT_FIRST_ELEMENT:
-			case EXPECT_VALUE:
-				entry = is_object ? &reader.stack[reader.used - 1] : push_entry(&reader);
-				entry->order = (uint32) (lex->token_start - text);
-				if (token == JSON_TOKEN_OBJECT_START || token == JSON_TOKEN_ARRAY_START)
-				{
-					bool		opens_object = token == JSON_TOKEN_OBJECT_START;
-
-					if ((reason = open_container(&reader, opens_object)) != NULL)
-						return reason;
-					expect = opens_object ? EXPECT_FIRST_MEMBER : EXPECT_FIRST_ELEMENT;
-				}
-				else
-				{
-					if ((reason = read_scalar(&reader, lex, &entry->value)) != NULL)
-						return reason;
-					expect = EXPECT_NEXT;
-				}
-				break;
-		}
-		if (reader.entries > JSON_MAX_ENTRIES)
-			return "has too many members and elements";
+		if (reason != NULL)
+			return reason;
+		if (reader.depth == 0)
+			break;
+		/* the first entry of a container comes without a comma */
+		if (!opens && !take(lex, end, ','))
+			return not_json;
+		if ((reason = begin_entry(&reader, lex, text, end)) != NULL)
+			return reason;
 	}
 
 	if (json_lex(lex) != JSON_SUCCESS || lex->token_type != JSON_TOKEN_END)
@@ -246,32 +246,6 @@ json_to_jsonb(JsonbValue *object)
 		entries[i] = (entries[i] & JENTRY_TYPEMASK) | JENTRY_HAS_OFF | end;
 	}
 	return jsonb;
-}
-
-/*
- * See json_member().
- */
-const JsonbPair *
-json_find_member(const JsonbValue *object, const char *name, int len)
-{
-	int			low = 0;
-	int			high = object->val.object.nPairs;
-
-	while (low < high)
-	{
-		int			middle = (low + high) / 2;
-		const JsonbPair *pair = &object->val.object.pairs[middle];
-		int			cmp = compare_names(name, len, pair->key.val.string.val,
-										pair->key.val.string.len);
-
-		if (cmp == 0)
-			return pair;
-		if (cmp < 0)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return NULL;
 }
 
 /*
@@ -367,7 +341,7 @@ open_container(Reader *reader, bool is_object)
 {
 	if (reader->depth == JSON_MAX_DEPTH)
 		return "is nested too deep";
-	reader->container[reader->depth].is_object = is_object;
+	reader->container[reader->depth].end = is_object ? '}' : ']';
 	reader->container[reader->depth].first = reader->used;
 	reader->depth++;
 	return NULL;
@@ -412,18 +386,18 @@ sort_members(const JsonbPair **sorted, const JsonbPair *entries, int count)
 
 /*
  * Pop the entries of the innermost container off the stack, and make the
- * container from them.
+ * container from them: the value of its own entry, or the document.
  */
 static const char *
-close_container(Reader *reader, JsonbValue *container)
+close_container(Reader *reader, JsonbValue *document)
 {
-	bool		is_object = reader->container[--reader->depth].is_object;
+	bool		is_object = reader->container[--reader->depth].end == '}';
 	int			first = reader->container[reader->depth].first;
 	int			count = reader->used - first;
 	const JsonbPair *entries = &reader->stack[first];
+	JsonbValue *container = reader->depth == 0 ? document : &reader->stack[first - 1].value;
 
 	reader->used = first;
-	memset(container, 0, sizeof(*container));
 	if (is_object)
 	{
 		JsonbPair  *pairs = palloc(sizeof(JsonbPair) * Max(count, 1));
@@ -456,19 +430,14 @@ close_container(Reader *reader, JsonbValue *container)
 }
 
 static const char *
-read_scalar(const Reader *reader, const JsonLexContext *lex, JsonbValue *value)
+read_other_scalar(const JsonLexContext *lex, JsonbValue *value)
 {
 	int			len = (int) (lex->token_terminator - lex->token_start);
 
 	switch (lex->token_type)
 	{
 		case JSON_TOKEN_STRING:
-			if (!reader->plain)
-				return read_string(lex->token_start, len, value);
-			value->type = jbvString;
-			value->val.string.val = (char *) lex->token_start + 1;
-			value->val.string.len = len - 2;
-			return NULL;
+			return read_string(lex->token_start, len, value);
 		case JSON_TOKEN_NUMBER:
 			return read_number(lex->token_start, len, value);
 		case JSON_TOKEN_TRUE:

@@ -24,18 +24,27 @@
 
 extern const char *json_read_object(const char *text, int len, JsonbValue *object);
 extern Jsonb *json_to_jsonb(JsonbValue *object);
-extern const JsonbPair *json_find_member(const JsonbValue *object, const char *name, int len);
 extern int64 json_number_usec(const char *text, const JsonbPair *member);
 extern const char *json_string(const JsonbValue *value, int *len);
 
 /*
- * The member of an object from json_read_object(), or NULL.  This is inline
- * because most names are literals of known length.
+ * The member of an object from json_read_object(), or NULL.  Members are in the
+ * order of jsonb: short names first.  This is inline because most names are
+ * literals of known length.
  */
 static inline const JsonbPair *
 json_member(const JsonbValue *object, const char *name)
 {
-	return json_find_member(object, name, (int) strlen(name));
+	const int	len = (int) strlen(name);
+	const JsonbPair *pair = object->val.object.pairs;
+	const JsonbPair *end = pair + object->val.object.nPairs;
+
+	for (; pair < end && pair->key.val.string.len <= len; pair++)
+		if (pair->key.val.string.len == len &&
+			(len == 0 || (pair->key.val.string.val[0] == name[0] &&
+						  memcmp(pair->key.val.string.val, name, len) == 0)))
+			return pair;
+	return NULL;
 }
 
 /*

@@ -470,6 +470,7 @@ fuzz_claims(const char *data, int len)
 	Slice		wanted = {NULL, 0};
 	TimestampTz at = 820540800 * USECS_PER_SEC; /* 2026-01-01 */
 	Jws			jws = {0};
+	ClaimsIds	read;
 	ClaimsTimes times;
 	JsonbValue	object;
 	Failure		failure;
@@ -487,7 +488,7 @@ fuzz_claims(const char *data, int len)
 	}
 	if (json_member(&object, "azp") != NULL)
 		wanted.data = json_string(&json_member(&object, "azp")->value, &wanted.len);
-	if (!claims_check(&object, data + 1, &jws, &policy, &wanted, at, &times, &failure))
+	if (!claims_check(&object, data + 1, &jws, &policy, &wanted, at, &read, &times, &failure))
 	{
 		claim(failure.code != FAILURE_NONE && failure.detail != NULL);
 		return;
