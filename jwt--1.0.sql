@@ -84,8 +84,9 @@ CREATE TABLE @extschema@.jwt_denylist (
 
 -- The second index says which kinds of revocation an issuer has. For each of them a
 -- verification probes the first index. That one is not unique: two servers that have
--- revoked the same token must not stop replication.
-CREATE INDEX jwt_denylist_value_kind_issuer_idx ON @extschema@.jwt_denylist (value, kind, issuer);
+-- revoked the same token must not stop replication. Its operator class has the order
+-- of collation "C", and compares faster.
+CREATE INDEX jwt_denylist_value_kind_issuer_idx ON @extschema@.jwt_denylist (value pg_catalog.text_pattern_ops, kind, issuer);
 CREATE INDEX jwt_denylist_issuer_kind_idx ON @extschema@.jwt_denylist (issuer, kind);
 CREATE INDEX jwt_denylist_expires_at_idx ON @extschema@.jwt_denylist (expires_at);
 

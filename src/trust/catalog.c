@@ -147,7 +147,7 @@ typedef struct IndexShape
 
 static const IndexShape index_shapes[N_TRUST_INDEXES] = {
 	[INDEX_DENYLIST_VALUE] = {TRUST_DENYLIST,
-	{Anum_denylist_value, Anum_denylist_kind, Anum_denylist_issuer}, "value, kind, issuer"},
+	{Anum_denylist_value, Anum_denylist_kind, Anum_denylist_issuer}, "value text_pattern_ops, kind, issuer"},
 	[INDEX_DENYLIST_ISSUER] = {TRUST_DENYLIST, {Anum_denylist_issuer, Anum_denylist_kind}, "issuer, kind"},
 	[INDEX_DENYLIST_EXPIRY] = {TRUST_DENYLIST, {Anum_denylist_expires_at}, "expires_at"},
 	[INDEX_ISSUER] = {TRUST_ISSUER, {Anum_issuer_issuer}, "issuer"},
@@ -343,10 +343,16 @@ is_in_our_order(HeapTuple tuple, int n)
 	oidvector  *opclasses = (oidvector *) DatumGetPointer(SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indclass, &isnull));
 
 	for (int i = 0; i < n; i++)
-		if (OidIsValid(collations->values[i]) &&
-			(collations->values[i] != C_COLLATION_OID ||
-			 get_opclass_family(opclasses->values[i]) != TEXT_BTREE_FAM_OID))
+	{
+		Oid			family;
+
+		if (!OidIsValid(collations->values[i]))
+			continue;
+		family = get_opclass_family(opclasses->values[i]);
+		if (collations->values[i] != C_COLLATION_OID ||
+			(family != TEXT_BTREE_FAM_OID && family != TEXT_PATTERN_BTREE_FAM_OID))
 			return false;
+	}
 	return true;
 }
 

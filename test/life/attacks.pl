@@ -454,7 +454,7 @@ forget_sessions();
 		[ 'partial', 'CREATE INDEX %n ON %t (%c) WHERE %f IS NULL', 6 ],
 		[ 'of expressions', 'CREATE INDEX %n ON %t (%e)', 6 ],
 		[ 'of another collation', 'CREATE INDEX %n ON %t (%l)', 5 ],
-		[ 'of another operator class', 'CREATE INDEX %n ON %t (%p)', 5 ],
+		[ 'in the same order by another operator class', 'CREATE INDEX %n ON %t (%p)', 0 ],
 		[ 'of the first column only', 'CREATE INDEX %n ON %t (%f)', 4 ],
 		[ 'hashed', 'CREATE INDEX %n ON %t USING hash (%f)', 6 ],
 		[ 'BRIN', 'CREATE INDEX %n ON %t USING brin (%c)', 6 ],
