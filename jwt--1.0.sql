@@ -110,12 +110,18 @@ CREATE TABLE @extschema@.jwt_issuer (
 	role_claim			text COLLATE "C",
 	roles				text[] COLLATE "C" DEFAULT '{}'::text[],
 	session_claim		text COLLATE "C" DEFAULT 'sid'::text,
-	session_lifetime	interval DEFAULT '400 days'::interval
+	session_lifetime	interval DEFAULT '400 days'::interval,
+	accept_id_tokens	boolean DEFAULT false,
+	event_audience		text[] COLLATE "C",
+	event_without_exp	boolean DEFAULT false,
+	events_for			text[] COLLATE "C" DEFAULT '{}'::text[],
+	event_opaque_is_sub	boolean DEFAULT false,
+	confirmation		text COLLATE "C" DEFAULT 'required'::text
 );
 
 COMMENT ON TABLE @extschema@.jwt_issuer IS 'trusted issuers of tokens, and the policy for each';
 COMMENT ON COLUMN @extschema@.jwt_issuer.issuer IS 'compared byte for byte with the claim iss; the empty string is for tokens without iss';
-COMMENT ON COLUMN @extschema@.jwt_issuer.audience IS 'the claim aud must contain one of these; {} accepts only tokens without aud, {*} accepts any';
+COMMENT ON COLUMN @extschema@.jwt_issuer.audience IS 'the claim aud of an access token must contain one of these; {} accepts only tokens without aud, {*} accepts any; null accepts no access tokens';
 COMMENT ON COLUMN @extschema@.jwt_issuer.algorithms IS 'the algorithms that keys of this issuer may have';
 COMMENT ON COLUMN @extschema@.jwt_issuer.required_claims IS 'claims that every token must have';
 COMMENT ON COLUMN @extschema@.jwt_issuer.token_type IS 'if set, the required media type in the header member typ (at+jwt is application/at+jwt)';
@@ -126,6 +132,12 @@ COMMENT ON COLUMN @extschema@.jwt_issuer.role_claim IS 'if set, jwt_authenticate
 COMMENT ON COLUMN @extschema@.jwt_issuer.roles IS 'the roles that tokens of this issuer may name';
 COMMENT ON COLUMN @extschema@.jwt_issuer.session_claim IS 'the claim with the session of a token';
 COMMENT ON COLUMN @extschema@.jwt_issuer.session_lifetime IS 'the longest possible session; its revocation is kept as long';
+COMMENT ON COLUMN @extschema@.jwt_issuer.accept_id_tokens IS 'accept tokens as access tokens that look like ID tokens, with nonce, at_hash, c_hash or s_hash';
+COMMENT ON COLUMN @extschema@.jwt_issuer.event_audience IS 'the claim aud of an event, as of a logout token, must name one of these; null accepts no events';
+COMMENT ON COLUMN @extschema@.jwt_issuer.event_without_exp IS 'accept logout tokens without exp';
+COMMENT ON COLUMN @extschema@.jwt_issuer.events_for IS 'the other issuers whose subjects this issuer''s events may name';
+COMMENT ON COLUMN @extschema@.jwt_issuer.event_opaque_is_sub IS 'an opaque sub_id of an event is the claim sub of this issuer''s tokens';
+COMMENT ON COLUMN @extschema@.jwt_issuer.confirmation IS 'required: what a token is bound to (the claim cnf) must be shown here; gateway: somebody in front has seen it';
 
 CREATE TABLE @extschema@.jwt_jwks_source (
 	issuer				text COLLATE "C" PRIMARY KEY,
@@ -536,12 +548,18 @@ CREATE FUNCTION @extschema@.jwt_add_issuer(
 	role_claim text DEFAULT NULL,
 	roles text[] DEFAULT '{}'::text[],
 	session_claim text DEFAULT 'sid'::text,
-	session_lifetime interval DEFAULT '400 days'::interval
+	session_lifetime interval DEFAULT '400 days'::interval,
+	accept_id_tokens boolean DEFAULT false,
+	event_audience text[] DEFAULT NULL,
+	event_without_exp boolean DEFAULT false,
+	events_for text[] DEFAULT '{}'::text[],
+	event_opaque_is_sub boolean DEFAULT false,
+	confirmation text DEFAULT 'required'::text
 ) RETURNS void
 AS 'MODULE_PATHNAME', 'jwt_sql_add_issuer'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION @extschema@.jwt_add_issuer(text, text[], text[], text[], text, interval, interval, interval, text, text[], text, interval)
+COMMENT ON FUNCTION @extschema@.jwt_add_issuer(text, text[], text[], text[], text, interval, interval, interval, text, text[], text, interval, boolean, text[], boolean, text[], boolean, text)
 IS 'adds an issuer with a policy; an error if the policy is invalid';
 
 CREATE FUNCTION @extschema@.jwt_add_key(
@@ -836,6 +854,13 @@ LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION @extschema@.jwt_revoke_key(text, text, text)
 IS 'revokes an issuer''s keys with this kid, or with null those without kid, by thumbprint: for every issuer and kid, also if they are added again';
 
+CREATE FUNCTION @extschema@.jwt_receive_event(token text) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'jwt_sql_receive_event'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_receive_event(text)
+IS 'verifies a logout token or a Security Event Token, and revokes the session or the subject that it names; says what was revoked, or why it was ignored, or err and description as in RFC 8935';
+
 CREATE FUNCTION @extschema@.jwt_unrevoke_id(issuer text, jti text) RETURNS boolean
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
@@ -1046,7 +1071,7 @@ GRANT SELECT ON
 GRANT SELECT ON @extschema@.jwt_status TO pg_monitor;
 
 GRANT EXECUTE ON FUNCTION
-	@extschema@.jwt_add_issuer(text, text[], text[], text[], text, interval, interval, interval, text, text[], text, interval),
+	@extschema@.jwt_add_issuer(text, text[], text[], text[], text, interval, interval, interval, text, text[], text, interval, boolean, text[], boolean, text[], boolean, text),
 	@extschema@.jwt_add_key(text, text, text, text, timestamptz, timestamptz),
 	@extschema@.jwt_add_secret(text, bytea, text, text),
 	@extschema@.jwt_jwks(text),
@@ -1061,6 +1086,7 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.jwt_revoke_subject(text, text, timestamptz, text),
 	@extschema@.jwt_revoke_issuer(text, timestamptz, text),
 	@extschema@.jwt_revoke_key(text, text, text),
+	@extschema@.jwt_receive_event(text),
 	@extschema@.jwt_unrevoke_id(text, text),
 	@extschema@.jwt_unrevoke_session(text, text),
 	@extschema@.jwt_unrevoke_subject(text, text),

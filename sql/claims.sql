@@ -113,6 +113,29 @@ SELECT typ, v.* FROM (VALUES
 SELECT * FROM judge('{}');
 UPDATE jwt_issuer SET token_type = NULL WHERE issuer = 'https://hmac.example';
 
+-- The purpose: a token that was made for another use is no access token, whatever its
+-- audience. A type says so, with or without application/.
+SELECT typ, v.* FROM (VALUES
+	('logout+jwt'), ('secevent+jwt'), ('dpop+jwt'), ('Application/LOGOUT+jwt'), ('application/secevent+jwt'), ('application/dpop+jwt'),
+	('JWT'), ('at+jwt'), ('logout'), ('x-logout+jwt'), ('application/x/logout+jwt')
+	) t (typ), judge('{}', jsonb_build_object('alg', 'HS256', 'kid', 'h1', 'typ', typ)::text) v;
+-- So does the claim of events, and those that ID tokens have.
+SELECT claims, v.* FROM (VALUES
+	('{"events":{"http://schemas.openid.net/event/backchannel-logout":{}}}'), ('{"events":1}'), ('{"nonce":"n"}'), ('{"at_hash":"h"}'), ('{"c_hash":"h"}'), ('{"s_hash":"h"}'),
+	('{"auth_time":1767225600,"azp":"client"}')
+	) t (claims), judge(claims::jsonb) v;
+-- It comes after the issuer, and before the audience.
+SELECT v.* FROM judge('{"iss":"https://other.example","nonce":"n"}') v UNION ALL SELECT v.* FROM judge('{"aud":"web","nonce":"n"}') v;
+-- Of an issuer that has nothing else, ID tokens may be accepted; events never.
+UPDATE jwt_issuer SET accept_id_tokens = true WHERE issuer = 'https://hmac.example';
+SELECT claims, v.* FROM (VALUES ('{"nonce":"n","at_hash":"h","c_hash":"h","s_hash":"h"}'), ('{"nonce":"n","events":{}}')) t (claims), judge(claims::jsonb) v;
+SELECT * FROM judge('{"nonce":"n"}', '{"alg":"HS256","kid":"h1","typ":"logout+jwt"}');
+UPDATE jwt_issuer SET accept_id_tokens = false WHERE issuer = 'https://hmac.example';
+-- Without an audience the issuer has no access tokens.
+UPDATE jwt_issuer SET audience = NULL, event_audience = '{api}' WHERE issuer = 'https://hmac.example';
+SELECT changes, v.* FROM (VALUES ('{}'), ('{"aud":null}')) t (changes), judge(changes::jsonb) v;
+UPDATE jwt_issuer SET audience = '{api}', event_audience = NULL WHERE issuer = 'https://hmac.example';
+
 -- A message quotes claims only within bounds.
 SELECT * FROM judge(jsonb_build_object('iss', repeat('x', 1000)));
 SELECT * FROM judge(jsonb_build_object('aud', E'a\nLOG:  forged'));

@@ -3,10 +3,12 @@
 --
 -- jwt_add_issuer raises an error where the terms make no sense.
 CREATE FUNCTION try_issuer(changes jsonb) RETURNS text LANGUAGE sql
-RETURN (SELECT refusal(format('SELECT jwt_add_issuer(%L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L)', i.issuer, i.audience, i.algorithms, i.required_claims,
-		i.token_type, i.leeway, i.max_lifetime, i.max_age, i.role_claim, i.roles, i.session_claim, i.session_lifetime))
+RETURN (SELECT refusal(format('SELECT jwt_add_issuer(%L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L)', i.issuer, i.audience, i.algorithms, i.required_claims,
+		i.token_type, i.leeway, i.max_lifetime, i.max_age, i.role_claim, i.roles, i.session_claim, i.session_lifetime,
+		i.accept_id_tokens, i.event_audience, i.event_without_exp, i.events_for, i.event_opaque_is_sub, i.confirmation))
 	FROM jsonb_populate_record(NULL::jwt_issuer, '{"issuer":"https://try.example","audience":["api"],"algorithms":["HS256"],"required_claims":["exp"],
-		"leeway":"30 seconds","roles":[],"session_claim":"sid","session_lifetime":"400 days"}'::jsonb || changes) i);
+		"leeway":"30 seconds","roles":[],"session_claim":"sid","session_lifetime":"400 days",
+		"accept_id_tokens":false,"event_without_exp":false,"events_for":[],"event_opaque_is_sub":false,"confirmation":"required"}'::jsonb || changes) i);
 BEGIN;
 SELECT try_issuer('{}');
 SELECT try_issuer('{}') AS again;
@@ -23,14 +25,18 @@ INSERT INTO bad_terms (changes) VALUES
 	('{"token_type":""}'), ('{"token_type":"at jwt"}'),
 	('{"leeway":"-1 second"}'), ('{"leeway":"5 minutes 1 microsecond"}'), ('{"leeway":"1 month"}'), ('{"leeway":"178000000 years"}'),
 	('{"role_claim":""}'), ('{"roles":["none"]}'), ('{"roles":["a","a"]}'),
-	('{"max_lifetime":"0"}'), ('{"max_lifetime":"-1 day"}'), ('{"max_age":"0"}'), ('{"session_claim":""}'), ('{"session_lifetime":"0"}');
+	('{"max_lifetime":"0"}'), ('{"max_lifetime":"-1 day"}'), ('{"max_age":"0"}'), ('{"session_claim":""}'), ('{"session_lifetime":"0"}'),
+	('{"token_type":"application/Logout+JWT"}'), ('{"token_type":"secevent+jwt"}'), ('{"accept_id_tokens":null}'),
+	('{"event_audience":[]}'), ('{"event_audience":["*"]}'), ('{"event_audience":["client",null]}'), ('{"event_audience":["client","client"]}'),
+	('{"event_without_exp":null}'), ('{"events_for":null}'), ('{"events_for":[""]}'), ('{"event_opaque_is_sub":null}'), ('{"confirmation":null}'), ('{"confirmation":"Gateway"}');
 SELECT changes, try_issuer(changes) FROM bad_terms ORDER BY n;
 
 -- As rows they are stored all the same, so that a restore or a replica loses
 -- nothing. An ordinary session is warned, once a statement.
 INSERT INTO jwt_issuer
 SELECT i.* FROM bad_terms, jsonb_populate_record(NULL::jwt_issuer, '{"audience":["api"],"algorithms":["HS256"],"required_claims":["exp"],
-	"leeway":"30 seconds","roles":[],"session_claim":"sid","session_lifetime":"400 days"}'::jsonb || changes || jsonb_build_object('issuer', 'https://try' || n)) i;
+	"leeway":"30 seconds","roles":[],"session_claim":"sid","session_lifetime":"400 days",
+		"accept_id_tokens":false,"event_without_exp":false,"events_for":[],"event_opaque_is_sub":false,"confirmation":"required"}'::jsonb || changes || jsonb_build_object('issuer', 'https://try' || n)) i;
 INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://try0', '{api}', '{HS256}');
 INSERT INTO jwt_key (issuer, kid, alg, jwk)
 SELECT issuer, issuer, 'HS256', jsonb_build_object('kty', 'oct', 'k', b64url(secret())) FROM jwt_issuer WHERE issuer LIKE 'https://try%';
@@ -76,6 +82,21 @@ BEGIN;
 SELECT try_issuer('{"issuer":"","audience":[],"algorithms":["EdDSA","ML-DSA-44"],"required_claims":[],"token_type":"application/at+jwt","leeway":"5 minutes",
 	"max_lifetime":"1 microsecond","max_age":"100 years","role_claim":"role","roles":["clerk"],"session_claim":"session_id","session_lifetime":"1 microsecond"}');
 SELECT try_issuer(jsonb_build_object('issuer', repeat('x', 1024), 'audience', '["*"]'::jsonb, 'leeway', '0'));
+ROLLBACK;
+
+-- What an issuer's tokens are for: audience is for access tokens, event_audience for
+-- events, null for none. One that both have is warned of.
+BEGIN;
+SELECT try_issuer('{"issuer":"https://events.example","audience":null,"event_audience":["client"],"event_without_exp":true,"events_for":["https://idp.example"],
+	"event_opaque_is_sub":true,"confirmation":"gateway"}');
+SELECT try_issuer('{"issuer":"","event_audience":["client"]}') AS nameless;
+SELECT jwt_add_secret('https://events.example', secret(), 'HS256', 'h1') IS NOT NULL AS added;
+SELECT issuer, ok, problems FROM jwt_status WHERE issuer = 'https://events.example';
+SELECT sqlstate, detail FROM jwt_inspect(sign('{"iss":"https://events.example","aud":"client","exp":4102444800}'));
+UPDATE jwt_issuer SET audience = '{api,client}' WHERE issuer = 'https://events.example';
+SELECT ok, problems FROM jwt_status WHERE issuer = 'https://events.example';
+UPDATE jwt_issuer SET audience = '{*}' WHERE issuer = 'https://events.example';
+SELECT ok, problems FROM jwt_status WHERE issuer = 'https://events.example';
 ROLLBACK;
 
 -- An issuer that goes takes its keys and its source along, and leaves its

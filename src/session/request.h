@@ -21,6 +21,7 @@ typedef struct VerifyRequest
 	Slice		audience;		/* null data: any */
 	Slice		issuer;			/* the same */
 	TimestampTz at;				/* finite */
+	bool		fetch_nothing;	/* wake no worker for a key that is missing */
 } VerifyRequest;
 
 /* The result for a valid token. */

@@ -78,17 +78,16 @@ verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *f
 }
 
 /*
- * Check that a token with good claims is not revoked. key_generation is the
- * denylist_generation in which its key is not revoked.
+ * Check that a token with good claims is not revoked.
  */
 static bool
-check_revocation(Verdict *verdict, uint64 key_generation)
+check_revocation(Verdict *verdict)
 {
 	const TrustKey *key = verdict->key;
 	const ClaimsPolicy *policy = &key->issuer->policy;
 	RevocationQuery query = {
 		.thumbprint = slice_of(key->thumbprint),
-		.key_generation = key_generation,
+		.key_generation = verdict->key_not_revoked,
 		.issuer = slice_of(policy->issuer),
 		.sub = verdict->ids.sub,
 		.sid = verdict->ids.sid,
@@ -101,11 +100,12 @@ check_revocation(Verdict *verdict, uint64 key_generation)
 }
 
 /*
- * Verify a token.  Returns whether it is valid; the verdict has the details.
- * Raises an error only for reasons that are not the token's fault.
+ * Verify the signature of a token, and read its claims without checking them.
+ * Returns whether the signature is good; the verdict has the details.  Raises an
+ * error only for reasons that are not the token's fault.
  */
 bool
-verify_token(const VerifyRequest *request, Verdict *verdict)
+verify_signature(const VerifyRequest *request, Verdict *verdict)
 {
 	Failure    *failure = &verdict->failure;
 	Jws		   *jws = &verdict->jws;
@@ -130,11 +130,22 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 	if (reason != NULL)
 		return fail(failure, FAILURE_MALFORMED, psprintf("The payload of the token %s.", reason));
 	verdict->claims_read = true;
+	verdict->key_not_revoked = candidates->denylist_generation;
 	prefer_claimed_issuer(verdict, candidates);
+	return true;
+}
 
-	return claims_check(&verdict->claims, payload, jws, &verdict->key->issuer->policy,
-						&request->audience, request->at, &verdict->ids, &verdict->times, failure) &&
-		check_revocation(verdict, candidates->denylist_generation);
+/*
+ * Verify an access token, in the same way.  Returns whether it is valid.
+ */
+bool
+verify_token(const VerifyRequest *request, Verdict *verdict)
+{
+	return verify_signature(request, verdict) &&
+		claims_check(&verdict->claims, (const char *) verdict->jws.payload, &verdict->jws,
+					 &verdict->key->issuer->policy, &request->audience, request->at,
+					 &verdict->ids, &verdict->times, &verdict->failure) &&
+		check_revocation(verdict);
 }
 
 /*
@@ -255,7 +266,7 @@ find_candidates(const VerifyRequest *request, Verdict *verdict)
 	}
 
 	/* the issuer may have rotated its keys, or restored one */
-	if (result->fault <= KEY_UNUSABLE)
+	if (result->fault <= KEY_UNUSABLE && !request->fetch_nothing)
 		refresh_wake(&request->issuer);
 	if (result->fault == KEY_ABSENT)
 		(void) fail_without_key(request, verdict);
@@ -294,7 +305,7 @@ find_signer(const VerifyRequest *request, Verdict *verdict, const KeyLookupResul
 	}
 
 	/* the issuer may have a new key with the same kid, or without a kid */
-	if (published || candidates->n_keys == 0)
+	if ((published || candidates->n_keys == 0) && !request->fetch_nothing)
 	{
 		Slice		issuer = only != NULL ? slice_of(only->issuer->policy.issuer) : request->issuer;
 

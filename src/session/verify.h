@@ -29,11 +29,14 @@ typedef struct Verdict
 	JsonbValue	claims;			/* an object */
 	ClaimsIds	ids;
 	ClaimsTimes times;
-	uint64		not_revoked;	/* denylist_generation for which it is not */
+	uint64		key_not_revoked;	/* denylist_generation for which key is
+									 * not */
+	uint64		not_revoked;	/* the same for the token */
 } Verdict;
 
 extern void verify_init(void);
 extern bool verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *failure);
+extern bool verify_signature(const VerifyRequest *request, Verdict *verdict);
 extern bool verify_token(const VerifyRequest *request, Verdict *verdict);
 extern int	verify_max_token_size(void);
 

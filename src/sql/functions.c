@@ -99,6 +99,48 @@ row_result(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls)
 }
 
 /*
+ * The name of a member of an object in the making, whose value comes next.
+ */
+void
+push_key(JsonbParseState **state, const char *name)
+{
+	JsonbValue	v = {.type = jbvString};
+
+	v.val.string.val = unconstify(char *, name);
+	v.val.string.len = (int) strlen(name);
+	(void) pushJsonbValue(state, WJB_KEY, &v);
+}
+
+/*
+ * Add a member that is a string; a null for null data.
+ */
+void
+push_string(JsonbParseState **state, const char *name, const Slice *string)
+{
+	JsonbValue	v = {.type = jbvNull};
+
+	push_key(state, name);
+	if (string->data != NULL)
+	{
+		v.type = jbvString;
+		v.val.string.val = unconstify(char *, string->data);
+		v.val.string.len = string->len;
+	}
+	(void) pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+/*
+ * The same for a terminated string; a null for a null pointer.
+ */
+void
+push_text(JsonbParseState **state, const char *name, const char *text)
+{
+	Slice		string = slice_of(text);
+
+	push_string(state, name, &string);
+}
+
+/*
  * Read the four common arguments of the verifying functions.  The first, the
  * token, is not null.
  */

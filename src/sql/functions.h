@@ -20,6 +20,11 @@ pg_noreturn extern void raise_bad_key(const char *reason);
 extern Slice text_argument(FunctionCallInfo fcinfo, int n);
 extern Slice required_argument(FunctionCallInfo fcinfo, int n, const char *name);
 extern Datum row_result(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls);
+extern void push_key(JsonbParseState **state, const char *name);
+extern void push_string(JsonbParseState **state, const char *name, const Slice *string);
+extern void push_text(JsonbParseState **state, const char *name, const char *text);
 extern TrustIssuer *require_issuer(const Slice *name);
+extern TimestampTz expiry_of_issued(const TrustIssuer *issuer, TimestampTz issued_before);
+extern TimestampTz expiry_of_session(const TrustIssuer *issuer, TimestampTz ended);
 
 #endif							/* JWT_FUNCTIONS_H */

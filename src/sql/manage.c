@@ -246,22 +246,6 @@ jwt_sql_add_key(PG_FUNCTION_ARGS)
 }
 
 /*
- * Add a string member to an object that is being built.
- */
-static void
-push_string(JsonbParseState **state, const char *name, const char *value)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	v.val.string.val = unconstify(char *, name);
-	v.val.string.len = (int) strlen(name);
-	(void) pushJsonbValue(state, WJB_KEY, &v);
-	v.val.string.val = unconstify(char *, value);
-	v.val.string.len = (int) strlen(value);
-	(void) pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-/*
  * jwt_add_secret(issuer, secret, alg, kid)
  */
 Datum
@@ -285,8 +269,8 @@ jwt_sql_add_secret(PG_FUNCTION_ARGS)
 	len = base64url_encode((const uint8 *) VARDATA_ANY(secret), (int) VARSIZE_ANY_EXHDR(secret), encoded);
 	encoded[len] = '\0';
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_string(&state, "kty", "oct");
-	push_string(&state, "k", encoded);
+	push_text(&state, "kty", "oct");
+	push_text(&state, "k", encoded);
 	jwk = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return add_key(&issuer, JsonbValueToJsonb(jwk), &alg, &kid, DT_NOBEGIN, DT_NOEND);
 }
@@ -364,10 +348,10 @@ jwt_sql_jwks(PG_FUNCTION_ARGS)
 		while ((token = JsonbIteratorNext(&it, &member, true)) != WJB_DONE)
 			if (token == WJB_KEY || token == WJB_VALUE)
 				(void) pushJsonbValue(&state, token, &member);
-		push_string(&state, "alg", keys[i].row.alg);
-		push_string(&state, "use", "sig");
+		push_text(&state, "alg", keys[i].row.alg);
+		push_text(&state, "use", "sig");
 		if (keys[i].row.kid != NULL)
-			push_string(&state, "kid", keys[i].row.kid);
+			push_text(&state, "kid", keys[i].row.kid);
 		(void) pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	}
 	(void) pushJsonbValue(&state, WJB_END_ARRAY, NULL);

@@ -46,7 +46,7 @@ add_usec(TimestampTz t, int64 usec)
  * never.  An unusable policy can be corrected later, so under such a policy
  * nothing can be pruned.
  */
-static TimestampTz
+TimestampTz
 expiry_of_issued(const TrustIssuer *issuer, TimestampTz issued_before)
 {
 	if (issuer->policy.max_lifetime == CLAIMS_NO_LIMIT || issuer->unusable != NULL)
@@ -54,12 +54,15 @@ expiry_of_issued(const TrustIssuer *issuer, TimestampTz issued_before)
 	return add_usec(add_usec(issued_before, issuer->policy.max_lifetime), issuer->policy.leeway);
 }
 
-static TimestampTz
-expiry_of_session(const TrustIssuer *issuer)
+/*
+ * When the revocation of a session that ended then can go: no session lasts longer.
+ */
+TimestampTz
+expiry_of_session(const TrustIssuer *issuer, TimestampTz ended)
 {
 	if (issuer->unusable != NULL)
 		return DT_NOEND;
-	return add_usec(GetCurrentTimestamp(), issuer->session_lifetime);
+	return add_usec(ended, issuer->session_lifetime);
 }
 
 /*
@@ -142,7 +145,7 @@ revoke_claims(const Jsonb *claims, bool session_first, const Slice *reason)
 		/*
 		 * this token may expire later than the session_lifetime of its issuer
 		 */
-		expires_at = Max(expiry_of_session(issuer),
+		expires_at = Max(expiry_of_session(issuer, GetCurrentTimestamp()),
 						 add_usec(time_claim(claims, "exp", DT_NOEND), USECS_PER_SEC));
 		write_revocation(REVOKED_SESSION, &name, &sid, DT_NOEND, expires_at, reason);
 	}
@@ -264,7 +267,7 @@ jwt_sql_revoke_session(PG_FUNCTION_ARGS)
 	write_require("jwt_revoke_session()");
 	issuer = require_issuer(&name);
 	check_value(&sid);
-	expires_at = PG_ARGISNULL(2) ? expiry_of_session(issuer) : PG_GETARG_TIMESTAMPTZ(2);
+	expires_at = PG_ARGISNULL(2) ? expiry_of_session(issuer, GetCurrentTimestamp()) : PG_GETARG_TIMESTAMPTZ(2);
 	write_revocation(REVOKED_SESSION, &name, &sid, DT_NOEND, expires_at, &reason);
 	PG_RETURN_TIMESTAMPTZ(expires_at);
 }

@@ -233,6 +233,7 @@ read_issuers(void)
 	while (rows_next(&scan))
 	{
 		Status	   *status = palloc0(sizeof(Status));
+		const char *shared;
 
 		status->issuer = rows_current_issuer(&scan);
 		status->name = status->issuer->policy.issuer;
@@ -240,6 +241,9 @@ read_issuers(void)
 		status->next_attempt = status->last_success = DT_NOBEGIN;
 		if (status->issuer->unusable != NULL)
 			add_problem(status, psprintf("Its policy cannot be used. %s", status->issuer->unusable));
+		else if ((shared = claims_shared_audience(&status->issuer->policy, &status->issuer->events)) != NULL)
+			add_problem(status, psprintf("The audience \"%s\" is that of access tokens and of events. If it is the client's, its ID tokens may pass as access tokens.",
+										 quote_untrusted(shared, (int) strlen(shared))));
 		statuses = lappend(statuses, status);
 	}
 	rows_end(&scan);

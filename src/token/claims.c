@@ -48,6 +48,7 @@ typedef struct AudienceEntry
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * USECS_PER_SEC)
 
 static bool check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *failure);
+static bool check_purpose(const JsonbValue *claims, const Slice *typ, const ClaimsPolicy *policy, Failure *failure);
 static bool check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
 						   const Slice *wanted, Failure *failure);
 static bool read_ids_and_times(const JsonbValue *claims, const char *text, const ClaimsPolicy *policy,
@@ -132,7 +133,7 @@ show_ago(int64 usec)
 }
 
 /*
- * Check the claims of a token with a good signature at a time. text is the
+ * Check the claims of an access token with a good signature at a time. text is the
  * text of the claims. audience restricts the policy's audiences; its data is
  * NULL if the caller gave none. ids and times are always filled in, as far as
  * the claims have the right types.
@@ -146,6 +147,7 @@ claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
 	bool		typed = read_ids_and_times(claims, text, policy, ids, times, &untyped);
 
 	if (!check_issuer(claims, policy, failure) ||
+		!check_purpose(claims, &jws->typ, policy, failure) ||
 		!check_audience(claims, policy, audience, failure))
 		return false;
 	if (!typed)
@@ -157,6 +159,23 @@ claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
 		check_required(claims, policy, failure) &&
 		check_lifetime(times, policy, at, failure) &&
 		check_type(&jws->typ, policy, failure);
+}
+
+/*
+ * The same for what an event and any other token have in common: issuer, audience,
+ * times and the types of the claims.  policy is that of events.
+ */
+bool
+claims_check_event(const JsonbValue *claims, const char *text, const ClaimsPolicy *policy,
+				   TimestampTz at, ClaimsTimes *times, Failure *failure)
+{
+	static const Slice any = {NULL, 0};
+	ClaimsIds	ids;
+
+	return check_issuer(claims, policy, failure) &&
+		check_audience(claims, policy, &any, failure) &&
+		read_ids_and_times(claims, text, policy, &ids, times, failure) &&
+		check_validity(times, policy, at, failure);
 }
 
 /*
@@ -207,6 +226,63 @@ check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *fail
 }
 
 /*
+ * A claim that access tokens do not have; NULL when there is none.  Nothing tells an
+ * ID token for certain, but most have one of these (OpenID Connect Core 1.0, sections
+ * 2, 3.1.3.6 and 3.3.2.11; FAPI 1.0 for s_hash).
+ */
+static const Slice *
+foreign_claim(const JsonbValue *claims, bool of_id_tokens)
+{
+	static const Slice names[] = {{"events", 6}, {"nonce", 5}, {"at_hash", 7}, {"c_hash", 6}, {"s_hash", 6}};
+	int			n = of_id_tokens ? (int) lengthof(names) : 1;
+
+	/* one pass: members are in the order of their lengths, and most are short */
+	for (int i = 0; i < claims->val.object.nPairs; i++)
+	{
+		const JsonbValue *key = &claims->val.object.pairs[i].key;
+		Slice		name = {key->val.string.val, key->val.string.len};
+
+		if (name.len < 5)
+			continue;
+		if (name.len > 7)
+			break;
+		for (int j = 0; j < n; j++)
+			if (slice_equal(&name, &names[j]))
+				return &names[j];
+	}
+	return NULL;
+}
+
+/*
+ * Was the token made to be an access token?  Its media type (RFC 8725 section 3.11) or
+ * a claim may say that it was not.
+ */
+static bool
+check_purpose(const JsonbValue *claims, const Slice *typ, const ClaimsPolicy *policy, Failure *failure)
+{
+	const char *purpose = typ->data == NULL ? NULL : claims_other_purpose(typ->data, typ->len);
+	const Slice *claim;
+
+	if (policy->accepts_none)
+		return fail(failure, FAILURE_TOKEN_TYPE,
+					psprintf("Access tokens of the issuer \"%s\" are not accepted, as it has no audience.", quote_string(policy->issuer)));
+	if (purpose != NULL)
+		return fail(failure, FAILURE_TOKEN_TYPE,
+					psprintf("The token's \"typ\" is \"%s\": it is %s, not an access token.",
+							 quote_untrusted(typ->data, typ->len), purpose));
+	claim = foreign_claim(claims, !policy->accept_id_tokens);
+	if (claim == NULL)
+		return true;
+	if (json_member(claims, "events") != NULL)
+		return fail(failure, FAILURE_TOKEN_TYPE,
+					"The token has the claim \"events\": it reports an event and is not an access token.");
+	return fail_hint(failure, FAILURE_TOKEN_TYPE,
+					 psprintf("The token has the claim \"%s\", so it is most likely an ID token, which is for the client.",
+							  claim->data),
+					 "Send the access token. For an issuer whose access tokens have this claim, set accept_id_tokens.");
+}
+
+/*
  * The accepted audiences for a message: only some, if there are many.
  */
 static char *
@@ -253,6 +329,25 @@ audience_set(const ClaimsPolicy *policy)
 		audience_insert(set, name, &found);
 	}
 	return set;
+}
+
+/*
+ * An audience of b that a accepts, too; NULL when there is none.
+ */
+const char *
+claims_shared_audience(const ClaimsPolicy *a, const ClaimsPolicy *b)
+{
+	audience_hash *set = audience_set(a);
+	const char *shared = NULL;
+
+	for (int i = 0; i < b->n_audience && shared == NULL; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (a->any_audience || audience_lookup(set, slice_of(b->audience[i])) != NULL)
+			shared = b->audience[i];
+	}
+	audience_destroy(set);
+	return shared;
 }
 
 /*
@@ -328,23 +423,33 @@ check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
 }
 
 /*
- * Read a NumericDate (RFC 7519 section 2) of any magnitude.  If it is absent,
- * *t stays as it is.
+ * The time of a member that is a NumericDate (RFC 7519 section 2) of any magnitude,
+ * at any depth of what was read from text; false when it is no number.
+ */
+bool
+claims_time(const char *text, const JsonbPair *member, TimestampTz *t)
+{
+	int64		usec;
+
+	if (member->value.type != jbvNumeric)
+		return false;
+	usec = json_number_usec(text, member);
+	*t = usec == PG_INT64_MAX ? DT_NOEND : saturated_sub(usec, UNIX_EPOCH_USECS);
+	return true;
+}
+
+/*
+ * The same for a claim.  If it is absent, *t stays as it is.
  */
 static bool
 read_time(const JsonbValue *claims, const char *text, const char *name,
 		  TimestampTz *t, bool *present, Failure *failure)
 {
 	const JsonbPair *member = json_member(claims, name);
-	int64		usec;
 
 	*present = member != NULL;
-	if (member == NULL)
-		return true;
-	if (member->value.type != jbvNumeric)
+	if (member != NULL && !claims_time(text, member, t))
 		return fail(failure, FAILURE_CLAIM, psprintf("The claim \"%s\" is not a number.", name));
-	usec = json_number_usec(text, member);
-	*t = usec == PG_INT64_MAX ? DT_NOEND : saturated_sub(usec, UNIX_EPOCH_USECS);
 	return true;
 }
 
@@ -499,6 +604,47 @@ short_type(const char *type, int len)
 	return result;
 }
 
+static bool
+same_type(const Slice *a, const Slice *b)
+{
+	return a->len == b->len && pg_strncasecmp(a->data, b->data, a->len) == 0;
+}
+
+/*
+ * Is a "typ" this media type?
+ */
+bool
+claims_type_is(const char *typ, int len, const char *type)
+{
+	Slice		given = short_type(typ, len);
+	Slice		wanted = short_type(type, (int) strlen(type));
+
+	return same_type(&given, &wanted);
+}
+
+/*
+ * What a token is by its "typ" if it is no access token; NULL if it may be one.
+ */
+const char *
+claims_other_purpose(const char *typ, int len)
+{
+	static const struct
+	{
+		Slice		type;
+		const char *name;
+	}			others[] = {
+		{{"logout+jwt", 10}, "a logout token"},
+		{{"secevent+jwt", 12}, "a security event token"},
+		{{"dpop+jwt", 8}, "a DPoP proof"},
+	};
+	Slice		given = short_type(typ, len);
+
+	for (int i = 0; i < (int) lengthof(others); i++)
+		if (same_type(&given, &others[i].type))
+			return others[i].name;
+	return NULL;
+}
+
 /*
  * Check "typ" of the header, if the policy requires one (RFC 8725 section
  * 3.11).
@@ -506,18 +652,13 @@ short_type(const char *type, int len)
 static bool
 check_type(const Slice *typ, const ClaimsPolicy *policy, Failure *failure)
 {
-	Slice		wanted;
-	Slice		given;
-
 	if (policy->token_type == NULL)
 		return true;
 	if (typ->data == NULL)
 		return fail(failure, FAILURE_TOKEN_TYPE,
 					psprintf("The token has no \"typ\"; the issuer \"%s\" requires \"%s\".",
 							 quote_string(policy->issuer), quote_string(policy->token_type)));
-	wanted = short_type(policy->token_type, (int) strlen(policy->token_type));
-	given = short_type(typ->data, typ->len);
-	if (wanted.len != given.len || pg_strncasecmp(wanted.data, given.data, wanted.len) != 0)
+	if (!claims_type_is(typ->data, typ->len, policy->token_type))
 		return fail(failure, FAILURE_TOKEN_TYPE,
 					psprintf("The token's \"typ\" is \"%s\"; the issuer \"%s\" requires \"%s\".",
 							 quote_untrusted(typ->data, typ->len), quote_string(policy->issuer),

@@ -34,6 +34,8 @@
 typedef struct ClaimsPolicy
 {
 	char	   *issuer;
+	bool		accepts_none;	/* the audience is null */
+	bool		accept_id_tokens;
 	bool		any_audience;	/* {*} */
 	int			n_audience;		/* 0: only tokens without aud */
 	char	  **audience;
@@ -71,10 +73,16 @@ typedef struct ClaimsIds
 	Slice		jti;
 } ClaimsIds;
 
+extern bool claims_type_is(const char *typ, int len, const char *type);
+extern const char *claims_other_purpose(const char *typ, int len);
+extern const char *claims_shared_audience(const ClaimsPolicy *a, const ClaimsPolicy *b);
 extern bool claims_issuer_is(const JsonbValue *claims, const char *issuer);
 extern bool claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
 						 const ClaimsPolicy *policy, const Slice *audience,
 						 TimestampTz at, ClaimsIds *ids, ClaimsTimes *times, Failure *failure);
+extern bool claims_check_event(const JsonbValue *claims, const char *text, const ClaimsPolicy *policy,
+							   TimestampTz at, ClaimsTimes *times, Failure *failure);
+extern bool claims_time(const char *text, const JsonbPair *member, TimestampTz *t);
 extern Slice claims_string(const Jsonb *claims, const char *name, int len);
 extern bool claims_check_time(const ClaimsTimes *times, const ClaimsPolicy *policy,
 							  TimestampTz at, Failure *failure);

@@ -263,8 +263,8 @@ json_string(const JsonbValue *value, int *len)
 /*
  * Convert a number of seconds to microseconds.  The result is exact.  Values
  * beyond int64 become its minimum or maximum, and digits below a microsecond
- * are cut off. member is a number and a direct member of the object that was
- * read from text.
+ * are cut off. member is a number, at any depth of the object that was read
+ * from text.
  */
 int64
 json_number_usec(const char *document, const JsonbPair *member)

@@ -59,7 +59,7 @@
 /* Columns of an index. */
 #define MAX_COLUMNS		3
 
-#define MAX_SHAPE		12
+#define MAX_SHAPE		18
 
 /* The required shape of a table. */
 typedef struct TableShape
@@ -77,7 +77,7 @@ static const TableShape table_shapes[N_TRUST_TABLES] = {
 	[TRUST_ISSUER] = {
 		"jwt_issuer", Natts_issuer,
 		{TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, INTERVALOID, INTERVALOID, INTERVALOID,
-		TEXTOID, TEXTARRAYOID, TEXTOID, INTERVALOID}
+		TEXTOID, TEXTARRAYOID, TEXTOID, INTERVALOID, BOOLOID, TEXTARRAYOID, BOOLOID, TEXTARRAYOID, BOOLOID, TEXTOID}
 	},
 	[TRUST_SOURCE] = {
 		"jwt_jwks_source", Natts_source,

@@ -75,7 +75,13 @@ enum
 	Anum_issuer_roles,
 	Anum_issuer_session_claim,
 	Anum_issuer_session_lifetime,
-	Natts_issuer = Anum_issuer_session_lifetime
+	Anum_issuer_accept_id_tokens,
+	Anum_issuer_event_audience,
+	Anum_issuer_event_without_exp,
+	Anum_issuer_events_for,
+	Anum_issuer_event_opaque_is_sub,
+	Anum_issuer_confirmation,
+	Natts_issuer = Anum_issuer_confirmation
 };
 
 enum

@@ -223,6 +223,51 @@ read_text(Datum value, bool isnull)
 }
 
 /*
+ * A boolean column, which must not be null.
+ */
+static bool
+read_flag(TrustIssuer *issuer, const char *column, Datum value, bool isnull)
+{
+	if (isnull)
+		refuse_policy(issuer, column, "is null.");
+	return !isnull && DatumGetBool(value);
+}
+
+/*
+ * The audiences of tokens of one purpose; null stands for tokens that are not
+ * accepted.
+ */
+static void
+read_audience(TrustIssuer *issuer, ClaimsPolicy *policy, const char *column, Datum value, bool isnull)
+{
+	policy->accepts_none = isnull;
+	if (isnull)
+		return;
+	policy->audience = read_array(issuer, column, value, isnull, &policy->n_audience);
+	policy->any_audience = policy->n_audience == 1 && strcmp(policy->audience[0], "*") == 0;
+}
+
+/*
+ * The same for what a policy says of events.
+ */
+static void
+judge_events(TrustIssuer *issuer)
+{
+	ClaimsPolicy *events = &issuer->events;
+
+	if (issuer->policy.accepts_none && events->accepts_none)
+		refuse_policy(issuer, "audience", "is null, and so is \"event_audience\"; then no token is accepted.");
+	if (!events->accepts_none && events->n_audience == 0)
+		refuse_policy(issuer, "event_audience", "is empty; use null to accept no events.");
+	/* an event for another receiver is not for this one */
+	for (int i = 0; i < events->n_audience; i++)
+		if (strcmp(events->audience[i], "*") == 0)
+			refuse_policy(issuer, "event_audience", "has \"*\"; name what events have as \"aud\" when they are for this receiver.");
+	if (!events->accepts_none && events->issuer[0] == '\0')
+		refuse_policy(issuer, "event_audience", "is set, but an event always names its issuer, and this one has no name.");
+}
+
+/*
  * Check a policy, and mark it as unusable if it is invalid.  Such a row is
  * stored and verifies nothing.
  */
@@ -250,6 +295,9 @@ judge_policy(TrustIssuer *issuer, const bool *nulls)
 	for (const char *p = policy->token_type; p != NULL && *p; p++)
 		if (*p <= ' ' || IS_HIGHBIT_SET(*p) || *p == 0x7f)
 			refuse_policy(issuer, "token_type", "is not a media type, such as \"at+jwt\".");
+	if (policy->token_type != NULL && claims_other_purpose(policy->token_type, (int) strlen(policy->token_type)) != NULL)
+		refuse_policy(issuer, "token_type", psprintf("is that of %s, which is never accepted as an access token.",
+													 claims_other_purpose(policy->token_type, (int) strlen(policy->token_type))));
 	if (policy->leeway < 0 || policy->leeway > MAX_LEEWAY)
 		refuse_policy(issuer, "leeway", "must be between 0 and 5 minutes.");
 	if (!nulls[Anum_issuer_max_lifetime - 1] && policy->max_lifetime <= 0)
@@ -267,6 +315,7 @@ judge_policy(TrustIssuer *issuer, const bool *nulls)
 		refuse_policy(issuer, "session_claim", "is null or empty; the usual name is \"sid\".");
 	if (issuer->session_lifetime <= 0)
 		refuse_policy(issuer, "session_lifetime", "must be more than 0.");
+	judge_events(issuer);
 }
 
 /*
@@ -278,6 +327,7 @@ rows_read_issuer(const Datum *values, const bool *nulls)
 {
 	TrustIssuer *issuer = palloc0(sizeof(TrustIssuer));
 	ClaimsPolicy *policy = &issuer->policy;
+	char	   *confirmation;
 
 #define VALUE(column) values[Anum_issuer_##column - 1], nulls[Anum_issuer_##column - 1]
 	policy->issuer = read_text(VALUE(issuer));
@@ -286,8 +336,7 @@ rows_read_issuer(const Datum *values, const bool *nulls)
 		policy->issuer = pstrdup("");
 		refuse_policy(issuer, "issuer", "is null.");
 	}
-	policy->audience = read_array(issuer, "audience", VALUE(audience), &policy->n_audience);
-	policy->any_audience = policy->n_audience == 1 && strcmp(policy->audience[0], "*") == 0;
+	read_audience(issuer, policy, "audience", VALUE(audience));
 	issuer->algorithms = read_array(issuer, "algorithms", VALUE(algorithms), &issuer->n_algorithms);
 	policy->required = read_array(issuer, "required_claims", VALUE(required_claims), &policy->n_required);
 	policy->token_type = read_text(VALUE(token_type));
@@ -299,6 +348,18 @@ rows_read_issuer(const Datum *values, const bool *nulls)
 	issuer->roles = read_array(issuer, "roles", VALUE(roles), &issuer->n_roles);
 	policy->session_claim = read_text(VALUE(session_claim));
 	issuer->session_lifetime = read_interval(VALUE(session_lifetime));
+	policy->accept_id_tokens = read_flag(issuer, "accept_id_tokens", VALUE(accept_id_tokens));
+	issuer->events.issuer = policy->issuer;
+	issuer->events.leeway = policy->leeway;
+	issuer->events.max_lifetime = issuer->events.max_age = CLAIMS_NO_LIMIT;
+	read_audience(issuer, &issuer->events, "event_audience", VALUE(event_audience));
+	issuer->event_without_exp = read_flag(issuer, "event_without_exp", VALUE(event_without_exp));
+	issuer->events_for = read_array(issuer, "events_for", VALUE(events_for), &issuer->n_events_for);
+	issuer->event_opaque_is_sub = read_flag(issuer, "event_opaque_is_sub", VALUE(event_opaque_is_sub));
+	confirmation = read_text(VALUE(confirmation));
+	issuer->confirms_elsewhere = confirmation != NULL && strcmp(confirmation, "gateway") == 0;
+	if (confirmation == NULL || (strcmp(confirmation, "required") != 0 && strcmp(confirmation, "gateway") != 0))
+		refuse_policy(issuer, "confirmation", "is neither \"required\" nor \"gateway\".");
 #undef VALUE
 	judge_policy(issuer, nulls);
 	return issuer;

@@ -22,13 +22,20 @@
 /* A row of jwt_issuer. */
 typedef struct TrustIssuer
 {
-	ClaimsPolicy policy;
+	ClaimsPolicy policy;		/* of access tokens */
+	ClaimsPolicy events;		/* of events */
 	int			n_algorithms;
 	char	  **algorithms;
 	char	   *role_claim;		/* or NULL */
 	int			n_roles;
 	char	  **roles;			/* that role_claim may name */
 	int64		session_lifetime;	/* in microseconds */
+	bool		event_without_exp;
+	int			n_events_for;
+	char	  **events_for;		/* other issuers whose subjects its events may
+								 * name */
+	bool		event_opaque_is_sub;
+	bool		confirms_elsewhere; /* confirmation is gateway */
 	char	   *unusable;		/* why it verifies nothing: a sentence, or
 								 * NULL */
 } TrustIssuer;

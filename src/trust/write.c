@@ -21,6 +21,7 @@
 #include "nodes/makefuncs.h"
 #include "parser/parse_relation.h"
 #include "token/failure.h"
+#include "trust/rows.h"
 #include "trust/write.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -34,11 +35,21 @@
 void
 write_require(const char *function)
 {
+	write_require_with_hint(function, NULL);
+}
+
+/*
+ * The same with a hint for where none may.
+ */
+void
+write_require_with_hint(const char *function, const char *hint)
+{
 	/* as PreventCommandIfReadOnly() and PreventCommandIfParallelMode() do */
 	if (XactReadOnly)
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("cannot execute %s in a read-only transaction", function),
+				 hint ? errhint("%s", hint) : 0,
 				 errhidesecret()));
 	if (IsInParallelMode())
 		ereport(ERROR,
@@ -152,4 +163,29 @@ write_revocation(RevocationKind kind, const Slice *issuer, const Slice *value,
 #undef SET
 #undef SET_NULL
 	write_insert(TRUST_DENYLIST, values, nulls);
+}
+
+/*
+ * Is there a row that revokes at least as much, until this time at least?  As of now,
+ * whatever the isolation level.
+ */
+bool
+write_is_revoked(RevocationKind kind, const Slice *issuer, const Slice *value,
+				 TimestampTz issued_before, TimestampTz until)
+{
+	Slice		name = slice_of(revocation_kind_name(kind));
+	RowScan		scan = rows_begin(TRUST_DENYLIST, INDEX_DENYLIST_VALUE,
+								  Anum_denylist_value, value, Anum_denylist_kind, &name);
+	bool		found = false;
+
+	while (!found && rows_next(&scan))
+	{
+		Slice		row_issuer = slice_of(rows_text(&scan, Anum_denylist_issuer));
+
+		found = slice_equal(&row_issuer, issuer) &&
+			rows_time(&scan, Anum_denylist_issued_before, DT_NOEND) >= issued_before &&
+			rows_time(&scan, Anum_denylist_expires_at, DT_NOEND) >= until;
+	}
+	rows_end(&scan);
+	return found;
 }

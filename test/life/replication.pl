@@ -294,7 +294,7 @@ for my $session ($on_standby, LifeTest->new($connstr, 'SET default_transaction_r
 	is($session->must('SHOW transaction_read_only'), 'on', 'a transaction that only reads');
 	is($session->must("BEGIN; SELECT jwt_authenticate('$a') ->> 'sub'"), 'alice', 'authenticates');
 	for my $call ('jwt_logout()', 'jwt_logout(true)', "jwt_revoke('$a')", "jwt_revoke_id('$issuer', 'a1', 'infinity')", "jwt_revoke_session('$issuer', 's1')",
-		"jwt_revoke_subject('$issuer', 'alice')", "jwt_revoke_issuer('$issuer')", "jwt_revoke_key('$issuer', 'k1')", "jwt_unrevoke_id('$issuer', 'a1')",
+		"jwt_revoke_subject('$issuer', 'alice')", "jwt_revoke_issuer('$issuer')", "jwt_revoke_key('$issuer', 'k1')", "jwt_receive_event('x')", "jwt_unrevoke_id('$issuer', 'a1')",
 		"jwt_add_issuer('https://new.example', '{api}', '{HS256}')", "jwt_add_secret('$issuer', '\\x$hex', 'HS256', 'k9')", sprintf(q{jwt_import_jwks('https://ed.example', '%s')}, sprintf($set, 'e3')))
 	{
 		is($session->ask("SAVEPOINT a; SELECT $call"), 'ERROR:  25006', "and refuses $call");

@@ -65,3 +65,8 @@ CREATE FUNCTION jwt_test_allocations(OUT fired boolean, OUT live bigint)
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION jwt_test_allocations()
 IS 'lets no more fail; whether one has, and how many blocks OpenSSL has';
+
+CREATE FUNCTION jwt_test_wakes() RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_wakes()
+IS 'how often this session has asked for key sets to be fetched since the last call; from the first call on';

@@ -2,8 +2,8 @@
  *
  * jwt_test.c
  *	  Functions for tests only: signatures, key sets and quoting below SQL,
- *	  OpenSSL's errors, mutated tokens, memory usage, and failing
- *	  allocations.
+ *	  OpenSSL's errors, mutated tokens, requests to fetch key sets, memory
+ *	  usage, and failing allocations.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,6 +22,7 @@
 #include "token/jwk_set.h"
 #include "token/jws.h"
 #include "token/openssl_errors.h"
+#include "trust/refresh.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -41,6 +42,7 @@ JWT_SQL_FUNCTION(jwt_test_properties);
 JWT_SQL_FUNCTION(jwt_test_mutate);
 JWT_SQL_FUNCTION(jwt_test_memory);
 JWT_SQL_FUNCTION(jwt_test_noop);
+JWT_SQL_FUNCTION(jwt_test_wakes);
 JWT_SQL_FUNCTION(jwt_test_fail_allocation);
 JWT_SQL_FUNCTION(jwt_test_allocations);
 
@@ -489,4 +491,31 @@ jwt_test_allocations(PG_FUNCTION_ARGS)
 	values[0] = BoolGetDatum(fired != 0);
 	values[1] = Int64GetDatum(live);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+static int64 wakes;
+
+static void
+count_wake(Oid database, const char *issuer, int len, bool force)
+{
+	(void) database;
+	(void) issuer;
+	(void) len;
+	(void) force;
+	wakes++;
+}
+
+/*
+ * jwt_test_wakes(): takes the place of a preloaded jwt_jwks.
+ */
+Datum
+jwt_test_wakes(PG_FUNCTION_ARGS)
+{
+	void	  **hook = find_rendezvous_variable(REFRESH_RENDEZVOUS);
+	int64		result = wakes;
+
+	(void) fcinfo;
+	*hook = count_wake;
+	wakes = 0;
+	PG_RETURN_INT64(result);
 }
