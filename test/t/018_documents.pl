@@ -22,7 +22,7 @@ sub page
 	doc_run($node, "$FindBin::RealBin/../$page", database => 'fresh');
 	$look->() if $look;
 	$node->safe_psql('postgres', 'DROP DATABASE fresh WITH (FORCE)');
-	$node->safe_psql('postgres', 'DROP ROLE IF EXISTS app, reader, editor');
+	$node->safe_psql('postgres', 'DROP ROLE IF EXISTS anon, app, reader, editor');
 	return;
 }
 sub sql { return $node->safe_psql('fresh', shift) }
@@ -32,6 +32,7 @@ page('doc/providers.md', 1, sub {
 	is(sql(q{SELECT string_agg(DISTINCT p, ' ') FROM jwt_status, unnest(problems) p}), 'It has no key that verifies now.', 'providers lack nothing but their keys');
 });
 page('doc/cookbook.md', 1);
+page('doc/sign-out.md', 1);
 
 # How long the revocation of a session is kept. The key is that of RFC 8037.
 page('doc/revocation.md', 1, sub {
