@@ -28,6 +28,7 @@
 #include "token/json.h"
 #include "token/jwk.h"
 #include "token/openssl_errors.h"
+#include "token/sha256.h"
 
 #define RSA_MIN_BITS	2048
 #define RSA_MAX_BITS	8192
@@ -670,8 +671,6 @@ jwk_thumbprint(const Jwk *jwk)
 {
 	const KeyType *type = key_type(jwk->kty, (int) strlen(jwk->kty));
 	StringInfoData json;
-	uint8		digest[32];
-	size_t		digest_len;
 	char	   *text;
 
 	/* no value needs escaping: it is base64url or a known name */
@@ -680,12 +679,9 @@ jwk_thumbprint(const Jwk *jwk)
 		appendStringInfo(&json, "%c\"%s\":\"%s\"", i == 0 ? '{' : ',',
 						 type->members[i], member_text(jwk, type, type->members[i]));
 	appendStringInfoChar(&json, '}');
-	if (!EVP_Q_digest(NULL, "SHA2-256", NULL, json.data, json.len, digest, &digest_len))
-	{
-		openssl_check_memory();
+	text = palloc(SHA256_TEXT_SIZE + 1);
+	if (!sha256_text(json.data, json.len, text))
 		return NULL;
-	}
-	text = palloc(base64url_encoded_size(sizeof(digest)) + 1);
-	text[base64url_encode(digest, sizeof(digest), text)] = '\0';
+	text[SHA256_TEXT_SIZE] = '\0';
 	return text;
 }
