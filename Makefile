@@ -4,14 +4,14 @@ EXTENSION = jwt
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" jwt.control)
 MODULE_big = jwt
 OBJS = src/module.o \
-	$(addprefix src/token/, base64url.o json.o failure.o algorithm.o openssl_errors.o sha256.o edwards.o jwk.o jwk_set.o key_text.o jws.o claims.o) \
+	$(addprefix src/token/, base64url.o json.o failure.o algorithm.o openssl_errors.o sha256.o edwards.o jwk.o jwk_set.o key_text.o jws.o claims.o uri.o dpop.o) \
 	$(addprefix src/trust/, catalog.o rows.o revocation.o key_cache.o new_key.o key_set.o write.o triggers.o refresh.o) \
-	$(addprefix src/session/, verify_cache.o verify.o session.o event.o) \
+	$(addprefix src/session/, verify_cache.o replay.o confirmation.o verify.o session.o event.o) \
 	$(addprefix src/sql/, functions.o accessors.o manage.o revoke.o event.o status.o install.o)
 DATA = jwt--1.0.sql
 
 # init makes what the others use; the rest follows the way of a token.
-REGRESS = init verify order claims limits issuer key privileges secrets jwks session revocation event status cache attacks
+REGRESS = init verify order claims limits issuer key privileges secrets jwks session confirmation revocation event status cache attacks
 REGRESS_OPTS = --inputdir=.
 
 PG_CONFIG ?= pg_config

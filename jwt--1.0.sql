@@ -464,13 +464,17 @@ IS 'the claims of a token, not verified: anybody can write them';
 CREATE FUNCTION @extschema@.jwt_authenticate(
 	token text,
 	is_local boolean DEFAULT true,
-	issuer text DEFAULT NULL
+	issuer text DEFAULT NULL,
+	proof text DEFAULT NULL,
+	method text DEFAULT NULL,
+	uri text DEFAULT NULL,
+	nonce text DEFAULT NULL
 ) RETURNS jsonb
 AS 'MODULE_PATHNAME', 'jwt_sql_authenticate'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100;
 
-COMMENT ON FUNCTION @extschema@.jwt_authenticate(text, boolean, text)
-IS 'verifies a token and makes it the current token of the transaction or session; null removes it; issuer restricts it';
+COMMENT ON FUNCTION @extschema@.jwt_authenticate(text, boolean, text, text, text, text, text)
+IS 'verifies a token and makes it the current token of the transaction or session; null removes it; issuer restricts it; proof is the DPoP proof of a request with this method and URI';
 
 CREATE FUNCTION @extschema@.jwt_claims() RETURNS jsonb
 AS 'MODULE_PATHNAME', 'jwt_sql_claims'
@@ -1045,7 +1049,7 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.jws_verify(text, jsonb, text),
 	@extschema@.jwt_header(text),
 	@extschema@.jwt_unverified_claims(text),
-	@extschema@.jwt_authenticate(text, boolean, text),
+	@extschema@.jwt_authenticate(text, boolean, text, text, text, text, text),
 	@extschema@.jwt_claims(),
 	@extschema@.jwt_claim(text[]),
 	@extschema@.jwt_subject(),

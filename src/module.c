@@ -8,6 +8,7 @@
 #include "compat.h"
 
 #include "miscadmin.h"
+#include "session/replay.h"
 #include "session/session.h"
 #include "token/jws.h"
 #include "trust/refresh.h"
@@ -28,7 +29,8 @@ extern JWT_EXPORT void _PG_init(void);
  */
 static void (*const inits[]) (void) =
 {
-	jws_init, catalog_init, key_cache_init, verify_init, verify_cache_init, session_init, refresh_init
+	jws_init, catalog_init, key_cache_init, verify_init, verify_cache_init,
+		replay_init, confirmation_init, session_init, refresh_init
 };
 
 /*

@@ -16,7 +16,8 @@
  *
  * The setting jwt.issuer has the issuer argument of jwt_authenticate(), so
  * that later verifications, also in parallel workers, try the same keys.  It
- * only restricts, so it needs no protection either.
+ * only restricts, so it needs no protection either.  What is
+ * known of the token's sender does; see confirmation.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,6 +25,8 @@
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "session/confirmation.h"
+#include "session/replay.h"
 #include "session/session.h"
 #include "token/json.h"
 #include "utils/builtins.h"
@@ -41,9 +44,12 @@ static bool issuer_was_named = false;
 
 uint64		session_events = 1;
 
+static const Slice nothing = {NULL, 0};
+
 static bool check_token(char **value, void **extra, GucSource source);
 static void assign_token(const char *value, void *extra);
 static void assign_issuer(const char *value, void *extra);
+static const char *show_token(void);
 
 /*
  * The token is checked again in each transaction, because a statement that
@@ -71,7 +77,7 @@ session_init(void)
 							   "",
 							   PGC_USERSET,
 							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
-							   check_token, assign_token, NULL);
+							   check_token, assign_token, show_token);
 	DefineCustomStringVariable("jwt.issuer",
 							   "Sets the issuer that the current JSON Web Token must be of; empty for any.",
 							   NULL,
@@ -93,6 +99,8 @@ check_token(char **value, void **extra, GucSource source)
 	(void) extra;
 	if (*value == NULL || **value == '\0')
 		return true;
+	/* a worker may be the first to ask who it is of */
+	confirmation_publish_certificate();
 	if (source == PGC_S_SESSION || source == PGC_S_CLIENT ||
 		source == PGC_S_INTERACTIVE || source == PGC_S_OVERRIDE)
 		return true;
@@ -109,6 +117,17 @@ assign_token(const char *value, void *extra)
 	(void) value;
 	(void) extra;
 	session_events++;
+}
+
+/*
+ * The setting can be written, and not read: a function or a trigger of somebody
+ * else's that runs in this session must not get hold of a token that it could pass
+ * on.  Parallel workers get the value itself.
+ */
+static const char *
+show_token(void)
+{
+	return token_setting == NULL || token_setting[0] == '\0' ? "" : "(a token)";
 }
 
 static void
@@ -129,7 +148,7 @@ assign_issuer(const char *value, void *extra)
 bool
 session_claims(const Jsonb **claims, uint64 *stamp, Failure *failure)
 {
-	VerifyRequest request = {.at = verify_now()};
+	VerifyRequest request = {.at = verify_now(), .sender = SENDER_CONFIRMED};
 	VerifiedClaims verified;
 
 	*claims = NULL;
@@ -212,21 +231,28 @@ switch_role(const Jsonb *claims, bool is_local, Failure *failure)
 /*
  * Verify a token and make it the current token of the transaction or session.
  * Also set the role that it names, if its issuer may give one. issuer
- * restricts the token, unless its data is NULL.
+ * restricts the token, unless its data is NULL.  proof is the sender's, or
+ * NULL; with one, is_local is true.
  */
 bool
-session_authenticate(const Slice *token, bool is_local, const Slice *issuer,
+session_authenticate(const Slice *token, bool is_local, const Slice *issuer, DpopProof *proof,
 					 const Jsonb **claims, Failure *failure)
 {
-	VerifyRequest request = {.token = *token, .issuer = *issuer, .at = verify_now()};
+	VerifyRequest request = {
+		.token = *token, .issuer = *issuer, .at = verify_now(), .proof = proof
+	};
 	VerifiedClaims verified;
 
+	Assert(proof == NULL || is_local);
 	if (!verify_claims(&request, &verified, failure))
+		return false;
+	if (proof != NULL && !replay_enter(proof, verified.binding->key, failure))
 		return false;
 	if (verified.switches_role && !switch_role(verified.claims, is_local, failure))
 		return false;
 	narrow(issuer, is_local);
 	set_setting("jwt.token", pnstrdup(token->data, token->len), is_local);
+	confirmation_set(proof != NULL ? token : &nothing, is_local);
 	*claims = verified.claims;
 	return true;
 }
@@ -237,10 +263,9 @@ session_authenticate(const Slice *token, bool is_local, const Slice *issuer,
 void
 session_forget(bool is_local)
 {
-	static const Slice any = {NULL, 0};
-
-	narrow(&any, is_local);
+	narrow(&nothing, is_local);
 	set_setting("jwt.token", "", is_local);
+	confirmation_set(&nothing, is_local);
 }
 
 /*

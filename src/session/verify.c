@@ -14,6 +14,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "session/confirmation.h"
 #include "session/verify.h"
 #include "token/json.h"
 #include "trust/refresh.h"
@@ -63,7 +64,7 @@ verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *f
 	Verdict		verdict;
 
 	if (request->token.len <= max_token_size && verify_cache_find(request, verified))
-		return true;
+		return confirmation_check(request, verified->binding, failure);
 
 	generation = trust_generation;
 	if (!verify_token(request, &verdict))
@@ -73,6 +74,7 @@ verify_claims(const VerifyRequest *request, VerifiedClaims *verified, Failure *f
 	}
 	verified->claims = json_to_jsonb(&verdict.claims);
 	verified->switches_role = verdict.key->issuer->role_claim != NULL;
+	verified->binding = verdict.binding;
 	verify_cache_add(request, generation, verdict.key, &verdict.times, verdict.not_revoked, verified);
 	return true;
 }
@@ -145,6 +147,9 @@ verify_token(const VerifyRequest *request, Verdict *verdict)
 		claims_check(&verdict->claims, (const char *) verdict->jws.payload, &verdict->jws,
 					 &verdict->key->issuer->policy, &request->audience, request->at,
 					 &verdict->ids, &verdict->times, &verdict->failure) &&
+		confirmation_read(&verdict->claims, !verdict->key->issuer->confirms_elsewhere,
+						  &verdict->binding, &verdict->failure) &&
+		confirmation_check(request, verdict->binding, &verdict->failure) &&
 		check_revocation(verdict);
 }
 

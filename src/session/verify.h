@@ -29,6 +29,7 @@ typedef struct Verdict
 	JsonbValue	claims;			/* an object */
 	ClaimsIds	ids;
 	ClaimsTimes times;
+	const Binding *binding;		/* or NULL */
 	uint64		key_not_revoked;	/* denylist_generation for which key is
 									 * not */
 	uint64		not_revoked;	/* the same for the token */

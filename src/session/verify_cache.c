@@ -357,9 +357,10 @@ verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey
 	Slice		name = {policy->issuer, (int) strlen(policy->issuer) + 1};
 	Slice		thumbprint = slice_of(key->thumbprint);
 	Slice		session_claim = slice_of(policy->session_claim);
+	Slice		binding = {(const char *) verified->binding, verified->binding ? sizeof(Binding) : 0};
 	Size		size = MAXALIGN(sizeof(VerifiedToken)) + MAXALIGN(claims_size) +
 	request->token.len + request->audience.len + request->issuer.len + name.len +
-	thumbprint.len + session_claim.len;
+	thumbprint.len + session_claim.len + binding.len;
 	VerifiedToken *entry;
 	VerifiedToken **bucket;
 	char	   *rest;
@@ -379,8 +380,10 @@ verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey
 	entry->hash = hash_request(request);
 	rest = (char *) entry + MAXALIGN(sizeof(VerifiedToken));
 	verified->claims = memcpy(rest, verified->claims, claims_size);
-	entry->verified = *verified;
 	rest += MAXALIGN(claims_size);
+	/* of characters, so it may be anywhere */
+	verified->binding = (const Binding *) append_string(&rest, &binding).data;
+	entry->verified = *verified;
 	entry->token = append_string(&rest, &request->token);
 	entry->audience = append_string(&rest, &request->audience);
 	entry->issuer = append_string(&rest, &request->issuer);

@@ -349,8 +349,9 @@ jwt_sql_unverified_claims(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_authenticate(token, is_local, issuer): the claims, or an error.  A null
- * token removes the current token.
+ * jwt_authenticate(token, is_local, issuer, proof, method, uri, nonce): the claims,
+ * or an error.  A null token removes the current token.  Without a proof, the last
+ * three are not looked at.
  */
 Datum
 jwt_sql_authenticate(PG_FUNCTION_ARGS)
@@ -358,6 +359,11 @@ jwt_sql_authenticate(PG_FUNCTION_ARGS)
 	Slice		token = text_argument(fcinfo, 0);
 	bool		is_local = PG_ARGISNULL(1) || PG_GETARG_BOOL(1);
 	Slice		issuer = text_argument(fcinfo, 2);
+	DpopProof	proof = {
+		.text = text_argument(fcinfo, 3), .method = text_argument(fcinfo, 4),
+		.uri = text_argument(fcinfo, 5), .nonce = text_argument(fcinfo, 6),
+		.max_size = verify_max_token_size()
+	};
 	const Jsonb *claims;
 	Failure		failure;
 
@@ -366,7 +372,19 @@ jwt_sql_authenticate(PG_FUNCTION_ARGS)
 		session_forget(is_local);
 		PG_RETURN_NULL();
 	}
-	if (!session_authenticate(&token, is_local, &issuer, &claims, &failure))
+	if (proof.text.data != NULL && !is_local)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a DPoP proof is for one request"),
+				 errhint("Begin a transaction, and call jwt_authenticate() with is_local => true in it."),
+				 errhidestmt(true)));
+	if (proof.text.data != NULL && (proof.method.len == 0 || proof.uri.len == 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a DPoP proof needs the method and the URI of its request"),
+				 errhidestmt(true)));
+	if (!session_authenticate(&token, is_local, &issuer, proof.text.data != NULL ? &proof : NULL,
+							  &claims, &failure))
 		raise_failure(&failure);
 	PG_RETURN_JSONB_P(claims);
 }

@@ -173,7 +173,10 @@ revoke_claims(const Jsonb *claims, bool session_first, const Slice *reason)
 Datum
 jwt_sql_revoke(PG_FUNCTION_ARGS)
 {
-	VerifyRequest request = {.token = text_argument(fcinfo, 0), .at = verify_now()};
+	/* whoever has found a token has not the key that it is bound to */
+	VerifyRequest request = {
+		.token = text_argument(fcinfo, 0), .at = verify_now(), .sender = SENDER_IRRELEVANT
+	};
 	Slice		reason = text_argument(fcinfo, 1);
 	VerifiedClaims verified;
 	Failure		failure;

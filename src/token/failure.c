@@ -35,6 +35,7 @@ static const FailureKind failure_kinds[] = {
 	[FAILURE_LIFETIME] = {"28J10", "lifetime or age of the JSON Web Token is not accepted"},
 	[FAILURE_REVOKED] = {"28J11", "JSON Web Token has been revoked"},
 	[FAILURE_TOKEN_TYPE] = {"28J12", "type of the JSON Web Token is not accepted"},
+	[FAILURE_CONFIRMATION] = {"28J13", "sender of the JSON Web Token is not confirmed"},
 };
 
 /*

@@ -13,7 +13,7 @@
 
 #include "postgres.h"
 
-/* The reasons, in the order of their SQLSTATEs 28J01 to 28J12. */
+/* The reasons, in the order of their SQLSTATEs 28J01 to 28J13. */
 typedef enum FailureCode
 {
 	FAILURE_NONE,
@@ -28,7 +28,8 @@ typedef enum FailureCode
 	FAILURE_CLAIM,
 	FAILURE_LIFETIME,
 	FAILURE_REVOKED,
-	FAILURE_TOKEN_TYPE
+	FAILURE_TOKEN_TYPE,
+	FAILURE_CONFIRMATION
 } FailureCode;
 
 /*

@@ -21,6 +21,16 @@ AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION jwt_test_jwk_set(bytea)
 IS 'the members of a JWK Set, how many, and the first and the last, or why it is none';
 
+CREATE FUNCTION jwt_test_uri(uri text) RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_uri(text)
+IS 'the normal form of an HTTP URI without query and fragment; null when it is none';
+
+CREATE FUNCTION jwt_test_dpop(token text, proof text, thumbprint text, at timestamptz) RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_dpop(text, text, text, timestamptz)
+IS 'why the DPoP proof of a GET of https://api.example/things is refused at a time; "good" when it is not';
+
 CREATE FUNCTION jwt_test_quote(string bytea, encoding name) RETURNS bytea
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION jwt_test_quote(bytea, name)

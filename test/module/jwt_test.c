@@ -18,14 +18,17 @@
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "token/base64url.h"
+#include "token/dpop.h"
 #include "token/failure.h"
 #include "token/jwk_set.h"
 #include "token/jws.h"
 #include "token/openssl_errors.h"
+#include "token/uri.h"
 #include "trust/refresh.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 extern JWT_EXPORT const Pg_magic_struct *PG_MAGIC_FUNCTION_NAME(void);
 
@@ -35,6 +38,8 @@ JWT_SQL_FUNCTION(jwt_test_signature);
 JWT_SQL_FUNCTION(jwt_test_available);
 JWT_SQL_FUNCTION(jwt_test_ed25519);
 JWT_SQL_FUNCTION(jwt_test_jwk_set);
+JWT_SQL_FUNCTION(jwt_test_uri);
+JWT_SQL_FUNCTION(jwt_test_dpop);
 JWT_SQL_FUNCTION(jwt_test_quote);
 JWT_SQL_FUNCTION(jwt_test_check_memory);
 JWT_SQL_FUNCTION(jwt_test_has_errors);
@@ -150,6 +155,47 @@ jwt_test_jwk_set(PG_FUNCTION_ARGS)
 		nulls[3] = false;
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+static Slice
+text_slice(text *t)
+{
+	Slice		slice = {VARDATA_ANY(t), (int) VARSIZE_ANY_EXHDR(t)};
+
+	return slice;
+}
+
+/*
+ * jwt_test_uri(uri)
+ */
+Datum
+jwt_test_uri(PG_FUNCTION_ARGS)
+{
+	Slice		uri = text_slice(PG_GETARG_TEXT_PP(0));
+	char	   *normal = uri_normal_form(&uri);
+
+	if (normal == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(normal));
+}
+
+/*
+ * jwt_test_dpop(token, proof, thumbprint, at)
+ */
+Datum
+jwt_test_dpop(PG_FUNCTION_ARGS)
+{
+	Slice		token = text_slice(PG_GETARG_TEXT_PP(0));
+	DpopProof	proof = {
+		.text = text_slice(PG_GETARG_TEXT_PP(1)), .method = slice_of("GET"),
+		.uri = slice_of("https://api.example/things"), .max_size = JWS_MAX_SIZE
+	};
+	char	   *thumbprint = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	Failure		failure;
+
+	if (!dpop_check(&proof, &token, thumbprint, PG_GETARG_TIMESTAMPTZ(3), &failure))
+		PG_RETURN_TEXT_P(cstring_to_text(failure.detail));
+	PG_RETURN_TEXT_P(cstring_to_text("good"));
 }
 
 /*

@@ -8,11 +8,12 @@ use Digest::SHA qw(hmac_sha256);
 use Exporter 'import';
 use FindBin;
 use IPC::Run;
+use JSON::PP ();
 use MIME::Base64 qw(encode_base64);
 use PostgreSQL::Test::Utils ();
 use Time::HiRes qw(sleep);
 
-our @EXPORT = qw(token setup_trust verdict open_session wait_until logged start_peer hold reload state due park turn);
+our @EXPORT = qw(token setup_trust verdict open_session wait_until logged start_peer order_maker hold reload state due park turn);
 
 my $secret = 'a secret of the tests of whole servers';
 
@@ -124,6 +125,25 @@ sub start_peer
 	push @peers, IPC::Run::start([ 'node', "$folder$peer.mjs", $dir ], '<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(300));
 	$peers[-1]->pump until $out =~ /^ready$/m;
 	return $out =~ /^(\S+) (\d+)$/mg;
+}
+
+# Start proofs.py, which makes keys, tokens and proofs, until the test ends; a
+# function that orders one of it.
+sub order_maker
+{
+	my ($in, $out) = ('', '');
+	my $folder = __FILE__ =~ s{[^/]*\z}{}r;
+	my $timer = IPC::Run::timeout(60);
+	my $maker = IPC::Run::start([ '/usr/bin/python3', "${folder}proofs.py" ], '<', \$in, '>', \$out, $timer);
+	push @peers, $maker;
+	return sub {
+		$timer->start;	# for each order anew
+		$out = '';
+		$in .= JSON::PP::encode_json({@_}) . "\n";
+		$maker->pump until $out =~ /\n/;
+		chomp $out;
+		return $out;
+	};
 }
 
 # Have endpoint.mjs hold back its answers to /held/NAME, to who asks from now on, until

@@ -1,0 +1,324 @@
+/*-------------------------------------------------------------------------
+ *
+ * confirmation.c
+ *	  The sender of a token is the one that it was issued to (RFC 7800).
+ *
+ * The claim "cnf" binds a token to something that only its owner has.  Two of its
+ * members are understood, and each that is there must be confirmed:
+ *
+ *   x5t#S256	a client certificate (RFC 8705), which is that of this connection;
+ *   jkt		a key (RFC 9449), by a DPoP proof that comes with the token.
+ *
+ * What was confirmed by a proof has to hold as long as the token is the current one,
+ * in parallel workers, too, and has to go with it on rollback.  So it is a setting,
+ * jwt.confirmed: the digest of the token, and how.  A second one, jwt.certificate,
+ * has the thumbprint of the connection's certificate for parallel workers, which
+ * have no connection.  Their check hooks refuse every value that does not come from
+ * here, or from the leader of a parallel worker: that worker takes what the leader
+ * has.  Whether this is such a worker is asked of InitializingParallelWorker, which
+ * is true before it runs any statement.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+/*
+ * A connection's struct names types of GSSAPI, whose headers need not be here.  It
+ * has the same layout without them, for extensions.
+ */
+#undef ENABLE_GSS
+#include "libpq/libpq-be.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "session/confirmation.h"
+#include "session/replay.h"
+#include "token/json.h"
+#include "token/openssl_errors.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#define NAME_OF_CONFIRMED	"jwt.confirmed"
+#define NAME_OF_CERTIFICATE	"jwt.certificate"
+
+/* How jwt.confirmed begins; the token's digest follows. */
+#define BY_DPOP	"dpop "
+
+static char *confirmed_setting;
+static char *certificate_setting;
+
+/* The value that a setting is being given from here, or NULL. */
+static const char *our_value;
+
+uint64		confirmation_events;
+
+static bool
+is_ours(const char *name, const char *value)
+{
+	if (value == NULL || value[0] == '\0' || InitializingParallelWorker ||
+		(our_value != NULL && strcmp(value, our_value) == 0))
+		return true;
+	GUC_check_errcode(ERRCODE_CANT_CHANGE_RUNTIME_PARAM);
+	GUC_check_errmsg("parameter \"%s\" cannot be set", name);
+	GUC_check_errdetail("It holds what the server itself has found out about the sender of a token.");
+	return false;
+}
+
+static bool
+check_confirmed(char **value, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	return is_ours(NAME_OF_CONFIRMED, *value);
+}
+
+static bool
+check_certificate(char **value, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	return is_ours(NAME_OF_CERTIFICATE, *value);
+}
+
+static void
+assign_either(const char *value, void *extra)
+{
+	(void) value;
+	(void) extra;
+	confirmation_events++;
+}
+
+/*
+ * Define the settings.
+ */
+void
+confirmation_init(void)
+{
+	DefineCustomStringVariable(NAME_OF_CONFIRMED,
+							   "Shows the token whose sender was confirmed by a DPoP proof; cannot be set.",
+							   NULL,
+							   &confirmed_setting,
+							   "",
+							   PGC_USERSET,
+							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							   check_confirmed, assign_either, NULL);
+	DefineCustomStringVariable(NAME_OF_CERTIFICATE,
+							   "Shows the thumbprint of the client's certificate; cannot be set.",
+							   NULL,
+							   &certificate_setting,
+							   "",
+							   PGC_USERSET,
+							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							   check_certificate, assign_either, NULL);
+	confirmation_publish_certificate();
+}
+
+/*
+ * Give one of the settings a value, past its check hook.
+ */
+static void
+set_ours(const char *name, const char *value, GucSource source, GucAction action)
+{
+	PG_TRY();
+	{
+		our_value = value;
+		(void) set_config_option(name, value, PGC_USERSET, source, action, true, 0, false);
+	}
+	PG_FINALLY();
+	{
+		our_value = NULL;
+	}
+	PG_END_TRY();
+}
+
+/*
+ * The certificate with which the client of this backend has connected, or NULL.
+ * PostgreSQL has verified it.
+ */
+static X509 *
+connection_certificate(void)
+{
+#ifdef USE_OPENSSL
+	return MyProcPort == NULL ? NULL : MyProcPort->peer;
+#else
+	return NULL;
+#endif
+}
+
+static bool
+read_certificate(X509 *certificate, char *thumbprint)
+{
+	unsigned char *der = NULL;
+	int			len = i2d_X509(certificate, &der);
+	uint8		digest[SHA256_SIZE];
+	bool		good = len > 0 && EVP_Q_digest(NULL, "SHA2-256", NULL, der, len, digest, NULL);
+
+	OPENSSL_free(der);
+	if (good)
+		(void) base64url_encode(digest, SHA256_SIZE, thumbprint);
+	return good;
+}
+
+/*
+ * The thumbprint of that certificate, or NULL.
+ */
+static const char *
+connection_thumbprint(void)
+{
+	static char thumbprint[SHA256_TEXT_SIZE + 1];
+	X509	   *certificate = connection_certificate();
+
+	if (certificate == NULL ||
+		(thumbprint[0] == '\0' && !openssl_retry(read_certificate(certificate, thumbprint))))
+		return NULL;
+	return thumbprint;
+}
+
+/*
+ * Have parallel workers know the certificate of this connection.  Call before
+ * anything that they need it for.
+ */
+void
+confirmation_publish_certificate(void)
+{
+	const char *thumbprint = connection_thumbprint();
+
+	/* as one that comes with the session, so that RESET returns to it */
+	if (thumbprint != NULL && !IsInParallelMode() && strcmp(certificate_setting, thumbprint) != 0)
+		set_ours(NAME_OF_CERTIFICATE, thumbprint, PGC_S_OVERRIDE, GUC_ACTION_SET);
+}
+
+/*
+ * Is this the thumbprint of the certificate of the connection, which is the leader's
+ * for a parallel worker?
+ */
+static bool
+certificate_is(const char *thumbprint)
+{
+	const char *own = MyProcPort != NULL ? connection_thumbprint() : certificate_setting;
+
+	return own != NULL && strlen(own) == SHA256_TEXT_SIZE && memcmp(own, thumbprint, SHA256_TEXT_SIZE) == 0;
+}
+
+/*
+ * The value of jwt.confirmed that stands for a token.
+ */
+static bool
+describe(const Slice *token, char *value)
+{
+	strcpy(value, BY_DPOP);
+	value[strlen(BY_DPOP) + SHA256_TEXT_SIZE] = '\0';
+	return sha256_text(token->data, token->len, value + strlen(BY_DPOP));
+}
+
+/*
+ * Was this token's sender confirmed by a proof, in this transaction?
+ */
+static bool
+was_confirmed(const Slice *token)
+{
+	char		value[sizeof(BY_DPOP) + SHA256_TEXT_SIZE];
+
+	return confirmed_setting != NULL && confirmed_setting[0] != '\0' &&
+		describe(token, value) && strcmp(confirmed_setting, value) == 0;
+}
+
+/*
+ * Remember that the sender of the token that becomes the current one was confirmed
+ * by a proof, until the end of the transaction; or, with null data, that none was.
+ */
+void
+confirmation_set(const Slice *token, bool is_local)
+{
+	char		value[sizeof(BY_DPOP) + SHA256_TEXT_SIZE] = "";
+
+	if (token->data != NULL && !describe(token, value))
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("OpenSSL could not compute a digest")));
+	if (strcmp(confirmed_setting, value) != 0)
+		set_ours(NAME_OF_CONFIRMED, value, PGC_S_SESSION, is_local ? GUC_ACTION_LOCAL : GUC_ACTION_SET);
+}
+
+/*
+ * Read a member of "cnf" that is a thumbprint.  One that cannot be is none that
+ * anything has, and never confirmed.
+ */
+static bool
+read_thumbprint(const JsonbValue *cnf, const char *name, bool *present, char *thumbprint,
+				Failure *failure)
+{
+	const JsonbPair *member = json_member(cnf, name);
+	const char *text;
+	int			len;
+
+	*present = member != NULL;
+	if (member == NULL)
+		return true;
+	text = json_string(&member->value, &len);
+	if (text == NULL || len != SHA256_TEXT_SIZE)
+		return fail(failure, FAILURE_CONFIRMATION,
+					psprintf("The member \"%s\" of the claim \"cnf\" is not the SHA-256 thumbprint that it should be.", name));
+	memcpy(thumbprint, text, len);
+	return true;
+}
+
+/*
+ * What do the claims bind the token to?  NULL for nothing.  A failure is one only
+ * where the binding must be confirmed.
+ */
+bool
+confirmation_read(const JsonbValue *claims, bool must_confirm, const Binding **result, Failure *failure)
+{
+	const JsonbPair *member = json_member(claims, "cnf");
+	Binding    *binding;
+	bool		good;
+
+	*result = NULL;
+	if (member == NULL)
+		return true;
+	*result = binding = palloc0(sizeof(Binding));
+	binding->must_confirm = must_confirm;
+	if (member->value.type != jbvObject)
+		return !must_confirm || fail(failure, FAILURE_CLAIM, "The claim \"cnf\" is not an object.");
+	good = read_thumbprint(&member->value, "jkt", &binding->has_key, binding->key, failure) &&
+		read_thumbprint(&member->value, "x5t#S256", &binding->has_certificate,
+						binding->certificate, failure);
+	if (good && !binding->has_key && !binding->has_certificate)
+		good = fail(failure, FAILURE_CONFIRMATION,
+					"The token is bound by a \"cnf\" that has neither \"jkt\" nor \"x5t#S256\", which are understood.");
+	return good || !must_confirm;
+}
+
+/*
+ * See confirmation_check().  binding may be NULL.
+ */
+bool
+confirmation_check_sender(const VerifyRequest *request, const Binding *binding, Failure *failure)
+{
+	bool		must_confirm = binding != NULL && binding->must_confirm;
+
+	if (request->sender == SENDER_IRRELEVANT)
+		return true;
+	if (must_confirm && binding->has_certificate && !certificate_is(binding->certificate))
+		return fail(failure, FAILURE_CONFIRMATION,
+					"The token is bound to a client certificate, which is not that of this connection.");
+	if (request->proof != NULL)
+	{
+		if (binding == NULL || !binding->has_key)
+			return fail(failure, FAILURE_CONFIRMATION,
+						"The token comes with a DPoP proof, and is not bound to a key.");
+		return replay_can_remember(failure) &&
+			dpop_check(request->proof, &request->token, binding->key, GetCurrentTimestamp(), failure);
+	}
+	if (must_confirm && binding->has_key &&
+		!(request->sender == SENDER_CONFIRMED && was_confirmed(&request->token)))
+		return fail_hint(failure, FAILURE_CONFIRMATION,
+						 "The token is bound to a key, and its sender has not been confirmed to have it.",
+						 "Pass the request's DPoP proof, its method and its URI to jwt_authenticate().");
+	return true;
+}
