@@ -34,6 +34,15 @@ class Tokens:
             self.made[alg, sub] = jwt.encode({**self.claims, "sub": sub}, self.keys[alg], alg, headers={"kid": alg})
         return self.made[alg, sub]
 
+    def dpop(self):
+        """A DPoP proof for the ES256 token by its key, the key's thumbprint, and its time."""
+        key = self.keys["ES256"]
+        digest = text(hashlib.sha256(self("ES256").encode()).digest())
+        proof = jwt.encode({"jti": "6f2b9cf2-6a1c-4d5b", "htm": "GET", "htu": "https://api.example/things", "iat": self.claims["iat"],
+                            "ath": digest}, key, "ES256", headers={"typ": "dpop+jwt", "jwk": ec_jwk(key)})
+        members = json.dumps(ec_jwk(key), sort_keys=True, separators=(",", ":"))
+        return proof, text(hashlib.sha256(members.encode()).digest()), self.claims["iat"]
+
 
 def text(raw):
     return jwt.utils.base64url_encode(raw).decode()

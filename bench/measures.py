@@ -75,11 +75,15 @@ def sessions(token, claims):
     JSON.  Sessions that take longest come first."""
     verify = {alg: f"jwt_verify('{token(alg)}')" for alg in ("RS256", "PS256", "ES256", "ES384", "EdDSA", "HS256")}
     uncached = "SET jwt.cache_size = 0"
+    proof, thumbprint, iat = token.dpop()
 
     # the repetitions of the floor suit work of similar length
     yield floor()
     yield from imports("RSA", 1, 6)
-    yield Session("cold", "plain", {}, [uncached], [calls(f"cold_{alg}", call, *FLOOR[alg]) for alg, call in verify.items()])
+    yield Session("cold", "plain", {}, [uncached], [
+        *(calls(f"cold_{alg}", call, *FLOOR[alg]) for alg, call in verify.items()),
+        # a proof is good for a minute and once, so its check alone is called: not the memory of which were used
+        calls("dpop_ES256", f"1 / (jwt_test_dpop('{token('ES256')}', '{proof}', '{thumbprint}', to_timestamp({iat})) = 'good')::int", *FLOOR["ES256"])])
     yield from imports("EC", 100, 500)
     # what has been read once is in PostgreSQL's buffers
     yield Session("scan", "plain", {}, [f"SELECT jwt_authenticate('{token('RS256')}', false)",

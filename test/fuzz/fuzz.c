@@ -27,10 +27,12 @@
 #include "token/algorithm.h"
 #include "token/base64url.h"
 #include "token/claims.h"
+#include "token/dpop.h"
 #include "token/json.h"
 #include "token/jwk.h"
 #include "token/jws.h"
 #include "token/key_text.h"
+#include "token/uri.h"
 #include "trust/catalog.h"
 #include "trust/key_set.h"
 #include "utils/array.h"
@@ -547,6 +549,80 @@ fuzz_jwks(const char *data, int len)
 }
 
 /*
+ * A URI's normal form is its own, and has neither query nor fragment nor dots for
+ * segments.
+ */
+static void
+fuzz_uri(const char *data, int len)
+{
+	Slice		uri = {data, len};
+	char	   *normal = uri_normal_form(&uri);
+	char	   *again;
+
+	if (normal == NULL)
+		return;
+	claim((int) strlen(normal) <= len + 1);
+	claim(strncmp(normal, "http://", 7) == 0 || strncmp(normal, "https://", 8) == 0);
+	claim(strpbrk(normal, "?# ") == NULL);
+	claim(strstr(normal, "/./") == NULL && strstr(normal, "/../") == NULL);
+	uri = slice_of(normal);
+	again = uri_normal_form(&uri);
+	claim(again != NULL && strcmp(again, normal) == 0);
+}
+
+/*
+ * A DPoP proof.  The input is a whole one if it begins with a space; else it is the
+ * payload of one by the key of RFC 8037 appendix A.1.
+ */
+static void
+fuzz_dpop(const char *data, int len)
+{
+	static const char private_key[] = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+	static const char header[] = "{\"typ\":\"dpop+jwt\",\"alg\":\"Ed25519\",\"jwk\":{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}}";
+	static EVP_PKEY *pkey = NULL;
+	Slice		token = slice_of("token");
+	DpopProof	proof = {
+		.text = {data + 1, len - 1}, .method = slice_of("GET"), .uri = slice_of("https://api.example/things"),
+		.nonce = slice_of(len % 2 ? "n" : NULL), .max_size = 8192
+	};
+	TimestampTz at = 820540800 * USECS_PER_SEC; /* 2026-01-01 */
+	Failure		failure = {FAILURE_NONE, NULL, NULL};
+
+	if (len < 1)
+		return;
+	if (data[0] != ' ')
+	{
+		uint8		raw[32];
+		uint8		signature[64];
+		size_t		signature_len = sizeof(signature);
+		char	   *text = palloc(base64url_encoded_size(sizeof(header)) + base64url_encoded_size(len) + 100);
+		int			n = base64url_encode((const uint8 *) header, sizeof(header) - 1, text);
+		EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+
+		if (pkey == NULL)
+		{
+			(void) base64url_decode(private_key, sizeof(private_key) - 1, raw);
+			pkey = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, raw, sizeof(raw));
+		}
+		text[n++] = '.';
+		n += base64url_encode((const uint8 *) data, len, text + n);
+		claim(EVP_DigestSignInit(ctx, NULL, NULL, NULL, pkey) == 1 &&
+			  EVP_DigestSign(ctx, signature, &signature_len, (const uint8 *) text, n) == 1);
+		EVP_MD_CTX_free(ctx);
+		text[n++] = '.';
+		n += base64url_encode(signature, sizeof(signature), text + n);
+		proof.text.data = text;
+		proof.text.len = n;
+	}
+	if (!dpop_check(&proof, &token, REVOKED, at, &failure))
+	{
+		claim(failure.code == FAILURE_CONFIRMATION && failure.detail != NULL);
+		return;
+	}
+	claim(proof.jti.len > 0 && proof.issued >= at - DPOP_MAX_AGE && proof.issued <= at + DPOP_MAX_AHEAD);
+}
+
+/*
  * Allowed hosts and addresses: the lines of the input are a list of patterns,
  * a host and an address.  A host is allowed only if the list contains its end.
  * An IPv4 address embedded in IPv6 is not more public, and loopback is never
@@ -606,6 +682,8 @@ static const Target targets[] = {
 	{"jws", fuzz_jws},
 	{"claims", fuzz_claims},
 	{"jwks", fuzz_jwks},
+	{"uri", fuzz_uri},
+	{"dpop", fuzz_dpop},
 	{"address", fuzz_address},
 };
 

@@ -96,6 +96,12 @@ for claims in CLAIMS:
 for header in ({"alg": "none"}, {"alg": "RS256", "crit": ["b64"], "b64": False}, {"alg": "HS256", "kid": "../../x", "jwk": {}}, {"alg": 1}, {"typ": "at+jwt", "alg": "ES256"}):
     seed("jws", b64(json.dumps(header).encode()) + ".e30.")
 seed("jws", "Bearer " + b64(b'{"alg":"none"}') + ".e30.")
+for uri in ("https://api.example/things", "HTTP://[::1]:80/a/./b/../%7e%2f?q#f", "https://a%50i.example:443", "https://h/../..", "http://h:/"):
+    seed("uri", uri)
+    # the digest of "token"
+    seed("dpop", json.dumps({"jti": "x", "htm": "GET", "htu": uri, "iat": AT, "ath": "PEaenWxYddN6Q_NT1PiOYfz4EsZu7jRXRlpAsNpBU-A", "nonce": "n"}))
+seed("dpop", " " + b64(b'{"typ":"dpop+jwt","alg":"ES256","jwk":{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",'
+                       b'"y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}}') + ".e30." + b64(bytes(64)))
 for patterns in ("idp.example", "*.example:8443, idp.example:*", "*", "a.example,*.b.example:1", "[::1]:443"):
     for host in ("idp.example", "x.b.example", "[::1]"):
         for address in (b"\0" * 15 + b"\1", b"\0" * 10 + b"\xff\xff\x7f\0\0\1", b"\x20\1\x0d\xb8" + b"\x08" * 12):
