@@ -5,17 +5,16 @@ use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
-use lib "$FindBin::RealBin/../t";
+use lib "$FindBin::RealBin/../t", $FindBin::RealBin;
 use File::Temp qw(tempdir);
 use JwtTest;
+use PeersTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
-# Debian installs it outside of the PATH of users.
-my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin';
-plan skip_all => 'there is no pgbouncer' unless $pgbouncer;
+plan skip_all => 'there is no pgbouncer' unless find_program('pgbouncer');
 
 my $clients = 50;
 my $servers = 5;
@@ -42,52 +41,24 @@ $node->safe_psql('postgres', qq{
 $node->safe_psql('postgres', join("\n",
 	map { "INSERT INTO client VALUES ($_, 'user$_', '" . token("user$_") . "');" } 0 .. $clients - 1));
 
-# PgBouncer on its own socket. "one" and "session" have a single server connection, so
-# that the next client must get it.
+# "one" and "session" have a single server connection, so that the next client must get
+# it.
+my $pooler = start_pgbouncer($node, many => "pool_size=$servers", one => 'pool_size=1', session => 'pool_size=1 pool_mode=session');
 my $dir = tempdir(CLEANUP => 1);
-my $port = PostgreSQL::Test::Cluster::get_free_port();
-my $server = 'host=' . $node->host . ' port=' . $node->port . ' dbname=postgres';
-append_to_file("$dir/users", qq("app" ""\n));
-append_to_file("$dir/pgbouncer.ini", <<"END");
-[databases]
-many = $server pool_size=$servers
-one = $server pool_size=1
-session = $server pool_size=1 pool_mode=session
-[pgbouncer]
-listen_addr =
-listen_port = $port
-unix_socket_dir = $dir
-auth_type = trust
-auth_file = $dir/users
-pool_mode = transaction
-max_client_conn = 100
-ignore_startup_parameters = extra_float_digits
-END
-
-my ($none, $log) = ('', '');
-my $bouncer = IPC::Run::start([ $pgbouncer, "$dir/pgbouncer.ini" ],
-	'<', \$none, '>', \$log, '2>', \$log);
-END { local $?; $bouncer->kill_kill if $bouncer }
-for (1 .. 100)
-{
-	last if -S "$dir/.s.PGSQL.$port";
-	sleep 0.1;
-}
 
 # The output of a psql session as a client of a pool.
 sub client
 {
 	my ($pool, $sql) = @_;
 	my ($out, $err);
-	IPC::Run::run([ 'psql', '-XAtq', '-d', "host=$dir port=$port dbname=$pool user=app" ],
+	IPC::Run::run([ 'psql', '-XAtq', '-d', "$pooler dbname=$pool user=app" ],
 		'<', \$sql, '>', \$out, '2>', \$err);
 	chomp $out;
 	return wantarray ? ($out, $err) : $out;
 }
 my $whoami = q{SELECT coalesce(jwt_subject(), 'nobody')};
 
-is(client('many', 'SELECT 1'), '1', 'pgbouncer lets us in')
-  or die "pgbouncer: $log";
+is(client('many', 'SELECT 1'), '1', 'pgbouncer lets us in');
 
 # The work: no subject at the start, and the client's own subject after authentication,
 # also if the transaction is rolled back. A division by zero makes pgbench report a
@@ -119,7 +90,7 @@ my $start = time();
 my $ok = IPC::Run::run(
 	[ 'pgbench', '-n', '-M', 'extended', '-c', $clients, '-j', 2, '-t', $transactions / $clients,
 		'-D', 'known=0', '-f', "$dir/script",
-		"host=$dir port=$port dbname=many user=app" ],
+		"$pooler dbname=many user=app" ],
 	'>', \$out, '2>', \$err);
 note sprintf('%d transactions in %.1f s', $transactions, time() - $start);
 note $out;
@@ -135,7 +106,7 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE us
 $node->safe_psql('postgres', q{UPDATE client SET token = (SELECT token FROM client WHERE id = 1) WHERE id = 0});
 IPC::Run::run(
 	[ 'pgbench', '-n', '-M', 'extended', '-c', 1, '-t', 1, '-D', 'known=0', '-f', "$dir/script",
-		"host=$dir port=$port dbname=many user=app" ],
+		"$pooler dbname=many user=app" ],
 	'>', \$out, '2>', \$err);
 like($err, qr/division by zero/, 'the same script notices the rows of another');
 
@@ -172,8 +143,6 @@ is(client('one', $whoami), 'nobody', 'and nobody is there after it');
 client('session', "SET jwt.token = '$alice'");
 is(client('session', $whoami), 'nobody', 'in session mode the pooler cleans up');
 
-$bouncer->kill_kill;
-undef $bouncer;
 $node->stop;
 
 done_testing();

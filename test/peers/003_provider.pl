@@ -4,16 +4,17 @@ use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
-use lib "$FindBin::RealBin/../t";
+use lib "$FindBin::RealBin/../t", $FindBin::RealBin;
 use File::Temp qw(tempdir);
+use PeersTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
 my $modules = $ENV{NODE_MODULES} // '';
-my ($nginx) = grep { -x } map { "$_/nginx" } split(/:/, $ENV{PATH}), '/usr/sbin';
-plan skip_all => 'there is no node' unless grep { -x "$_/node" } split(/:/, $ENV{PATH});
+my $nginx = find_program('nginx');
+plan skip_all => 'there is no node' unless find_program('node');
 plan skip_all => 'there is no oidc-provider' unless -r "$modules/oidc-provider/package.json";
 plan skip_all => 'there is no nginx' unless $nginx;
 
@@ -50,31 +51,11 @@ http {
 	}
 }
 END
-my ($none, $log) = ('', '');
-my $front = IPC::Run::start([ $nginx, '-c', "$dir/nginx.conf", '-e', "$dir/nginx.log" ], '<', \$none, '>', \$log, '2>', \$log);
-my ($in, $out, $err) = ('', '', '');
-my $provider = IPC::Run::start([ 'node', "$FindBin::RealBin/provider.mjs", $modules, $inner, $issuer, "$dir/ca.pem" ],
-	'<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(300));
-END
-{
-	local $?;
-	$_->kill_kill for grep { $_ } $provider, $front;
-}
-$provider->pump until $out =~ /^= ready\n/m;
-
-sub ask
-{
-	my ($command) = @_;
-	$out = '';
-	$in .= "$command\n";
-	$provider->pump until $out =~ /^= .*\n/m;
-	my ($line) = $out =~ /^= (.*)\n/m;
-	die "$command: $line $err" if $line =~ /^error/;
-	return $line;
-}
+start_program([ $nginx, '-c', "$dir/nginx.conf", '-e', "$dir/nginx.log" ], \my $log);
+my $ask = start_script('node', "$FindBin::RealBin/provider.mjs", $modules, $inner, $issuer, "$dir/ca.pem");
 
 my @algorithms = qw(RS256 PS256 ES256 EdDSA);
-ask('keys ' . join(' ', map { "$_-1" } @algorithms));
+$ask->('keys ' . join(' ', map { "$_-1" } @algorithms));
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -114,7 +95,7 @@ sub bodies
 }
 for my $alg (@algorithms)
 {
-	my ($alice, $bob) = (ask("token alice $alg"), ask("token bob $alg"));
+	my ($alice, $bob) = ($ask->("token alice $alg"), $ask->("token bob $alg"));
 	is(bodies($alice), 'a1 a2', "alice sees her documents by a token of $alg");
 	is(bodies($bob), 'b1', "bob sees his by a token of $alg");
 	my @parts = split(/\./, $alice);
@@ -136,7 +117,7 @@ sub mint
 	my ($n) = @_;
 	for my $alg (@algorithms)
 	{
-		my $token = ask("token alice $alg");
+		my $token = $ask->("token alice $alg");
 		$node->safe_psql('postgres', "INSERT INTO token VALUES ('$alg-$n', '$token')");
 	}
 	return;
@@ -167,13 +148,13 @@ sub wait_for_verdicts
 }
 
 wait_for_verdicts(100, 1, 'valid', 'the first keys verify');
-ask('keys ' . join(' ', map { ("$_-2", "$_-1") } @algorithms));
+$ask->('keys ' . join(' ', map { ("$_-2", "$_-1") } @algorithms));
 event('new keys sign');
 mint(2);
 event('tokens of new keys are used');
 wait_for_verdicts(100, 2, 'valid', 'the new keys verify');
 wait_for_verdicts(100, 1, 'valid', 'and so do the old');
-ask('keys ' . join(' ', map { "$_-2" } @algorithms));
+$ask->('keys ' . join(' ', map { "$_-2" } @algorithms));
 event('old keys go');
 $node->safe_psql('postgres', "SELECT jwt_refresh_jwks('$issuer')");
 event('refreshed');
@@ -204,9 +185,6 @@ my $fetches = () = slurp_file("$dir/access.log") =~ /GET \/jwks/g;
 note "$fetches fetches of the key set";
 cmp_ok($fetches, '<=', 2 + $seconds / $cooldown, 'the provider was not asked more often than the cooldown allows');
 
-$_->kill_kill for $provider, $front;
-undef $provider;
-undef $front;
 $node->stop;
 
 done_testing();
