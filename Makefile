@@ -90,7 +90,7 @@ test:
 test-life:
 	@test/run life
 
-## test-peers     providers and drivers
+## test-peers     providers and drivers; with Keycloak and Ory Hydra, too, where test/peers/fetch has run
 .PHONY: test-peers
 test-peers:
 	@test/run peers

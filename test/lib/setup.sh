@@ -193,7 +193,7 @@ setup_peers()
 {
 	local npm=()
 	command -v npm >/dev/null || npm+=(npm)
-	install_missing pgbouncer nginx-light "${npm[@]}"
+	install_missing pgbouncer nginx-light python3-pip "${npm[@]}"
 }
 
 # Install npm packages into the build folder, not into the source tree.
@@ -206,5 +206,17 @@ setup_node()
 		# remove the rest of an interrupted installation
 		(cd "$dir" && npm install --no-audit --no-fund --no-package-lock --silent) ||
 			{ rm -rf "$dir/node_modules"; return 1; }
+	fi
+}
+
+# Install Python's packages into the build folder, too.
+setup_python()
+{
+	local dir=$1 manifest=$2
+	if ! cmp -s "$manifest" "$dir/requirements.txt"; then
+		rm -rf "$dir"
+		/usr/bin/python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action=ignore \
+			--target "$dir" --requirement "$manifest" || { rm -rf "$dir"; return 1; }
+		cp "$manifest" "$dir/requirements.txt"
 	fi
 }

@@ -11,6 +11,8 @@
 # SQLSTATE. "gives": the block prints what the next block of the page shows, except for
 # trailing spaces. "since" and "needs": older servers, and servers without the
 # extension, skip the block.
+#
+# The block after a comment <!-- file: NAME --> is a file. A test writes and runs it.
 package DocTest;
 
 use strict;
@@ -23,7 +25,7 @@ use MIME::Base64 qw(encode_base64url);
 use PostgreSQL::Test::Utils ();
 use Test::More;
 
-our @EXPORT = qw(doc_blocks doc_run ed25519_token);
+our @EXPORT = qw(doc_blocks doc_file doc_run ed25519_token);
 
 # A token signed by an Ed25519 key, given as 32 bytes in hex. claims are JSON.
 sub ed25519_token
@@ -100,6 +102,15 @@ sub doc_blocks
 	@blocks = grep { $_->{section} eq $only } @blocks if defined $only;
 	die "$path has no such block" unless @blocks;
 	return @blocks;
+}
+
+# The text of a file that a page shows.
+sub doc_file
+{
+	my ($path, $name) = @_;
+	my ($text) = PostgreSQL::Test::Utils::slurp_file($path) =~ /^<!-- file: \Q$name\E -->\n```\w+\n(.*?)^```$/ms
+	  or die "$path has no $name";
+	return $text;
 }
 
 # Remove spaces at ends of lines, and empty lines at the start and at the end.
