@@ -26,6 +26,7 @@ export async function start(client, { modules, listen }) {
 		},
 		features: {
 			backchannelLogout: { enabled: true },
+			dPoP: { enabled: true },
 			resourceIndicators: {
 				enabled: true,
 				defaultResource: () => 'https://api.example',
