@@ -352,7 +352,8 @@ find_signer(const VerifyRequest *request, Verdict *verdict, const KeyLookupResul
 static void
 prefer_claimed_issuer(Verdict *verdict, const KeyLookupResult *candidates)
 {
-	if (claims_issuer_is(&verdict->claims, verdict->key->issuer->policy.issuer))
+	if (candidates->n_keys == 1 ||
+		claims_issuer_is(&verdict->claims, verdict->key->issuer->policy.issuer))
 		return;
 	for (int i = 0; i < candidates->n_keys; i++)
 		if (claims_issuer_is(&verdict->claims, candidates->keys[i].issuer->policy.issuer) &&

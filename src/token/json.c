@@ -279,9 +279,9 @@ json_number_usec(const char *document, const JsonbPair *member)
 	Assert(member->value.type == jbvNumeric);
 
 	/* nearly always an integer of ten digits */
-	for (p = digits; is_digit(*p) && p - digits < 12; p++)
-		usec = usec * 10 + (*p - '0');
-	if (!is_digit(*p) && *p != '.' && *p != 'e' && *p != 'E')
+	for (p = digits; is_digit(*p); p++)
+		usec = usec * 10 + (*p - '0');	/* beyond 12 digits not used */
+	if (p - digits <= 12 && *p != '.' && *p != 'e' && *p != 'E')
 		return (negative ? -1 : 1) * (int64) usec * USECS_PER_SEC;
 
 	usec = 0;
