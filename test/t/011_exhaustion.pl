@@ -130,7 +130,7 @@ for my $token ($hs, $rs)
 {
 	$sweep->('postgres', "SELECT verdict('$token')", '{valid}', 'a good token');
 	$sweep->('postgres', "SELECT verdict(spoilt('$token'))", '{28J04}', 'a bad token');
-	$sweep->('postgres', "SELECT set_config('jwt.token', '$token', true), jwt_subject() FROM generate_series(1, 3) LIMIT 1", "{$token}", 'the current token');
+	$sweep->('postgres', "SELECT set_config('jwt.token', '$token', true), jwt_subject() FROM generate_series(1, 3) LIMIT 1", q({"(a token)"}), 'the current token');
 }
 my $set = sql(q{SELECT jsonb_build_object('keys', jsonb_agg(jsonb_build_object('kty', 'OKP', 'crv', 'Ed25519', 'kid', 'n' || i,
 	'x', jwt_test_ed25519(i::text)))) FROM generate_series(1, 100) i});
