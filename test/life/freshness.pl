@@ -49,8 +49,8 @@ my $functions = q{
 		EXCEPTION WHEN OTHERS THEN
 			v := SQLSTATE;
 		END;
-		IF v IS DISTINCT FROM coalesce((jwt_inspect(current_setting('jwt.token'))).sqlstate, 'valid') THEN
-			v := v || ' or ' || coalesce((jwt_inspect(current_setting('jwt.token'))).sqlstate, 'valid');
+		IF v IS DISTINCT FROM coalesce((jwt_inspect(current_setting('test.token'))).sqlstate, 'valid') THEN
+			v := v || ' or ' || coalesce((jwt_inspect(current_setting('test.token'))).sqlstate, 'valid');
 		END IF;
 		RETURN v;
 	END $$;
@@ -74,7 +74,7 @@ my $functions = q{
 			EXCEPTION WHEN OTHERS THEN
 				v := SQLSTATE;
 			END;
-			i := coalesce((jwt_inspect(current_setting('jwt.token'))).sqlstate, 'valid');
+			i := coalesce((jwt_inspect(current_setting('test.token'))).sqlstate, 'valid');
 			PERFORM set_config('application_name', n || ' ' || v || CASE WHEN i <> v THEN ' or ' || i ELSE '' END, false);
 			IF commits THEN
 				COMMIT;
@@ -128,7 +128,8 @@ my $token = token('alice', @claims);
 my $expression = q{CASE WHEN jwt_try_verify(%1$s) IS NOT NULL THEN 'valid' ELSE coalesce((jwt_inspect(%1$s)).sqlstate, 'only inspected') END};
 my $inspect = "SELECT $expression";
 my $verdict = sprintf($inspect, "'$token'");
-my $set_token = "SET jwt.token = '$token'";
+# jwt.token is write-only
+my $set_token = "SET jwt.token = '$token'; SET test.token = '$token'";
 my @parallel = ('SET parallel_setup_cost = 0', 'SET parallel_tuple_cost = 0', 'SET min_parallel_table_scan_size = 0',
 	'SET max_parallel_workers_per_gather = 2', 'SET parallel_leader_participation = off');
 my $parallel = "SELECT v FROM (SELECT " . sprintf($expression, 'token') . " AS v FROM many) x GROUP BY v";
