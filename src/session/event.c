@@ -320,6 +320,33 @@ resolve(Subject *subject, const JsonbValue *value, bool is_alias)
 }
 
 /*
+ * An issuer, other than the sender, that a user is of by any of their names; null data
+ * if there is none.
+ */
+static Slice
+other_issuer(const Subject *subject, const JsonbValue *user)
+{
+	const JsonbPair *identifiers = json_member(user, "identifiers");
+	const JsonbValue *names = user;
+	int			n = 1;
+	Slice		iss = {NULL, 0};
+
+	if (identifiers != NULL && identifiers->value.type == jbvArray)
+	{
+		names = identifiers->value.val.array.elems;
+		n = identifiers->value.val.array.nElems;
+	}
+	for (int i = 0; i < n && iss.data == NULL; i++)
+	{
+		if (names[i].type == jbvObject)
+			iss = string_member(&names[i], "iss");
+		if (iss.data != NULL && slice_is(&iss, subject->sender->policy.issuer))
+			iss.data = NULL;
+	}
+	return iss;
+}
+
+/*
  * A session within a complex subject: by the sender's name for it, or one token's.
  * A user beside it must be the sender's own, as the session's name is.
  */
@@ -334,8 +361,8 @@ resolve_session(Subject *subject, const JsonbValue *session, const JsonbPair *us
 		return false;
 	if (user != NULL)
 	{
-		iss = string_member(&user->value, "iss");
-		if (iss.data != NULL && !slice_is(&iss, subject->sender->policy.issuer))
+		iss = other_issuer(subject, &user->value);
+		if (iss.data != NULL)
 		{
 			subject->ignored = psprintf("The subject names a session, which is the sender's, and a user of another issuer, \"%s\".", quote(&iss));
 			return true;

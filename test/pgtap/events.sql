@@ -178,6 +178,8 @@ FROM unnest('{op,other,hub}'::text[]) signer, (VALUES
 	('{"format":"email","email":"alice@op.example"}', NULL, NULL, NULL), ('{"format":"account","uri":"alice"}', NULL, NULL, NULL), ('{"format":"opaque","id":"alice"}', NULL, NULL, NULL), ('{"format":"opaque","id":"s1"}', NULL, NULL, NULL),
 	('{"format":"jwt_id","iss":"https://op.example","jti":"alice"}', 'op', 'jti', 'alice'), ('{"format":"uri","uri":"alice"}', NULL, NULL, NULL),
 	('{"format":"complex","user":{"format":"iss_sub","iss":"https://op.example","sub":"alice"}}', 'op', 'sub', 'alice'), ('{"format":"complex","session":{"format":"opaque","id":"s1"}}', 'signer', 'sid', 's1'),
+	('{"format":"complex","session":{"format":"opaque","id":"s1"},"user":{"format":"iss_sub","iss":"https://op.example","sub":"alice"}}', 'op', 'sid', 's1'),
+	('{"format":"complex","session":{"format":"opaque","id":"s1"},"user":{"format":"aliases","identifiers":[{"format":"email","email":"x"},{"format":"iss_sub","iss":"https://op.example","sub":"alice"}]}}', 'op', 'sid', 's1'),
 	('{"format":"complex","session":{"format":"opaque","id":"alice"},"user":{"format":"email","email":"x"}}', 'signer', 'sid', 'alice'), ('{"format":"complex","session":{"format":"opaque","id":"s1"},"device":{"format":"opaque","id":"d"}}', 'signer', 'sid', 's1'),
 	('{"format":"complex","session":{"format":"email","email":"s1"},"user":{"format":"iss_sub","iss":"https://op.example","sub":"alice"}}', NULL, NULL, NULL),
 	('{"format":"complex","user":{"format":"iss_sub","iss":"https://op.example","sub":"alice"},"device":{"format":"opaque","id":"d"}}', NULL, NULL, NULL), ('{"format":"complex","user":{"format":"iss_sub","iss":"https://op.example","sub":"alice"},"tenant":{"format":"opaque","id":"t"}}', NULL, NULL, NULL),
