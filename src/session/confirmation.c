@@ -210,7 +210,7 @@ certificate_is(const char *thumbprint)
 static bool
 describe(const Slice *token, char *value)
 {
-	strcpy(value, BY_DPOP);
+	memcpy(value, BY_DPOP, strlen(BY_DPOP));
 	value[strlen(BY_DPOP) + SHA256_TEXT_SIZE] = '\0';
 	return sha256_text(token->data, token->len, value + strlen(BY_DPOP));
 }
