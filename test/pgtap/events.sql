@@ -174,6 +174,7 @@ SELECT signer, jsonb_build_object('sub_id', sub_id::jsonb, 'events', '{"https://
 	CASE WHEN issuer = 'signer' THEN signer WHEN signer = issuer OR signer = 'hub' AND issuer = 'op' AND kind = 'sub' THEN issuer END, kind, value
 FROM unnest('{op,other,hub}'::text[]) signer, (VALUES
 	('{"format":"iss_sub","iss":"https://op.example","sub":"alice"}', 'op', 'sub', 'alice'), ('{"format":"iss_sub","iss":"https://op.example/","sub":"alice"}', NULL, NULL, NULL), ('{"format":"iss_sub","iss":"https://op.example","sub":"alice@op.example"}', 'op', 'sub', 'alice@op.example'),
+	('{"format":"iss_sub","iss":"https://other.example","sub":"alice"}', 'other', 'sub', 'alice'),
 	('{"format":"iss_sub","iss":"https://hub.example","sub":"alice"}', 'hub', 'sub', 'alice'), ('{"format":"iss_sub","iss":"https://op.example","sub":"s1"}', 'op', 'sub', 's1'), ('{"format":"iss_sub","iss":"https://op.example","sub":"ALICE"}', 'op', 'sub', 'ALICE'),
 	('{"format":"email","email":"alice@op.example"}', NULL, NULL, NULL), ('{"format":"account","uri":"alice"}', NULL, NULL, NULL), ('{"format":"opaque","id":"alice"}', NULL, NULL, NULL), ('{"format":"opaque","id":"s1"}', NULL, NULL, NULL),
 	('{"format":"jwt_id","iss":"https://op.example","jti":"alice"}', 'op', 'jti', 'alice'), ('{"format":"uri","uri":"alice"}', NULL, NULL, NULL),
