@@ -406,6 +406,11 @@ like(ask("SET jwt.confirmed = '$digest'; LOAD 'jwt'; SHOW jwt.confirmed"), qr/^$
 $node->psql('postgres', "$parallel SET jwt.confirmed = '$digest'; SET jwt.certificate = '" . 'A' x 43 . "'; SET jwt.token = '$token'; $count", stdout => \$out, stderr => \$err);
 is($out, '', 'nor in parallel workers');
 is(ask("$parallel SET jwt.token = '$bearer'; $count"), '2500|bob', 'where one that holds a token is the current token');
+# nor does the SET clause of a function, which a worker may run, and which was not checked when it was made
+ask("CREATE FUNCTION forge() RETURNS text LANGUAGE plpgsql PARALLEL SAFE SET jwt.confirmed = '$digest' AS \$\$ BEGIN RETURN current_setting('jwt.confirmed'); END \$\$");
+$node->psql('postgres', "LOAD 'jwt'; $parallel RESET ROLE; SELECT DISTINCT forge() FROM many", stdout => \$out, stderr => \$err);
+is($out, '', 'nor by a function in a parallel worker');
+like($err, qr/"jwt.confirmed" cannot be set/, 'which is refused');
 
 $node->stop;
 done_testing();
