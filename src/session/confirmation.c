@@ -22,7 +22,6 @@
  */
 #include "compat.h"
 
-#include <openssl/evp.h>
 #include <openssl/x509.h>
 
 /*
@@ -149,18 +148,19 @@ connection_certificate(void)
 #endif
 }
 
+/*
+ * Get the certificate in DER, palloc'd.
+ */
 static bool
-read_certificate(X509 *certificate, char *thumbprint)
+encode_certificate(X509 *certificate, unsigned char **der, int *len)
 {
-	unsigned char *der = NULL;
-	int			len = i2d_X509(certificate, &der);
-	uint8		digest[SHA256_SIZE];
-	bool		good = len > 0 && EVP_Q_digest(NULL, "SHA2-256", NULL, der, len, digest, NULL);
+	unsigned char *end;
 
-	OPENSSL_free(der);
-	if (good)
-		(void) base64url_encode(digest, SHA256_SIZE, thumbprint);
-	return good;
+	*len = i2d_X509(certificate, NULL);
+	if (*len <= 0)
+		return false;
+	*der = end = palloc(*len);
+	return i2d_X509(certificate, &end) == *len;
 }
 
 /*
@@ -171,11 +171,17 @@ connection_thumbprint(void)
 {
 	static char thumbprint[SHA256_TEXT_SIZE + 1];
 	X509	   *certificate = connection_certificate();
+	unsigned char *der = NULL;
+	int			len = 0;
 
-	if (certificate == NULL ||
-		(thumbprint[0] == '\0' && !openssl_retry(read_certificate(certificate, thumbprint))))
+	if (certificate == NULL)
 		return NULL;
-	return thumbprint;
+	if (thumbprint[0] == '\0' && openssl_retry(encode_certificate(certificate, &der, &len)))
+	{
+		(void) sha256_text(der, len, thumbprint);
+		pfree(der);
+	}
+	return thumbprint[0] == '\0' ? NULL : thumbprint;
 }
 
 /*
