@@ -455,7 +455,7 @@ log_error(const Source *source, const char *error, const char *detail)
 {
 	ereport(LOG,
 			(errmsg("could not refresh the key set of issuer \"%s\" in database \"%s\"",
-					quote_untrusted(source->issuer, (int) strlen(source->issuer)), source->database),
+					quote_string(source->issuer), source->database),
 			 errdetail_internal("%s%s%s%s", url_for_log(source), error, *error && detail ? " " : "",
 								detail ? quote_text(detail) : "")));
 }
@@ -480,7 +480,7 @@ log_outcome(const Source *source, const Fetched *fetched, const char *error, con
 			const RefreshCounts *counts)
 {
 	const char *database = source->database;
-	const char *issuer = quote_untrusted(source->issuer, (int) strlen(source->issuer));
+	const char *issuer = quote_string(source->issuer);
 
 	/* the error of a document may differ each time */
 	if (error != NULL && is_news(source, error, fetched->error ? detail : NULL))

@@ -159,14 +159,6 @@ string_member(const JsonbValue *object, const char *name)
 	return string;
 }
 
-static bool
-slice_is(const Slice *slice, const char *string)
-{
-	Slice		other = slice_of(string);
-
-	return slice_equal(slice, &other);
-}
-
 static char *
 quote(const Slice *slice)
 {

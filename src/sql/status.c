@@ -243,7 +243,7 @@ read_issuers(void)
 			add_problem(status, psprintf("Its policy cannot be used. %s", status->issuer->unusable));
 		else if ((shared = claims_shared_audience(&status->issuer->policy, &status->issuer->events)) != NULL)
 			add_problem(status, psprintf("The audience \"%s\" is that of access tokens and of events. If it is the client's, its ID tokens may pass as access tokens.",
-										 quote_untrusted(shared, (int) strlen(shared))));
+										 quote_string(shared)));
 		statuses = lappend(statuses, status);
 	}
 	rows_end(&scan);

@@ -39,14 +39,6 @@ refuse_as_proof(Failure *failure)
 	return refuse(failure, psprintf("The DPoP proof, which is a token itself, is refused: %s", failure->detail));
 }
 
-static bool
-equals(const Slice *string, const char *expected)
-{
-	Slice		wanted = slice_of(expected);
-
-	return slice_equal(string, &wanted);
-}
-
 /*
  * Numbers 2, 4 and 5: the form, the type, and an asymmetric algorithm.
  */
@@ -58,7 +50,7 @@ check_header(const DpopProof *proof, Jws *jws, Failure *failure)
 	if (!jws_split(proof->text.data, proof->text.len, proof->max_size, jws, failure) ||
 		!jws_check_header(jws, failure))
 		return refuse_as_proof(failure);
-	if (!equals(&jws->typ, PROOF_TYPE))
+	if (!slice_is(&jws->typ, PROOF_TYPE))
 		return refuse(failure, jws->typ.data == NULL ?
 					  "The DPoP proof has no \"typ\"; it must be \"" PROOF_TYPE "\"." :
 					  psprintf("The DPoP proof's \"typ\" is \"%s\", not \"" PROOF_TYPE "\".",
@@ -166,8 +158,8 @@ check_request(const DpopProof *proof, const JsonbValue *claims, Failure *failure
 					  "The request's URI is not an absolute URI of the scheme http or https.");
 	if (strcmp(normal, wanted) != 0)
 		return refuse(failure, psprintf("The DPoP proof's \"htu\" is \"%s\"; the request's URI is \"%s\".",
-										quote_untrusted(normal, (int) strlen(normal)),
-										quote_untrusted(wanted, (int) strlen(wanted))));
+										quote_string(normal),
+										quote_string(wanted)));
 	return true;
 }
 

@@ -42,4 +42,15 @@ slice_equal(const Slice *a, const Slice *b)
 	return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
 }
 
+/*
+ * The same for a terminated string.
+ */
+static inline bool
+slice_is(const Slice *slice, const char *string)
+{
+	Slice		other = slice_of(string);
+
+	return slice_equal(slice, &other);
+}
+
 #endif							/* JWT_SLICE_H */
