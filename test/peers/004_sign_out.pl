@@ -28,14 +28,7 @@ plan skip_all => 'there is no pgbouncer' unless find_program('pgbouncer');
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->start;
-$node->safe_psql('postgres', q{
-	CREATE EXTENSION jwt;
-	CREATE ROLE app LOGIN;
-	CREATE TABLE document (owner text, body text);
-	ALTER TABLE document ENABLE ROW LEVEL SECURITY;
-	CREATE POLICY own ON document USING (owner = jwt_subject());
-	GRANT SELECT ON document TO app;
-});
+setup_documents($node);
 doc_run($node, $page, section => 'A server that receives events');
 doc_run($node, $page, section => 'PostgREST');
 

@@ -21,14 +21,7 @@ my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'jwt'");
 $node->start;
-$node->safe_psql('postgres', q{
-	CREATE EXTENSION jwt;
-	CREATE ROLE app LOGIN;
-	CREATE TABLE document (owner text, body text);
-	ALTER TABLE document ENABLE ROW LEVEL SECURITY;
-	CREATE POLICY own ON document USING (owner = jwt_subject());
-	GRANT SELECT ON document TO app;
-});
+setup_documents($node);
 $node->backup('backup');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'backup', has_streaming => 1);

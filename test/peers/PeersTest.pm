@@ -10,7 +10,7 @@ use JwtTest;
 use PostgreSQL::Test::Cluster ();
 use PostgreSQL::Test::Utils qw(append_to_file);
 
-our @EXPORT = qw(find_program start_pgbouncer start_program start_script);
+our @EXPORT = qw(find_program setup_documents start_pgbouncer start_program start_script);
 
 # The path of a program. Debian installs some outside of the PATH of users.
 sub find_program
@@ -18,6 +18,21 @@ sub find_program
 	my ($name) = @_;
 	my ($path) = grep { -x } map { "$_/$name" } split(/:/, $ENV{PATH}), '/usr/sbin';
 	return $path;
+}
+
+# Create the extension, and documents of which the role app reads its user's own.
+sub setup_documents
+{
+	my ($node) = @_;
+	$node->safe_psql('postgres', q{
+		CREATE EXTENSION jwt;
+		CREATE ROLE app LOGIN;
+		CREATE TABLE document (owner text, body text);
+		ALTER TABLE document ENABLE ROW LEVEL SECURITY;
+		CREATE POLICY own ON document USING (owner = jwt_subject());
+		GRANT SELECT ON document TO app;
+	});
+	return;
 }
 
 # Start a program that runs until the test ends. Its output goes to a reference.

@@ -327,14 +327,7 @@ ask(qq{CREATE FUNCTION by_clause() RETURNS text LANGUAGE sql SET jwt.token = '' 
 is(ask("SET jwt.token = '$bearer'; SELECT '[' || by_clause() || ']', jwt_subject()"), '[]|bob', 'a SET clause');
 
 # Parallel workers read a policy with the token of their leader, and its confirmation.
-ask(q{
-	CREATE TABLE note AS SELECT i, CASE i % 2 WHEN 0 THEN 'alice' ELSE 'bob' END AS owner FROM generate_series(1, 5000) i;
-	ANALYZE note;
-	ALTER TABLE note ENABLE ROW LEVEL SECURITY;
-	CREATE POLICY own ON note USING (owner = jwt_subject());
-	CREATE ROLE reader LOGIN;
-	GRANT SELECT ON note TO reader;
-});
+setup_notes($node);
 my $parallel = 'SET ROLE reader; SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET parallel_leader_participation = off; ';
 my $count = 'SELECT count(*), min(owner) FROM note';
 like(ask("$parallel EXPLAIN (COSTS OFF) $count"), qr/Workers Planned/, 'a parallel plan');

@@ -40,13 +40,8 @@ $node->append_conf('postgresql.conf', qq{
 $node->append_conf('pg_hba.conf', "hostssl all all 127.0.0.1/32 trust");
 $node->start;
 setup_trust($node);
+setup_notes($node);
 $node->safe_psql('postgres', q{
-	CREATE TABLE note AS SELECT i, CASE i % 2 WHEN 0 THEN 'alice' ELSE 'bob' END AS owner FROM generate_series(1, 5000) i;
-	ANALYZE note;
-	ALTER TABLE note ENABLE ROW LEVEL SECURITY;
-	CREATE POLICY own ON note USING (owner = jwt_subject());
-	CREATE ROLE reader LOGIN;
-	GRANT SELECT ON note TO reader;
 	-- whose only use of the library is within
 	CREATE FUNCTION within() RETURNS text LANGUAGE plpgsql PARALLEL SAFE AS $$ BEGIN RETURN jwt_subject(); END $$;
 });

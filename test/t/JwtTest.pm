@@ -13,7 +13,7 @@ use MIME::Base64 qw(encode_base64);
 use PostgreSQL::Test::Utils ();
 use Time::HiRes qw(sleep);
 
-our @EXPORT = qw(token setup_trust verdict open_session wait_until logged start_peer order_maker hold reload state due park turn);
+our @EXPORT = qw(token setup_trust setup_notes verdict open_session wait_until logged start_peer order_maker hold reload state due park turn);
 
 my $secret = 'a secret of the tests of whole servers';
 
@@ -55,6 +55,22 @@ sub setup_trust
 		CREATE EXTENSION jwt;
 		INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://idp.example', '{api}', '{HS256}');
 		SELECT jwt_add_secret('https://idp.example', '\\x$hex', 'HS256', 'k1');
+	});
+	return;
+}
+
+# Create notes of Alice and Bob, enough for parallel workers, of which the role reader reads
+# its user's own.
+sub setup_notes
+{
+	my ($node) = @_;
+	$node->safe_psql('postgres', q{
+		CREATE TABLE note AS SELECT i, CASE i % 2 WHEN 0 THEN 'alice' ELSE 'bob' END AS owner FROM generate_series(1, 5000) i;
+		ANALYZE note;
+		ALTER TABLE note ENABLE ROW LEVEL SECURITY;
+		CREATE POLICY own ON note USING (owner = jwt_subject());
+		CREATE ROLE reader LOGIN;
+		GRANT SELECT ON note TO reader;
 	});
 	return;
 }
