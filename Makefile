@@ -1,14 +1,15 @@
 # jwt: a PostgreSQL extension.  "make help" lists the targets.
 
-EXTENSION = jwt
+EXTENSION = jwt jwt_auth
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" jwt.control)
 MODULE_big = jwt
 OBJS = src/module.o \
 	$(addprefix src/token/, base64url.o json.o failure.o algorithm.o openssl_errors.o sha256.o edwards.o jwk.o jwk_set.o key_text.o jws.o claims.o uri.o dpop.o) \
+	$(addprefix src/extension/, install.o members.o row.o) \
 	$(addprefix src/trust/, catalog.o rows.o revocation.o key_cache.o new_key.o key_set.o write.o triggers.o refresh.o) \
 	$(addprefix src/session/, verify_cache.o replay.o confirmation.o verify.o session.o event.o) \
-	$(addprefix src/sql/, functions.o accessors.o manage.o revoke.o event.o status.o install.o)
-DATA = jwt--1.0.sql
+	$(addprefix src/sql/, functions.o accessors.o manage.o revoke.o event.o status.o entries.o)
+DATA = jwt--1.0.sql jwt_auth--1.0.sql
 
 # init makes what the others use; the rest follows the way of a token.
 REGRESS = init verify order claims limits issuer key privileges secrets jwks session confirmation revocation event status cache attacks
@@ -44,27 +45,26 @@ $(OBJS): $(wildcard src/*.h src/*/*.h)
 # What reads each byte of a token.
 src/token/base64url.o src/token/json.o: override CFLAGS += -O3
 
-# The library that fetches key sets is the only one that needs libcurl.
-# WITH_JWKS=no leaves it out.
+# Each library of its own is made by a Makefile of its own.  jwt_jwks, which fetches
+# key sets, is the only one that needs libcurl; WITH_JWKS=no leaves it out.
 WITH_JWKS ?= yes
-ifneq ($(WITH_JWKS),no)
-JWKS_MAKE = +$(MAKE) -C src/fetcher EXTVERSION='$(EXTVERSION)' PG_CONFIG='$(PG_CONFIG)'
-.PHONY: all-jwks install-jwks uninstall-jwks clean-jwks
-all: all-jwks
-all-jwks:
+LIBRARIES = auth $(if $(filter no,$(WITH_JWKS)),,fetcher)
+.PHONY: libcurl
+libcurl:
 	@echo '#include <curl/curl.h>' | $(CC) -E - >/dev/null 2>&1 || \
 	{ echo "The headers of libcurl are missing; install libcurl4-openssl-dev, or set WITH_JWKS=no." >&2; exit 1; }
-	$(JWKS_MAKE) all
-install: install-jwks
-install-jwks: all-jwks
-	$(JWKS_MAKE) install
-uninstall: uninstall-jwks
-uninstall-jwks:
-	$(JWKS_MAKE) uninstall
-clean: clean-jwks
-clean-jwks:
-	$(JWKS_MAKE) clean
-endif
+define library
+.PHONY: all-$(1) install-$(1) uninstall-$(1) clean-$(1)
+all: all-$(1)
+install: install-$(1)
+uninstall: uninstall-$(1)
+clean: clean-$(1)
+install-$(1): all-$(1)
+all-$(1) install-$(1) uninstall-$(1) clean-$(1): %-$(1):
+	+$$(MAKE) -C src/$(1) $$* EXTVERSION='$$(EXTVERSION)' PG_CONFIG='$$(PG_CONFIG)'
+endef
+$(foreach name,$(LIBRARIES),$(eval $(call library,$(name))))
+all-fetcher: libcurl
 else
 all install installcheck clean:
 	@echo "The server headers of PostgreSQL were not found; install them, or set PG_CONFIG." >&2

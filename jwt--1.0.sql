@@ -33,7 +33,7 @@ WHERE r.oid OPERATOR(pg_catalog.=) 10::oid
 	AND r.rolname OPERATOR(pg_catalog.<>) current_user;
 
 --
--- C functions for this script: see src/sql/install.c
+-- C functions for this script: see src/extension/install.c
 --
 
 CREATE FUNCTION @extschema@.jwt_install_begin() RETURNS void
@@ -1030,6 +1030,18 @@ COMMENT ON COLUMN @extschema@.jwt_status.standby_keys IS 'keys that will verify 
 COMMENT ON COLUMN @extschema@.jwt_status.revocations IS 'rows of jwt_denylist';
 COMMENT ON COLUMN @extschema@.jwt_status.source IS 'where its keys are fetched from; the query of a URL is not shown';
 COMMENT ON COLUMN @extschema@.jwt_status.grants IS 'rights on the extension that were granted since it was installed; in the row of the database';
+
+--
+-- Entries for the extension jwt_auth. Only C code can call the function, as nothing
+-- else has a value of the type internal.
+--
+
+CREATE FUNCTION @extschema@.jwt_entries(internal) RETURNS internal
+AS 'MODULE_PATHNAME', 'jwt_sql_entries'
+LANGUAGE C STABLE;
+
+COMMENT ON FUNCTION @extschema@.jwt_entries(internal)
+IS 'internal: what the extension jwt_auth calls';
 
 --
 -- Privileges

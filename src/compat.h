@@ -86,6 +86,13 @@ typedef struct JumbleState hook_jumble;
 #define add_permission_info(permissions, entry)	((void) (permissions), (void) (entry))
 #endif
 
+/* 16: EvalPlanQualInit() takes the relations to check */
+#if PG_VERSION_NUM >= 160000
+#define eval_plan_qual_init(epq, estate) EvalPlanQualInit(epq, estate, NULL, NIL, -1, NIL)
+#else
+#define eval_plan_qual_init(epq, estate) EvalPlanQualInit(epq, estate, NULL, NIL, -1)
+#endif
+
 /*
  * We build with hidden visibility: PostgreSQL loads libraries with global
  * symbols, and other libraries own jwt_* names.  Before 16, PGDLLEXPORT does

@@ -8,6 +8,7 @@
 #include "compat.h"
 
 #include "catalog/pg_type.h"
+#include "extension/row.h"
 #include "session/event.h"
 #include "sql/functions.h"
 #include "trust/write.h"
@@ -140,7 +141,7 @@ jwt_sql_receive_event(PG_FUNCTION_ARGS)
 	JsonbParseState *state = NULL;
 	Event		event;
 
-	write_require_with_hint("jwt_receive_event()",
+	row_require_write_with_hint("jwt_receive_event()",
 							"Send the token to the primary server, in a transaction that may write.");
 	if (PG_ARGISNULL(0))
 		token = slice_of("");

@@ -24,6 +24,7 @@ extern void push_key(JsonbParseState **state, const char *name);
 extern void push_string(JsonbParseState **state, const char *name, const Slice *string);
 extern void push_text(JsonbParseState **state, const char *name, const char *text);
 extern TrustIssuer *require_issuer(const Slice *name);
+extern void require_new_kid(const char *issuer, const Slice *kid);
 extern TimestampTz expiry_of_issued(const TrustIssuer *issuer, TimestampTz issued_before);
 extern TimestampTz expiry_of_session(const TrustIssuer *issuer, TimestampTz ended);
 

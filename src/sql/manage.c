@@ -11,6 +11,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "extension/row.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "sql/functions.h"
@@ -141,7 +142,7 @@ jwt_sql_add_issuer(PG_FUNCTION_ARGS)
 	Slice		name = required_argument(fcinfo, 0, "issuer");
 	TrustIssuer *issuer;
 
-	write_require("jwt_add_issuer()");
+	row_require_write("jwt_add_issuer()");
 	for (int i = 0; i < Natts_issuer; i++)
 	{
 		values[i] = PG_GETARG_DATUM(i);
@@ -162,14 +163,13 @@ jwt_sql_add_issuer(PG_FUNCTION_ARGS)
 
 /*
  * Refuse a second key of an issuer with the same kid.  Rows may share a kid,
- * but for a call of jwt_add_key it is most likely a mistake.
+ * but for a call of a function it is most likely a mistake.
  */
-static void
-require_new_kid(const char *issuer, const char *kid)
+void
+require_new_kid(const char *issuer, const Slice *kid)
 {
 	Slice		name = slice_of(issuer);
-	Slice		value = slice_of(kid);
-	RowScan		scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, Anum_key_kid, &value);
+	RowScan		scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, Anum_key_kid, kid);
 	bool		found = rows_next(&scan);
 
 	rows_end(&scan);
@@ -177,7 +177,7 @@ require_new_kid(const char *issuer, const char *kid)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("issuer \"%s\" already has a key \"%s\"", quote_untrusted(name.data, name.len),
-						quote_untrusted(value.data, value.len)),
+						quote_untrusted(kid->data, kid->len)),
 				 errhidesecret()));
 }
 
@@ -194,7 +194,7 @@ add_key(const Slice *issuer_name, const Jsonb *jsonb, const Slice *alg, const Sl
 	bool		nulls[Natts_key];
 	NewKey		key;
 	char	   *reason;
-	char	   *new_kid = NULL;
+	Slice		new_kid = *kid;
 
 	if (!new_key_read(jsonb, alg->data ? pnstrdup(alg->data, alg->len) : NULL, issuer, &key, &reason) ||
 		!new_key_check(&key, &reason))
@@ -202,19 +202,17 @@ add_key(const Slice *issuer_name, const Jsonb *jsonb, const Slice *alg, const Sl
 	if (not_before >= not_after)
 		raise_bad_key("The end of its window is not later than the beginning.");
 
-	if (kid->data != NULL)
-		new_kid = pnstrdup(kid->data, kid->len);
-	else if (key.jwk.kid != NULL)
-		new_kid = pnstrdup(key.jwk.kid, key.jwk.kid_len);
-	if (new_kid != NULL)
-		require_new_kid(issuer->policy.issuer, new_kid);
+	if (new_kid.data == NULL)
+		new_kid = (Slice) {key.jwk.kid, key.jwk.kid_len};
+	if (new_kid.data != NULL)
+		require_new_kid(issuer->policy.issuer, &new_kid);
 
 	memset(nulls, true, sizeof(nulls));
 #define SET(column, datum) (values[Anum_key_##column - 1] = (datum), nulls[Anum_key_##column - 1] = false)
-	SET(id, write_new_id());
+	SET(id, row_new_id());
 	SET(issuer, CStringGetTextDatum(issuer->policy.issuer));
-	if (new_kid != NULL)
-		SET(kid, CStringGetTextDatum(new_kid));
+	if (new_kid.data != NULL)
+		SET(kid, PointerGetDatum(cstring_to_text_with_len(new_kid.data, new_kid.len)));
 	SET(alg, CStringGetTextDatum(key.alg));
 	SET(source, CStringGetTextDatum("manual"));
 	if (not_before != DT_NOBEGIN)
@@ -239,7 +237,7 @@ jwt_sql_add_key(PG_FUNCTION_ARGS)
 	Slice		kid = text_argument(fcinfo, 3);
 
 	(void) required_argument(fcinfo, 1, "key");
-	write_require("jwt_add_key()");
+	row_require_write("jwt_add_key()");
 	return add_key(&issuer, key_argument(fcinfo, 1), &alg, &kid,
 				   PG_ARGISNULL(4) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(4),
 				   PG_ARGISNULL(5) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(5));
@@ -261,7 +259,7 @@ jwt_sql_add_secret(PG_FUNCTION_ARGS)
 	JsonbValue *jwk;
 
 	(void) required_argument(fcinfo, 1, "secret");
-	write_require("jwt_add_secret()");
+	row_require_write("jwt_add_secret()");
 	secret = PG_GETARG_BYTEA_PP(1);
 	if (VARSIZE_ANY_EXHDR(secret) > JWK_MAX_PART_SIZE)
 		raise_bad_key(psprintf("The HMAC secret is longer than %d bytes.", JWK_MAX_PART_SIZE));

@@ -8,6 +8,7 @@
 #include "compat.h"
 
 #include "common/int.h"
+#include "extension/row.h"
 #include "miscadmin.h"
 #include "session/session.h"
 #include "sql/functions.h"
@@ -183,7 +184,7 @@ jwt_sql_revoke(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	write_require("jwt_revoke()");
+	row_require_write("jwt_revoke()");
 	if (!verify_claims(&request, &verified, &failure))
 		raise_failure(&failure);
 	PG_RETURN_TIMESTAMPTZ(revoke_claims(verified.claims, false, &reason));
@@ -200,7 +201,7 @@ jwt_sql_logout(PG_FUNCTION_ARGS)
 	uint64		stamp;
 	Failure		failure;
 
-	write_require("jwt_logout()");
+	row_require_write("jwt_logout()");
 	if (!session_claims(&claims, &stamp, &failure))
 		raise_failure(&failure);
 	if (claims == NULL)
@@ -248,7 +249,7 @@ jwt_sql_revoke_id(PG_FUNCTION_ARGS)
 	TimestampTz expires_at = PG_ARGISNULL(2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(2);
 	Slice		reason = text_argument(fcinfo, 3);
 
-	write_require("jwt_revoke_id()");
+	row_require_write("jwt_revoke_id()");
 	(void) require_issuer(&issuer);
 	check_value(&jti);
 	write_revocation(REVOKED_ID, &issuer, &jti, DT_NOEND, expires_at, &reason);
@@ -267,7 +268,7 @@ jwt_sql_revoke_session(PG_FUNCTION_ARGS)
 	TrustIssuer *issuer;
 	TimestampTz expires_at;
 
-	write_require("jwt_revoke_session()");
+	row_require_write("jwt_revoke_session()");
 	issuer = require_issuer(&name);
 	check_value(&sid);
 	expires_at = PG_ARGISNULL(2) ? expiry_of_session(issuer, GetCurrentTimestamp()) : PG_GETARG_TIMESTAMPTZ(2);
@@ -286,7 +287,7 @@ jwt_sql_revoke_subject(PG_FUNCTION_ARGS)
 	TimestampTz issued_before = issued_argument(fcinfo, 2);
 	Slice		reason = text_argument(fcinfo, 3);
 
-	write_require("jwt_revoke_subject()");
+	row_require_write("jwt_revoke_subject()");
 	check_value(&sub);
 	return revoke_issued(REVOKED_SUBJECT, &name, &sub, issued_before, &reason);
 }
@@ -301,7 +302,7 @@ jwt_sql_revoke_issuer(PG_FUNCTION_ARGS)
 	TimestampTz issued_before = issued_argument(fcinfo, 1);
 	Slice		reason = text_argument(fcinfo, 2);
 
-	write_require("jwt_revoke_issuer()");
+	row_require_write("jwt_revoke_issuer()");
 	return revoke_issued(REVOKED_ISSUER, &name, &name, issued_before, &reason);
 }
 
@@ -320,7 +321,7 @@ jwt_sql_revoke_key(PG_FUNCTION_ARGS)
 	RowScan		scan;
 	bool		found = false;
 
-	write_require("jwt_revoke_key()");
+	row_require_write("jwt_revoke_key()");
 	scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, Anum_key_kid, &kid);
 	while (rows_next(&scan))
 	{

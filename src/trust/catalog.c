@@ -30,44 +30,24 @@
  */
 #include "compat.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
-#include "catalog/indexing.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_depend.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_language.h"
-#include "catalog/pg_opfamily.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "extension/members.h"
 #include "miscadmin.h"
 #include "trust/catalog.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
-
-/* Columns of an index. */
-#define MAX_COLUMNS		3
-
-#define MAX_SHAPE		18
-
-/* The required shape of a table. */
-typedef struct TableShape
-{
-	const char *name;
-	int			n_columns;
-	Oid			types[MAX_SHAPE];
-} TableShape;
 
 static const TableShape table_shapes[N_TRUST_TABLES] = {
 	[TRUST_DENYLIST] = {
@@ -141,7 +121,7 @@ static const TriggerShape trigger_shapes[] = {
 typedef struct IndexShape
 {
 	TrustTable	table;
-	AttrNumber	columns[MAX_COLUMNS];
+	AttrNumber	columns[MEMBERS_MAX_KEYS];
 	const char *text;			/* the columns, for a message */
 } IndexShape;
 
@@ -178,8 +158,7 @@ typedef struct FoundTable
 static struct
 {
 	uint64		generation;		/* for which all of this is true */
-	Oid			extension;
-	Oid			schema;
+	Extension	extension;
 	FoundTable	tables[N_TRUST_TABLES];
 	Oid			trust_marker;
 	Oid			denylist_marker;
@@ -219,78 +198,6 @@ relation_changed(Datum arg, Oid relid)
 }
 
 /*
- * Find the row of the extension.
- */
-static void
-find_extension(void)
-{
-	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
-				CStringGetDatum("jwt"));
-
-	/*
-	 * there are few rows, and the first use of an index is expensive in a new
-	 * backend
-	 */
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"%s\" does not exist", "jwt")));
-	found.extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
-	found.schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-}
-
-/*
- * The OID of the relation in the extension's schema that is a member of the
- * extension, has this kind, and belongs to a superuser; or InvalidOid.
- */
-static Oid
-find_member(const char *name, char relkind)
-{
-	HeapTuple	tuple = SearchSysCache2(RELNAMENSP, CStringGetDatum(name),
-										ObjectIdGetDatum(found.schema));
-	Oid			relid = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
-
-		/* a marker has no content, so only its owner is checked */
-		if (form->relkind == relkind && superuser_arg(form->relowner) &&
-			(relkind == RELKIND_COMPOSITE_TYPE ||
-			 getExtensionOfObject(RelationRelationId, form->oid) == found.extension))
-			relid = form->oid;
-		ReleaseSysCache(tuple);
-	}
-	return relid;
-}
-
-/*
- * The OID of a table or a marker.  Raises an error if it is not as the script
- * made it.
- */
-static Oid
-require_member(const char *name, char relkind)
-{
-	Oid			relid = find_member(name, relkind);
-
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"jwt\" has no \"%s\" that can be trusted", name),
-				 errdetail("It must be a member of the extension and belong to a superuser.")));
-	return relid;
-}
-
-/*
  * Find the extension's OIDs again if they may have changed.  Verification does
  * not need the tables about key sets, so these are found when they are opened.
  */
@@ -303,95 +210,14 @@ make_current(void)
 
 		CHECK_FOR_INTERRUPTS();
 		memset(&found, 0, sizeof(found));
-		find_extension();
-		found.tables[TRUST_DENYLIST].oid = require_member("jwt_denylist", RELKIND_RELATION);
-		found.tables[TRUST_ISSUER].oid = require_member("jwt_issuer", RELKIND_RELATION);
-		found.tables[TRUST_KEY].oid = require_member("jwt_key", RELKIND_RELATION);
-		found.trust_marker = require_member("jwt_trust_marker", RELKIND_COMPOSITE_TYPE);
-		found.denylist_marker = require_member("jwt_denylist_marker", RELKIND_COMPOSITE_TYPE);
+		members_find_extension("jwt", &found.extension);
+		found.tables[TRUST_DENYLIST].oid = members_require(&found.extension, "jwt_denylist", RELKIND_RELATION);
+		found.tables[TRUST_ISSUER].oid = members_require(&found.extension, "jwt_issuer", RELKIND_RELATION);
+		found.tables[TRUST_KEY].oid = members_require(&found.extension, "jwt_key", RELKIND_RELATION);
+		found.trust_marker = members_require(&found.extension, "jwt_trust_marker", RELKIND_COMPOSITE_TYPE);
+		found.denylist_marker = members_require(&found.extension, "jwt_denylist_marker", RELKIND_COMPOSITE_TYPE);
 		found.generation = before;
 	}
-}
-
-/*
- * Does the table start with the columns of the install script?
- */
-static void
-check_columns(Relation rel, const TableShape *shape)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-	bool		good = desc->natts >= shape->n_columns;
-
-	for (int i = 0; good && i < shape->n_columns; i++)
-		good = !TupleDescAttr(desc, i)->attisdropped &&
-			TupleDescAttr(desc, i)->atttypid == shape->types[i];
-	if (!good)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" of extension \"jwt\" has other columns than its script gave it", shape->name)));
-}
-
-/*
- * Are the columns of an index ordered as C code needs: text byte for byte, in
- * a btree?
- */
-static bool
-is_in_our_order(HeapTuple tuple, int n)
-{
-	bool		isnull;
-	oidvector  *collations = (oidvector *) DatumGetPointer(SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indcollation, &isnull));
-	oidvector  *opclasses = (oidvector *) DatumGetPointer(SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indclass, &isnull));
-
-	for (int i = 0; i < n; i++)
-	{
-		Oid			family;
-
-		if (!OidIsValid(collations->values[i]))
-			continue;
-		family = get_opclass_family(opclasses->values[i]);
-		if (collations->values[i] != C_COLLATION_OID ||
-			(family != TEXT_BTREE_FAM_OID && family != TEXT_PATTERN_BTREE_FAM_OID))
-			return false;
-	}
-	return true;
-}
-
-/*
- * Is an index a btree?
- */
-static bool
-is_btree(Oid index)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(index));
-	bool		btree = false;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		btree = ((Form_pg_class) GETSTRUCT(tuple))->relam == BTREE_AM_OID;
-		ReleaseSysCache(tuple);
-	}
-	return btree;
-}
-
-/*
- * Does an index have this shape?
- */
-static bool
-index_fits(HeapTuple tuple, const IndexShape *shape)
-{
-	Form_pg_index form = (Form_pg_index) GETSTRUCT(tuple);
-	int			n = 0;
-
-	while (n < MAX_COLUMNS && shape->columns[n] != InvalidAttrNumber)
-		n++;
-	if (!form->indisvalid || !form->indisready || !form->indislive || form->indnkeyatts != n ||
-		!heap_attisnull(tuple, Anum_pg_index_indpred, NULL) ||
-		!heap_attisnull(tuple, Anum_pg_index_indexprs, NULL))
-		return false;
-	for (int i = 0; i < n; i++)
-		if (form->indkey.values[i] != shape->columns[i])
-			return false;
-	return is_in_our_order(tuple, n) && is_btree(form->indexrelid);
 }
 
 /*
@@ -410,7 +236,7 @@ find_indexes(Relation rel, TrustTable table, Oid *result)
 		if (!HeapTupleIsValid(tuple))
 			continue;
 		for (int i = 0; i < N_TRUST_INDEXES; i++)
-			if (index_shapes[i].table == table && index_fits(tuple, &index_shapes[i]))
+			if (index_shapes[i].table == table && members_index_fits(tuple, index_shapes[i].columns))
 				result[i] = lfirst_oid(lc);
 		ReleaseSysCache(tuple);
 	}
@@ -430,7 +256,7 @@ is_function_of(Oid function, const char *name)
 	{
 		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
 
-		good = form->pronamespace == found.schema && form->prolang == ClanguageId &&
+		good = form->pronamespace == found.extension.schema && form->prolang == ClanguageId &&
 			form->pronargs == 0 && strcmp(NameStr(form->proname), name) == 0;
 		ReleaseSysCache(tuple);
 	}
@@ -469,7 +295,7 @@ bool
 catalog_trigger_remedy(Relation rel, TrustTable table, int i, char **remedy)
 {
 	const TriggerShape *shape = &trigger_shapes[i];
-	const char *schema = quote_identifier(get_namespace_name(found.schema));
+	const char *schema = quote_identifier(get_namespace_name(found.extension.schema));
 	const char *name;
 	bool		exists;
 
@@ -519,7 +345,7 @@ catalog_open(TrustTable table, LOCKMODE lockmode)
 
 		make_current();
 		if (!OidIsValid(entry->oid))
-			entry->oid = require_member(shape->name, RELKIND_RELATION);
+			entry->oid = members_require(&found.extension, shape->name, RELKIND_RELATION);
 		before = catalog_generation;
 
 		/* taking the lock accepts invalidations: the table may be gone */
@@ -528,7 +354,7 @@ catalog_open(TrustTable table, LOCKMODE lockmode)
 		{
 			FoundTable	fresh = {.oid = entry->oid};
 
-			check_columns(rel, shape);
+			members_check_columns(&found.extension, rel, shape);
 			fresh.reliable = triggers_are_reliable(rel, table);
 			fresh.generation = before;
 			if (before == catalog_generation)
@@ -675,7 +501,7 @@ catalog_is_table(Oid relid, TrustTable table)
 {
 	make_current();
 	if (!OidIsValid(found.tables[table].oid))
-		found.tables[table].oid = require_member(table_shapes[table].name, RELKIND_RELATION);
+		found.tables[table].oid = members_require(&found.extension, table_shapes[table].name, RELKIND_RELATION);
 	return relid == found.tables[table].oid;
 }
 
@@ -730,14 +556,14 @@ Oid
 catalog_extension(void)
 {
 	make_current();
-	return found.extension;
+	return found.extension.oid;
 }
 
 Oid
 catalog_schema(void)
 {
 	make_current();
-	return found.schema;
+	return found.extension.schema;
 }
 
 /*
@@ -755,13 +581,13 @@ catalog_function(const char *name, int n, const Oid *types)
 
 	make_current();
 	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name),
-							PointerGetDatum(buildoidvector(types, n)), ObjectIdGetDatum(found.schema));
+							PointerGetDatum(buildoidvector(types, n)), ObjectIdGetDatum(found.extension.schema));
 	if (HeapTupleIsValid(tuple))
 	{
 		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
 
 		if (superuser_arg(form->proowner) &&
-			getExtensionOfObject(ProcedureRelationId, form->oid) == found.extension)
+			getExtensionOfObject(ProcedureRelationId, form->oid) == found.extension.oid)
 			function = form->oid;
 		ReleaseSysCache(tuple);
 	}
@@ -775,5 +601,5 @@ Oid
 catalog_view(const char *name)
 {
 	make_current();
-	return require_member(name, RELKIND_VIEW);
+	return members_require(&found.extension, name, RELKIND_VIEW);
 }

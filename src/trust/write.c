@@ -1,12 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * write.c
- *	  Rows that C code inserts into the extension's tables.
- *
- * The executor inserts the row, so constraints, indexes and row triggers
- * apply.  No privilege on the table is checked: EXECUTE on the calling
- * function is the permission.  The caller fills in all columns, because
- * defaults apply to statements only.
+ *	  Rows that C code inserts into the tables of trust.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,109 +9,22 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "commands/trigger.h"
-#include "executor/executor.h"
-#include "executor/tuptable.h"
+#include "extension/row.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "parser/parse_relation.h"
-#include "token/failure.h"
 #include "trust/rows.h"
 #include "trust/write.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/rel.h"
-
-/*
- * Raise PostgreSQL's error for a write that is not allowed: in a read-only
- * transaction, on a standby, in a parallel worker.  The message names
- * function, such as "jwt_logout()", without arguments, which may be secret.
- */
-void
-write_require(const char *function)
-{
-	write_require_with_hint(function, NULL);
-}
-
-/*
- * The same with a hint for where none may.
- */
-void
-write_require_with_hint(const char *function, const char *hint)
-{
-	/* as PreventCommandIfReadOnly() and PreventCommandIfParallelMode() do */
-	if (XactReadOnly)
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("cannot execute %s in a read-only transaction", function),
-				 hint ? errhint("%s", hint) : 0,
-				 errhidesecret()));
-	if (IsInParallelMode())
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
-				 errmsg("cannot execute %s during a parallel operation", function),
-				 errhidesecret()));
-}
-
-/*
- * A new id for a row.
- */
-Datum
-write_new_id(void)
-{
-	return OidFunctionCall0(F_GEN_RANDOM_UUID);
-}
-
-/*
- * Set up the range table of the executor with the one table that is written.
- */
-static void
-init_range_table(EState *estate, Relation rel)
-{
-	RangeTblEntry *entry = makeNode(RangeTblEntry);
-	List	   *permissions = NIL;
-
-	entry->rtekind = RTE_RELATION;
-	entry->relid = RelationGetRelid(rel);
-	entry->relkind = rel->rd_rel->relkind;
-	entry->rellockmode = AccessShareLock;
-	add_permission_info(&permissions, entry);
-	exec_init_range_table(estate, list_make1(entry), permissions);
-}
 
 /*
  * Insert a row.  Later commands of this transaction see it.
  */
 void
-write_insert(TrustTable table, Datum *values, bool *nulls)
+write_insert(TrustTable table, const Datum *values, const bool *nulls)
 {
 	Relation	rel = catalog_open(table, RowExclusiveLock);
-	EState	   *estate = CreateExecutorState();
-	ResultRelInfo *result = makeNode(ResultRelInfo);
-	TupleTableSlot *slot;
 
-	init_range_table(estate, rel);
-	InitResultRelInfo(result, rel, 1, NULL, 0);
-	estate->es_output_cid = GetCurrentCommandId(true);
-	slot = ExecInitExtraTupleSlot(estate, RelationGetDescr(rel), &TTSOpsVirtual);
-	ExecClearTuple(slot);
-	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
-	{
-		/* columns that were added to the table are null */
-		bool		ours = i < catalog_table_columns(table);
-
-		slot->tts_values[i] = ours ? values[i] : (Datum) 0;
-		slot->tts_isnull[i] = ours ? nulls[i] : true;
-	}
-	ExecStoreVirtualTuple(slot);
-
-	AfterTriggerBeginQuery();
-	ExecOpenIndices(result, false);
-	ExecSimpleRelationInsert(result, estate, slot);
-	ExecCloseIndices(result);
-	AfterTriggerEndQuery(estate);
-	ExecResetTupleTable(estate->es_tupleTable, false);
-	FreeExecutorState(estate);
+	row_insert(rel, catalog_table_columns(table), values, nulls);
 	table_close(rel, NoLock);
 
 	/* as the statement triggers do */
@@ -124,7 +32,36 @@ write_insert(TrustTable table, Datum *values, bool *nulls)
 		catalog_denylist_changed();
 	else
 		catalog_trust_changed();
-	CommandCounterIncrement();
+}
+
+/*
+ * Let the key with this id verify until not_after, or forever for DT_NOEND.
+ * Returns false if there is no such row of source signing.
+ */
+bool
+write_key_end(const pg_uuid_t *id, TimestampTz not_after)
+{
+	Relation	rel = catalog_open(TRUST_KEY, RowExclusiveLock);
+	TupleTableSlot *slot = row_lock(rel, UUIDPGetDatum(id));
+	bool		found = slot != NULL && !slot->tts_isnull[Anum_key_source - 1] &&
+		strcmp(TextDatumGetCString(slot->tts_values[Anum_key_source - 1]), "signing") == 0;
+
+	if (found)
+	{
+		Datum		values[Natts_key];
+		bool		nulls[Natts_key];
+
+		memcpy(values, slot->tts_values, sizeof(values));
+		memcpy(nulls, slot->tts_isnull, sizeof(nulls));
+		values[Anum_key_not_after - 1] = TimestampTzGetDatum(not_after);
+		nulls[Anum_key_not_after - 1] = not_after == DT_NOEND;
+		row_update(rel, slot, Natts_key, values, nulls);
+		catalog_trust_changed();
+	}
+	if (slot != NULL)
+		ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	return found;
 }
 
 /*
@@ -142,7 +79,7 @@ write_revocation(RevocationKind kind, const Slice *issuer, const Slice *value,
 
 #define SET(column, datum) (values[Anum_denylist_##column - 1] = (datum))
 #define SET_NULL(column) (nulls[Anum_denylist_##column - 1] = true)
-	SET(id, write_new_id());
+	SET(id, row_new_id());
 	SET(issuer, PointerGetDatum(cstring_to_text_with_len(issuer->data, issuer->len)));
 	SET(kind, CStringGetTextDatum(revocation_kind_name(kind)));
 	SET(value, PointerGetDatum(cstring_to_text_with_len(value->data, value->len)));

@@ -13,11 +13,10 @@
 #include "trust/catalog.h"
 #include "trust/revocation.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
-extern void write_require(const char *function);
-extern void write_require_with_hint(const char *function, const char *hint);
-extern Datum write_new_id(void);
-extern void write_insert(TrustTable table, Datum *values, bool *nulls);
+extern void write_insert(TrustTable table, const Datum *values, const bool *nulls);
+extern bool write_key_end(const pg_uuid_t *id, TimestampTz not_after);
 extern void write_revocation(RevocationKind kind, const Slice *issuer, const Slice *value,
 							 TimestampTz issued_before, TimestampTz expires_at, const Slice *reason);
 extern bool write_is_revoked(RevocationKind kind, const Slice *issuer, const Slice *value,

@@ -40,7 +40,9 @@ stage_extension()
 	local from=$1
 	install -m 644 "$from"/*.control "$from"/*--*.sql "$stage_share/extension/"
 	install -m 755 "$from"/*.so "$stage_lib/"
-	[ ! -f "$from/src/fetcher/jwt_jwks.so" ] || install -m 755 "$from/src/fetcher/jwt_jwks.so" "$stage_lib/"
+	for from in "$from"/src/*/jwt_*.so; do
+		[ ! -f "$from" ] || install -m 755 "$from" "$stage_lib/"
+	done
 }
 
 # Unset variables that a user has set for other servers.
@@ -75,7 +77,7 @@ stage_installation()
 	link_all "$share" "$stage_share"
 	rm "$stage_share/extension"
 	link_all "$share/extension" "$stage_share/extension"
-	rm -f "$stage_share"/extension/jwt{.control,--*.sql} "$stage_lib"/jwt{,_jwks}.so
+	rm -f "$stage_share"/extension/jwt{,_*}{.control,--*.sql} "$stage_lib"/jwt{,_*}.so
 	stage_extension "$built"
 }
 
@@ -182,7 +184,7 @@ build_extension()
 	shift 3
 	rm -rf "$dir"
 	mkdir -p "$dir"
-	cp -r "$source"/{Makefile,jwt.control,src} "$source"/jwt--*.sql "$dir/"
+	cp -r "$source"/{Makefile,src} "$source"/*.control "$source"/*--*.sql "$dir/"
 	[ ! -d "$source/test/module" ] || { mkdir -p "$dir/test"; cp -r "$source/test/module" "$dir/test/"; }
 	find "$dir" -name '*.o' -delete
 	make -s -C "$dir" -j2 CC="$cc" "$@" >"$dir/build.log" 2>&1 || { cat "$dir/build.log" >&2; return 1; }

@@ -1,0 +1,206 @@
+/* jwt_auth--1.0.sql: signing keys, sessions and refresh tokens */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION jwt_auth" to load this file. \quit
+
+--
+-- Each statement below looks up names with the rights of a superuser. So the script
+-- locks the schema until its end. Otherwise the owner of the schema could replace it,
+-- between two statements, by one with other functions. Some minor versions of
+-- PostgreSQL, such as 15.18, allow that while the script runs. If the schema was
+-- replaced before the lock, this finds no row, or jwt_auth_install_begin() raises an error.
+--
+
+SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=) 1::bigint THEN 1
+	ELSE pg_catalog.format('schema %s was renamed meanwhile'::text, '@extschema@'::text)::pg_catalog.int4 END
+FROM (
+	SELECT n.oid
+	FROM pg_catalog.pg_namespace n
+	WHERE pg_catalog.quote_ident(n.nspname::text) OPERATOR(pg_catalog.=) '@extschema@'::text
+	FOR UPDATE
+) locked;
+
+--
+-- Every member belongs to the bootstrap superuser, so that no other role can alter
+-- it. If the installer is not a superuser, the script of a trusted extension already
+-- runs as that role. Another superuser takes the role until the end of the script.
+--
+
+SELECT pg_catalog.set_config('jwt_auth_install.role'::text, pg_catalog.current_setting('role'::text), true);
+SELECT pg_catalog.set_config('role'::text, r.rolname::text, true)
+FROM pg_catalog.pg_roles r
+WHERE r.oid OPERATOR(pg_catalog.=) 10::oid
+	AND r.rolname OPERATOR(pg_catalog.<>) current_user;
+
+--
+-- C functions for this script: see src/extension/install.c
+--
+
+CREATE FUNCTION @extschema@.jwt_auth_install_begin() RETURNS void
+AS 'MODULE_PATHNAME', 'jwt_sql_install_begin'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_auth_install_begin()
+IS 'internal: raises an error unless the caller is a superuser or the owner of the database; only for the extension''s scripts';
+
+CREATE FUNCTION @extschema@.jwt_auth_install_strip() RETURNS void
+AS 'MODULE_PATHNAME', 'jwt_sql_install_strip'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_auth_install_strip()
+IS 'internal: revokes all rights on the extension''s tables, views and functions, including those of default privileges; only for the extension''s scripts';
+
+CREATE FUNCTION @extschema@.jwt_auth_install_end() RETURNS void
+AS 'MODULE_PATHNAME', 'jwt_sql_install_end'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_auth_install_end()
+IS 'internal: raises an error if the extension depends on anything outside of itself, its schema and the system; only for the extension''s scripts';
+
+SELECT @extschema@.jwt_auth_install_begin();
+
+--
+-- Tables: on which terms tokens are issued, what signs them, and who is logged in
+--
+-- As in the extension jwt, there is no foreign key and no CHECK, and only primary keys
+-- are NOT NULL, so rows can arrive in any order. C code reads them without privileges.
+--
+
+CREATE TABLE @extschema@.jwt_token_policy (
+	issuer				text COLLATE "C" PRIMARY KEY,
+	audience			text[] COLLATE "C",
+	access_lifetime		interval DEFAULT '10 minutes'::interval,
+	session_lifetime	interval DEFAULT '30 days'::interval,
+	idle_lifetime		interval DEFAULT '7 days'::interval,
+	grace				interval DEFAULT '10 seconds'::interval,
+	publish_ahead		interval DEFAULT '1 day'::interval,
+	rotate_every		interval
+);
+
+COMMENT ON TABLE @extschema@.jwt_token_policy IS 'the issuers that sign here, and the terms of their tokens and sessions';
+COMMENT ON COLUMN @extschema@.jwt_token_policy.issuer IS 'the claim iss; an issuer of jwt_issuer';
+COMMENT ON COLUMN @extschema@.jwt_token_policy.audience IS 'the claim aud';
+COMMENT ON COLUMN @extschema@.jwt_token_policy.access_lifetime IS 'exp - iat of an access token, at most 1 day';
+COMMENT ON COLUMN @extschema@.jwt_token_policy.session_lifetime IS 'after this time a session ends';
+COMMENT ON COLUMN @extschema@.jwt_token_policy.idle_lifetime IS 'a session ends if it is not refreshed for this time';
+COMMENT ON COLUMN @extschema@.jwt_token_policy.grace IS 'how long the last refresh token may be redeemed again, 0 to 60 seconds';
+COMMENT ON COLUMN @extschema@.jwt_token_policy.publish_ahead IS 'how long a new key is published before it signs: as long as verifiers cache the JWK Set';
+COMMENT ON COLUMN @extschema@.jwt_token_policy.rotate_every IS 'if set, a new key is made after this time, if the library jwt_jwks is preloaded';
+
+-- What opens a private key is in the last columns. PostgreSQL truncates a row that it
+-- shows in CONTEXT, so they are the least likely to appear there.
+CREATE TABLE @extschema@.jwt_signing_key (
+	id					uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+	issuer				text COLLATE "C",
+	kid					text COLLATE "C",
+	alg					text COLLATE "C",
+	jwk					jsonb,
+	activate_at			timestamptz,
+	created_at			timestamptz DEFAULT pg_catalog.now(),
+	key_name			text COLLATE "C",
+	salt				bytea,
+	sealed				bytea
+);
+
+CREATE INDEX jwt_signing_key_issuer_idx ON @extschema@.jwt_signing_key (issuer);
+
+COMMENT ON TABLE @extschema@.jwt_signing_key IS 'private keys, sealed under a key of the key file; the public half is the row of jwt_key with the same id';
+COMMENT ON COLUMN @extschema@.jwt_signing_key.jwk IS 'the public key';
+COMMENT ON COLUMN @extschema@.jwt_signing_key.activate_at IS 'from this time on it signs, until a later key does';
+COMMENT ON COLUMN @extschema@.jwt_signing_key.key_name IS 'the line of the key file that opens it';
+COMMENT ON COLUMN @extschema@.jwt_signing_key.salt IS 'derives the key that seals this row';
+COMMENT ON COLUMN @extschema@.jwt_signing_key.sealed IS 'the encrypted private key; null when it does not sign any more';
+
+CREATE TABLE @extschema@.jwt_session (
+	sid					uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+	issuer				text COLLATE "C",
+	sub					text COLLATE "C",
+	client_id			text COLLATE "C",
+	scope				text COLLATE "C",
+	claims				jsonb,
+	started_at			timestamptz,
+	expires_at			timestamptz,
+	rotated_at			timestamptz,
+	counter				bigint,
+	seed				bytea,
+	ended_at			timestamptz,
+	ended_why			text
+);
+
+CREATE INDEX jwt_session_issuer_sub_idx ON @extschema@.jwt_session (issuer, sub);
+CREATE INDEX jwt_session_expires_at_idx ON @extschema@.jwt_session (expires_at);
+
+COMMENT ON TABLE @extschema@.jwt_session IS 'sessions: a row for each login';
+COMMENT ON COLUMN @extschema@.jwt_session.sid IS 'the claim sid of its tokens';
+COMMENT ON COLUMN @extschema@.jwt_session.claims IS 'further claims of its access tokens';
+COMMENT ON COLUMN @extschema@.jwt_session.expires_at IS 'when it ends at the latest';
+COMMENT ON COLUMN @extschema@.jwt_session.rotated_at IS 'when the current refresh token was made';
+COMMENT ON COLUMN @extschema@.jwt_session.counter IS 'the number of the current refresh token';
+COMMENT ON COLUMN @extschema@.jwt_session.seed IS 'derives the key of its refresh tokens; null when it has ended';
+
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_token_policy'::pg_catalog.regclass, ''::text);
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_signing_key'::pg_catalog.regclass, ''::text);
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_session'::pg_catalog.regclass, ''::text);
+
+--
+-- Invalidation, as in the extension jwt
+--
+
+CREATE TYPE @extschema@.jwt_auth_marker AS ();
+
+COMMENT ON TYPE @extschema@.jwt_auth_marker IS 'internal: invalidated when jwt_token_policy or jwt_signing_key changes';
+
+CREATE FUNCTION @extschema@.jwt_auth_changed() RETURNS trigger
+AS 'MODULE_PATHNAME', 'jwt_sql_auth_changed'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_auth_changed() IS 'internal: invalidates what every backend has cached of jwt_token_policy and jwt_signing_key';
+
+CREATE TRIGGER jwt_token_policy_check
+	BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.jwt_token_policy
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.jwt_auth_changed();
+CREATE TRIGGER jwt_token_policy_changed
+	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON @extschema@.jwt_token_policy
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_auth_changed();
+CREATE TRIGGER jwt_signing_key_check
+	BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.jwt_signing_key
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.jwt_auth_changed();
+CREATE TRIGGER jwt_signing_key_changed
+	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON @extschema@.jwt_signing_key
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.jwt_auth_changed();
+
+ALTER TABLE @extschema@.jwt_token_policy
+	ENABLE ALWAYS TRIGGER jwt_token_policy_check,
+	ENABLE ALWAYS TRIGGER jwt_token_policy_changed;
+ALTER TABLE @extschema@.jwt_signing_key
+	ENABLE ALWAYS TRIGGER jwt_signing_key_check,
+	ENABLE ALWAYS TRIGGER jwt_signing_key_changed;
+
+--
+-- Signing
+--
+
+--
+-- Sessions
+--
+
+--
+-- Privileges
+--
+-- PUBLIC can read no table, and can issue nothing. The predefined role
+-- pg_database_owner has the rights, as in the extension jwt. No role has TRIGGER or
+-- REFERENCES, because a trigger on these tables would run as a superuser.
+--
+
+SELECT @extschema@.jwt_auth_install_strip();
+
+GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON
+	@extschema@.jwt_token_policy,
+	@extschema@.jwt_signing_key,
+	@extschema@.jwt_session
+	TO pg_database_owner WITH GRANT OPTION;
+
+SELECT @extschema@.jwt_auth_install_end();
+
+SELECT pg_catalog.set_config('role'::text, pg_catalog.current_setting('jwt_auth_install.role'::text), true)
+WHERE pg_catalog.current_setting('role'::text) OPERATOR(pg_catalog.<>) pg_catalog.current_setting('jwt_auth_install.role'::text);

@@ -1,0 +1,193 @@
+/*-------------------------------------------------------------------------
+ *
+ * row.c
+ *	  Rows of an extension's tables that C code writes.
+ *
+ * The executor writes the row, so constraints, indexes and row triggers apply.
+ * No privilege on the table is checked: EXECUTE on the calling function is the
+ * permission.  The caller fills in all columns of the install script, because
+ * defaults apply to statements only.  Columns that were added since are null in
+ * a new row, and unchanged in an updated one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/tuptable.h"
+#include "extension/row.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_relation.h"
+#include "token/failure.h"
+#include "utils/fmgroids.h"
+
+/*
+ * Raise PostgreSQL's error for a write that is not allowed: in a read-only
+ * transaction, on a standby, in a parallel worker.  The message names
+ * function, such as "jwt_logout()", without arguments, which may be secret.
+ */
+void
+row_require_write(const char *function)
+{
+	row_require_write_with_hint(function, NULL);
+}
+
+/*
+ * The same with a hint for where none may.
+ */
+void
+row_require_write_with_hint(const char *function, const char *hint)
+{
+	/* as PreventCommandIfReadOnly() and PreventCommandIfParallelMode() do */
+	if (XactReadOnly)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot execute %s in a read-only transaction", function),
+				 hint ? errhint("%s", hint) : 0,
+				 errhidesecret()));
+	if (IsInParallelMode())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("cannot execute %s during a parallel operation", function),
+				 errhidesecret()));
+}
+
+/*
+ * A new id for a row.
+ */
+Datum
+row_new_id(void)
+{
+	return OidFunctionCall0(F_GEN_RANDOM_UUID);
+}
+
+/*
+ * Set up the range table of the executor with the one table that is written.
+ */
+static void
+init_range_table(EState *estate, Relation rel)
+{
+	RangeTblEntry *entry = makeNode(RangeTblEntry);
+	List	   *permissions = NIL;
+
+	entry->rtekind = RTE_RELATION;
+	entry->relid = RelationGetRelid(rel);
+	entry->relkind = rel->rd_rel->relkind;
+	entry->rellockmode = AccessShareLock;
+	add_permission_info(&permissions, entry);
+	exec_init_range_table(estate, list_make1(entry), permissions);
+}
+
+/*
+ * Set up the executor for one write to a table.
+ */
+static EState *
+begin_write(Relation rel, ResultRelInfo **result)
+{
+	EState	   *estate = CreateExecutorState();
+
+	*result = makeNode(ResultRelInfo);
+	init_range_table(estate, rel);
+	InitResultRelInfo(*result, rel, 1, NULL, 0);
+	estate->es_output_cid = GetCurrentCommandId(true);
+	AfterTriggerBeginQuery();
+	ExecOpenIndices(*result, false);
+	return estate;
+}
+
+/*
+ * Fire the row's AFTER triggers, and make the write visible to later commands.
+ */
+static void
+end_write(EState *estate, ResultRelInfo *result)
+{
+	ExecCloseIndices(result);
+	AfterTriggerEndQuery(estate);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	FreeExecutorState(estate);
+	CommandCounterIncrement();
+}
+
+/*
+ * Insert a row into an open table, which has at least n columns.  Later
+ * commands of this transaction see it.
+ */
+void
+row_insert(Relation rel, int n, const Datum *values, const bool *nulls)
+{
+	ResultRelInfo *result;
+	EState	   *estate = begin_write(rel, &result);
+	TupleTableSlot *slot = ExecInitExtraTupleSlot(estate, RelationGetDescr(rel), &TTSOpsVirtual);
+
+	ExecClearTuple(slot);
+	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
+	{
+		slot->tts_values[i] = i < n ? values[i] : (Datum) 0;
+		slot->tts_isnull[i] = i < n ? nulls[i] : true;
+	}
+	ExecStoreVirtualTuple(slot);
+	ExecSimpleRelationInsert(result, estate, slot);
+	end_write(estate, result);
+}
+
+/*
+ * Lock the newest committed version of the row with this primary key until the
+ * end of the transaction, whatever its isolation level.  Waits for others who
+ * have locked it.  The key is the first column.  Returns its values in a new
+ * slot, which the caller drops by ExecDropSingleTupleTableSlot(); or NULL if
+ * there is no such row.
+ */
+TupleTableSlot *
+row_lock(Relation rel, Datum key)
+{
+	TupleTableSlot *search = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsVirtual);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	Oid			index = RelationGetPrimaryKeyIndex(rel);
+	bool		found;
+
+	if (!OidIsValid(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has no primary key", RelationGetRelationName(rel))));
+	ExecStoreAllNullTuple(search);
+	search->tts_values[0] = key;
+	search->tts_isnull[0] = false;
+	found = RelationFindReplTupleByIndex(rel, index, LockTupleNoKeyExclusive, search, slot);
+	ExecDropSingleTupleTableSlot(search);
+	if (found)
+		slot_getallattrs(slot);
+	else
+	{
+		ExecDropSingleTupleTableSlot(slot);
+		slot = NULL;
+	}
+	return slot;
+}
+
+/*
+ * Give the row that row_lock() has locked these values in its first n columns.
+ * Later commands of this transaction see them.
+ */
+void
+row_update(Relation rel, TupleTableSlot *locked, int n, const Datum *values, const bool *nulls)
+{
+	ResultRelInfo *result;
+	EState	   *estate = begin_write(rel, &result);
+	TupleTableSlot *slot = ExecInitExtraTupleSlot(estate, RelationGetDescr(rel), &TTSOpsVirtual);
+	EPQState	epq;
+
+	ExecClearTuple(slot);
+	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
+	{
+		slot->tts_values[i] = i < n ? values[i] : locked->tts_values[i];
+		slot->tts_isnull[i] = i < n ? nulls[i] : locked->tts_isnull[i];
+	}
+	ExecStoreVirtualTuple(slot);
+	eval_plan_qual_init(&epq, estate);
+	ExecSimpleRelationUpdate(result, estate, &epq, locked, slot);
+	EvalPlanQualEnd(&epq);
+	end_write(estate, result);
+}

@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * row.h
+ *	  Rows of an extension's tables that C code writes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_ROW_H
+#define JWT_ROW_H
+
+#include "postgres.h"
+
+#include "executor/tuptable.h"
+#include "utils/rel.h"
+
+extern void row_require_write(const char *function);
+extern void row_require_write_with_hint(const char *function, const char *hint);
+extern Datum row_new_id(void);
+extern void row_insert(Relation rel, int n, const Datum *values, const bool *nulls);
+extern TupleTableSlot *row_lock(Relation rel, Datum key);
+extern void row_update(Relation rel, TupleTableSlot *locked, int n, const Datum *values, const bool *nulls);
+
+#endif							/* JWT_ROW_H */
