@@ -1,12 +1,12 @@
 --
--- attacks: what is known to have worked against JWT libraries, in the order of
--- doc/security.md. Each ends with a refusal, beside what is accepted.
+-- attacks: attacks that have worked against JWT libraries, in the order of
+-- doc/security.md. Each is refused, and is shown beside a token that is accepted.
 --
 INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://attack.example', '{api}', '{HS256,RS256}'), ('https://other.example', '{api}', '{HS256}');
 SELECT jwt_add_secret('https://attack.example', secret(), 'HS256', 'a1') IS NOT NULL AS added;
 CREATE FUNCTION claims_of(more jsonb DEFAULT '{}') RETURNS text LANGUAGE sql
 RETURN (jsonb_build_object('iss', 'https://attack.example', 'aud', 'api', 'sub', 'alice', 'exp', 1767229200) || more)::text;
--- A token by somebody who chooses the header, the payload and the secret.
+-- A token with any header, payload and secret.
 CREATE FUNCTION forge(header text, payload text, key bytea) RETURNS text LANGUAGE sql
 RETURN b64url(convert_to(header, 'UTF8')) || '.' || b64url(convert_to(payload, 'UTF8')) || '.' ||
 	b64url(hmac(convert_to(b64url(convert_to(header, 'UTF8')) || '.' || b64url(convert_to(payload, 'UTF8')), 'UTF8'), key, 'sha256'));
@@ -33,7 +33,7 @@ SELECT name, attack(forge('{"alg":"HS256","kid":"RS256"}', claims_of('{"iss":"ht
 FROM fixture WHERE (kind, name) IN (('pem', 'rsa spki'), ('pem', 'rsa pkcs1'), ('pem', 'rsa certificate'), ('key', 'RS256'))
 UNION ALL SELECT 'RS256, by its private key', attack(fixture('token', 'RS256')) ORDER BY 1;
 
--- Who stores such a key as a secret is stopped; and so are secrets that are none.
+-- Such a key is refused as a secret, and so are weak secrets.
 SELECT what, left(refusal(format('SELECT jwt_add_secret(%L, %L, %L)', 'https://attack.example', secret, 'HS256')), 80) FROM (VALUES
 	('PEM', convert_to(fixture('pem', 'rsa spki'), 'UTF8')), ('JWK', convert_to(fixture('key', 'RS256'), 'UTF8')), ('zero bytes long', ''::bytea),
 	('all zero', decode(repeat('00', 32), 'hex')), ('short', 'secret'), ('DER', decode(regexp_replace(fixture('pem', 'rsa spki'), '-----[^-]*-----|\n', '', 'g'), 'base64')),
@@ -47,7 +47,7 @@ FROM (SELECT signature(fixture('token', 'ES256')) g) g, LATERAL (VALUES
 	(7, 'DER', der(substr(g, 1, 32), substr(g, 33))), (8, 'a byte less', substr(g, 1, 63)), (9, 'a byte more', g || '\x00'::bytea),
 	(10, 'empty', ''::bytea), (11, 'padded halves', '\x00'::bytea || substr(g, 1, 32) || '\x00'::bytea || substr(g, 33)), (12, 'halves swapped', substr(g, 33) || substr(g, 1, 32))) s (n, what, s) ORDER BY n;
 
--- The attacker's key in the header, or where it is.
+-- The attacker's key in the header, or its URL.
 SELECT header, attack(forge(header, claims_of(), 'attacker')) AS by_it, attack(forge(header, claims_of(), secret())) AS by_ours FROM (VALUES
 	('{"alg":"HS256","kid":"a1","jwk":{"kty":"oct","k":"YXR0YWNrZXI"}}'), ('{"alg":"HS256","kid":"a1","jku":"https://evil.example/jwks.json"}'),
 	('{"alg":"HS256","kid":"a1","x5u":"https://evil.example/x"}'), ('{"alg":"HS256","kid":"a1","x5c":["MIIB"]}'), ('{"alg":"HS256","jwk":{"kty":"oct","k":"YXR0YWNrZXI"}}')) t (header);
@@ -60,7 +60,7 @@ SELECT kid, attack(forge(jsonb_build_object('alg', 'HS256', 'kid', kid)::text, c
 SELECT header, attack(forge(header, claims_of(), secret())) FROM (VALUES ('{"alg":"HS256","kid":"a1"}'), ('{"alg":"HS256","kid":"a1","crit":["b64"],"b64":false}'), ('{"alg":"HS256","kid":"a1","b64":false}'),
 	('{"alg":"HS256","kid":"a1","crit":["exp"]}'), ('{"alg":"HS256","kid":"a1","crit":[]}'), ('{"alg":"HS256","kid":"a1","crit":null}')) t (header);
 
--- Duplicate members, of which each reader takes another.
+-- Duplicate members: JSON readers differ in which one they use.
 SELECT payload, attack(forge('{"alg":"HS256","kid":"a1"}', payload, secret())) FROM (VALUES
 	('{"iss":"https://attack.example","aud":"api","exp":1767229200,"sub":"alice"}'), ('{"iss":"https://attack.example","aud":"api","exp":1767229200,"a":{"sub":1},"b":{"sub":2}}'),
 	('{"iss":"https://attack.example","aud":"api","exp":1767229200,"sub":"alice","sub":"admin"}'), ('{"iss":"https://attack.example","aud":"api","exp":1767229200,"sub":"alice","\u0073ub":"admin"}'),
@@ -76,23 +76,23 @@ SELECT left(token, 24) AS token, attack(token) FROM (VALUES
 	(forge('{"alg":"HS256","kid":"a1"}', claims_of(), secret())), ('eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..AAAA.AAAA.AAAA'), ('{"payload":"e30","protected":"e30","signature":"AA"}'), ('{"payload":"e30","signatures":[{"protected":"e30","signature":"AA"}]}'),
 	(forge('{"alg":"HS256","kid":"a1","cty":"JWT"}', forge('{"alg":"HS256","kid":"a1"}', claims_of(), secret()), secret()))) t (token);
 
--- Another issuer's key under the same kid; a token for another service; the
--- other token's signature.
+-- Another issuer's key with the same kid; a token for another service; the
+-- signature of another token.
 SELECT jwt_add_secret('https://other.example', 'another secret that is long enough', 'HS256', 'a1') IS NOT NULL AS added;
 SELECT attack(forge('{"alg":"HS256","kid":"a1"}', claims_of(), 'another secret that is long enough')) AS as_the_other_issuer,
 	attack(forge('{"alg":"HS256","kid":"a1"}', claims_of('{"iss":"https://other.example"}'), 'another secret that is long enough')) AS as_itself,
 	attack(forge('{"alg":"HS256","kid":"a1"}', claims_of('{"aud":"another api"}'), secret())) AS for_another_service,
 	attack(part(fixture('token', 'RS256'), 1) || '.' || part(fixture('token', 'bob'), 2) || '.' || part(fixture('token', 'RS256'), 3)) AS spliced;
 
--- The cache: a token that differs only where it is not hashed, or is judged for
--- another audience or issuer, is another one.
+-- The cache has no entry for a token that differs in bytes that are not hashed, nor
+-- for the same token with another audience or issuer.
 SELECT jwt_verify(fixture('token', 'RS256'), at => half_past()) ->> 'sub' AS sub FROM generate_series(1, 2);
 SELECT jwt_try_verify(overlay(fixture('token', 'RS256') PLACING 'X' FROM 200), at => half_past()) IS NULL AS changed,
 	jwt_try_verify(fixture('token', 'RS256'), 'other', at => half_past()) IS NULL AS for_another,
 	jwt_try_verify(fixture('token', 'RS256'), issuer => 'https://attack.example', at => half_past()) IS NULL AS of_another,
 	jwt_try_verify(fixture('token', 'RS256'), at => half_past() + interval '2 hours') IS NULL AS later;
 
--- Settings that anyone can write are believed by nobody.
+-- Settings that any user can write have no effect.
 SELECT set_config(name, '{"sub":"admin","role":"postgres"}', false) IS NOT NULL AS set FROM (VALUES ('request.jwt.claims'), ('request.jwt.claim.sub')) t (name);
 SELECT jwt_claims() IS NULL AS claims, jwt_subject() IS NULL AS subject;
 SELECT left(refusal('SET jwt.claims = ''{"sub":"admin"}'''), 60);

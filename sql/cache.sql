@@ -1,5 +1,5 @@
 --
--- cache: what a session remembers is true, and bounded
+-- cache: a session's caches are correct, and their size is bounded
 --
 INSERT INTO jwt_issuer (issuer, audience, algorithms, leeway) VALUES ('https://cache.example', '{api}', '{HS256}', '0');
 SELECT jwt_add_secret('https://cache.example', secret(), 'HS256', 'c1') IS NOT NULL AS added;
@@ -7,8 +7,8 @@ CREATE FUNCTION token_for(sub text, more jsonb DEFAULT '{}', kid text DEFAULT 'c
 RETURN sign((jsonb_build_object('iss', 'https://cache.example', 'aud', 'api', 'sub', sub, 'exp', 9999999999) || more)::text, jsonb_strip_nulls(jsonb_build_object('alg', 'HS256', 'kid', kid))::text);
 CREATE FUNCTION fail_after(token text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM jwt_try_verify(token); RAISE 'it fails'; END $$;
 
--- A statement that fails has not changed trust, also if something in it has
--- verified under what it had written already.
+-- A statement that fails changes no trust, even if it has verified a token by rows
+-- that it had written.
 SELECT refusal(format($$INSERT INTO jwt_key (issuer, kid, alg, jwk) SELECT issuer, 'c2', alg, jwk FROM jwt_key WHERE kid = 'c1' RETURNING fail_after(%L)$$, token_for('ghost', kid => 'c2')));
 SELECT sqlstate FROM jwt_inspect(token_for('ghost', kid => 'c2'));
 SELECT jwt_try_verify(token_for('ghost', kid => 'c2')) IS NULL AS refused;
@@ -17,15 +17,15 @@ SELECT jwt_try_verify(token_for('ghost', '{"aud":"other"}')) IS NULL AS refused;
 SELECT refusal(format($$WITH gone AS (DELETE FROM jwt_key WHERE kid = 'c1' RETURNING id) SELECT fail_after(%L) FROM gone$$, token_for('alice')));
 SELECT jwt_verify(token_for('alice')) ->> 'sub' AS sub;
 
--- Nor has it taken a revocation back, or given one.
+-- It changes no revocation either.
 SELECT jwt_revoke_id('https://cache.example', 'j2', 'infinity') = 'infinity' AS revoked;
 SELECT refusal(format($$WITH gone AS (DELETE FROM jwt_denylist WHERE value = 'j2' RETURNING id) SELECT fail_after(%L) FROM gone$$, token_for('gina', '{"jti":"j2"}')));
 SELECT jwt_try_verify(token_for('gina', '{"jti":"j2"}')) IS NULL AS refused;
 SELECT refusal(format($$INSERT INTO jwt_denylist (issuer, kind, value) VALUES ('https://cache.example', 'jti', 'j3') RETURNING fail_after(%L)$$, token_for('gina', '{"jti":"j3"}')));
 SELECT jwt_verify(token_for('gina', '{"jti":"j3"}')) ->> 'sub' AS sub;
 
--- The same where nothing has begun another command between the write and the
--- verification, and what was written before is seen.
+-- The same without another command between the write and the verification. Rows of
+-- earlier commands are visible.
 CREATE FUNCTION another_command() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_current_xact_id(); RETURN true; END $$;
 CREATE FUNCTION write_and_fail(token text) RETURNS text LANGUAGE sql RETURN format(
 	$$INSERT INTO jwt_key (issuer, kid, alg, jwk) SELECT issuer, 'c2', alg, jwk FROM jwt_key, LATERAL generate_series(1, 2) n
@@ -35,7 +35,7 @@ SELECT jwt_try_verify(token_for('ghost', kid => 'c2')) IS NULL AS refused;
 SELECT write_and_fail(token_for('ghost', kid => 'c2')) \gexec
 SELECT jwt_try_verify(token_for('ghost', kid => 'c2')) IS NULL AS refused;
 
--- A revocation that a statement has written is seen by what it verifies next.
+-- A verification sees a revocation that its own statement has written.
 SELECT jwt_verify(token_for('gina', '{"jti":"j4"}')) ->> 'sub' AS sub;
 BEGIN;
 INSERT INTO jwt_denylist (issuer, kind, value) SELECT 'https://cache.example', 'jti', 'j4' FROM generate_series(1, 2) n
@@ -44,7 +44,7 @@ ROLLBACK;
 SELECT jwt_verify(token_for('gina', '{"jti":"j4"}')) ->> 'sub' AS sub;
 DROP FUNCTION write_and_fail, another_command;
 
--- What is undone within a statement is undone for its verifications.
+-- A verification sees that a subtransaction of its own statement was rolled back.
 SELECT jwt_revoke_id('https://cache.example', 'j1', 'infinity') = 'infinity' AS revoked;
 DO $$
 DECLARE
@@ -59,8 +59,8 @@ BEGIN
 	RAISE NOTICE 'revoked again: %', jwt_try_verify(token) IS NULL;
 END $$;
 
--- A procedure that commits begins a new transaction, in whose time tokens are judged.
--- The token expires a millisecond after its statement has begun.
+-- After a COMMIT in a procedure, tokens are verified at the start of the new
+-- transaction. This token expires a millisecond after the start of its statement.
 CREATE FUNCTION token_of_statement(sub text) RETURNS text LANGUAGE sql VOLATILE
 RETURN token_for(sub, jsonb_build_object('exp', extract(epoch FROM statement_timestamp()) + 0.001));
 CREATE FUNCTION pass_the_time() RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
@@ -79,14 +79,14 @@ BEGIN
 END $$;
 RESET jwt.token;
 
--- So does the next statement of a transaction, whose token has expired meanwhile.
+-- The next statement of a transaction has a new time, too: the token has expired.
 BEGIN;
 SELECT jwt_authenticate(token_of_statement('erin')) ->> 'sub' AS sub, jwt_subject(), pass_the_time(), jwt_subject();
 SELECT left(refusal('SELECT jwt_subject()'), 5) AS the_next_statement;
 COMMIT;
 
--- Lowering the cache gives its memory back; a token has one entry whatever it
--- was judged for.
+-- A lower jwt.cache_size frees memory. A token has one entry for all times at which
+-- it is verified.
 SELECT count(jwt_verify(token_for('user' || i, jsonb_build_object('pad', repeat('x', 3000))))) FROM generate_series(1, 300) i;
 SELECT entries > 200 AS many, bytes > 1000000 AS much FROM jwt_cache();
 SET jwt.cache_size = '64kB';
@@ -104,7 +104,7 @@ SELECT entries FROM jwt_cache();
 DELETE FROM jwt_key WHERE issuer = 'https://cache.example' AND not_before IS NOT NULL;
 UPDATE jwt_key SET kid = 'c1', not_after = NULL WHERE issuer = 'https://cache.example';
 
--- A call site keeps its value, and nothing that was needed to get there.
+-- A call site caches its value, and no memory that it used for it.
 DO $$
 DECLARE
 	tokens text[] := ARRAY[token_for('alice', jsonb_build_object('pad', repeat('x', 3000))), token_for('bob')];
@@ -121,8 +121,8 @@ BEGIN
 END $$;
 SELECT count(jwt_claim('sub')) FROM (SELECT set_config('jwt.token', token_for('alice', jsonb_build_object('pad', repeat('x', 3000), 'n', i)), true) AS t FROM generate_series(1, 3000) i OFFSET 0) q WHERE t IS NOT NULL;
 
--- When a trigger no longer fires in every session, as after a restore with
--- triggers disabled, nothing is remembered: what is written unseen is seen.
+-- If a trigger is not ENABLE ALWAYS, as after a restore with triggers disabled,
+-- nothing is cached: a change for which no trigger fires has its effect.
 ALTER TABLE jwt_key ENABLE TRIGGER jwt_key_check;
 ALTER TABLE jwt_key ENABLE TRIGGER jwt_key_changed;
 SELECT jwt_verify(token_for('alice')) ->> 'sub' AS sub FROM generate_series(1, 2);
@@ -137,7 +137,7 @@ ALTER TABLE jwt_key ENABLE ALWAYS TRIGGER jwt_key_check;
 ALTER TABLE jwt_key ENABLE ALWAYS TRIGGER jwt_key_changed;
 SELECT jwt_verify(token_for('alice')) ->> 'sub' AS sub FROM generate_series(1, 2);
 SELECT entries FROM jwt_cache();
--- The same for what has been revoked.
+-- The same for revocations.
 ALTER TABLE jwt_denylist ENABLE TRIGGER jwt_denylist_check;
 ALTER TABLE jwt_denylist DISABLE TRIGGER jwt_denylist_changed;
 SELECT jwt_verify(token_for('frank')) ->> 'sub' AS sub FROM generate_series(1, 2);
@@ -147,7 +147,7 @@ SELECT jwt_try_verify(token_for('frank')) IS NULL AS refused;
 DELETE FROM jwt_denylist WHERE value = 'frank';
 RESET session_replication_role;
 SELECT jwt_verify(token_for('frank')) ->> 'sub' AS sub;
--- Nor does it help to have them off for the moment of writing.
+-- A change has its effect also if the triggers are disabled only while it is written.
 ALTER TABLE jwt_denylist ENABLE ALWAYS TRIGGER jwt_denylist_check;
 ALTER TABLE jwt_denylist ENABLE ALWAYS TRIGGER jwt_denylist_changed;
 SELECT jwt_verify(token_for('frank')) ->> 'sub' AS sub FROM generate_series(1, 2);

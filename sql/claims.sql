@@ -1,8 +1,8 @@
 --
--- claims: the registered claims against an issuer's policy and the time
+-- claims: the check of registered claims by an issuer's policy and the time
 --
 SET timezone = 'UTC';
--- The token's claims, with changes; a null takes a claim away.
+-- The verdict on a token with changed claims; null removes a claim.
 CREATE FUNCTION judge(changes jsonb, header text DEFAULT '{"alg":"HS256","kid":"h1"}',
 					  at timestamptz DEFAULT half_past(), OUT sqlstate text, OUT detail text) LANGUAGE sql STABLE
 RETURN (SELECT (coalesce(i.sqlstate, 'valid'), i.detail)
@@ -20,14 +20,14 @@ SELECT changes, v.* FROM (VALUES
 	('{"iss":"https://idp.example"}'), ('{"iss":"HTTPS://HMAC.EXAMPLE"}'), ('{"iss":["https://hmac.example"]}'), ('{"iss":1}')
 	) t (changes), judge(changes::jsonb) v;
 
--- The row '' stands for tokens without iss, and for no others.
+-- The issuer '' is for tokens without iss only.
 UPDATE jwt_issuer SET issuer = '' WHERE issuer = 'https://hmac.example';
 SELECT changes, v.* FROM (VALUES
 	('{"iss":null}'), ('{"iss":""}'), ('{"iss":"https://hmac.example"}')
 	) t (changes), judge(changes::jsonb) v;
 UPDATE jwt_issuer SET issuer = 'https://hmac.example' WHERE issuer = '';
 
--- aud: one of ours; with {}, none at all; with {*}, any.
+-- aud: one of the policy's; {} accepts only tokens without aud, and {*} any.
 SELECT policy, changes, v.* FROM (VALUES
 	('{api}', '{"aud":"api"}'), ('{api}', '{"aud":["x","api"]}'), ('{api}', '{"aud":"API"}'), ('{api}', '{"aud":"api "}'),
 	('{api}', '{"aud":null}'), ('{api}', '{"aud":[]}'), ('{api}', '{"aud":["x","y"]}'), ('{api}', '{"aud":"*"}'),
@@ -37,7 +37,7 @@ SELECT policy, changes, v.* FROM (VALUES
 	) t (policy, changes), judge_under(policy::text[], changes::jsonb) v;
 UPDATE jwt_issuer SET audience = '{api}' WHERE issuer = 'https://hmac.example';
 
--- exp: on or after it a token is expired; leeway is 30 seconds.
+-- exp: from this time on the token is expired. The leeway is 30 seconds.
 SELECT at, v.* FROM (VALUES
 	('2026-01-01 01:00:29.999999'), ('2026-01-01 01:00:30'), ('2026-01-01 03:00'), ('2026-01-04 03:00')
 	) t (at), judge('{}', at => at::timestamptz) v;
@@ -68,7 +68,7 @@ SELECT changes, v.* FROM (VALUES
 	) t (changes), judge(changes::jsonb) v;
 SELECT sqlstate, detail FROM jwt_inspect(sign('{"iss":"https://hmac.example","aud":"api","exp":null}'), at => half_past());
 
--- What a token can be revoked by is a string of at most 1,024 bytes.
+-- Claims by which a token can be revoked are strings of at most 1,024 bytes.
 SELECT claim, length, what, v.sqlstate, v.detail FROM unnest('{sub,jti,sid}'::text[]) claim,
 	(VALUES (0, 'x'), (1024, 'x'), (1025, 'x'), (512, 'é'), (513, 'é')) s (length, what),
 	judge(jsonb_build_object(claim, repeat(what, length))) v ORDER BY claim, what, length;
@@ -76,7 +76,7 @@ SELECT changes, v.* FROM (VALUES
 	('{"sid":1}'), ('{"sid":["s"]}'), ('{"sid":{}}'), ('{"sid":true}'), ('{"session_id":1}'), ('{"sid":"s","exp":"1767229200"}'), ('{"sid":1,"aud":"x"}')
 	) t (changes), judge(changes::jsonb) v;
 SELECT sqlstate, detail FROM jwt_inspect(sign('{"iss":"https://hmac.example","aud":"api","exp":1767229200,"sid":null}'), at => half_past());
--- A token that was issued before all time is revoked like any other of its subject.
+-- A token with an iat before all timestamps is revoked with its subject.
 BEGIN;
 SELECT jwt_revoke_subject('https://hmac.example', 'alice') IS NOT NULL AS revoked;
 SELECT changes, v.sqlstate, regexp_replace(v.detail, 'until [-0-9]+ [0-9:.+]+', 'until …') AS detail FROM (VALUES
@@ -113,20 +113,20 @@ SELECT typ, v.* FROM (VALUES
 SELECT * FROM judge('{}');
 UPDATE jwt_issuer SET token_type = NULL WHERE issuer = 'https://hmac.example';
 
--- The purpose: a token that was made for another use is no access token, whatever its
--- audience. A type says so, with or without application/.
+-- The purpose: a token for another use is not an access token, whatever its audience.
+-- Its typ shows that, with or without application/.
 SELECT typ, v.* FROM (VALUES
 	('logout+jwt'), ('secevent+jwt'), ('dpop+jwt'), ('Application/LOGOUT+jwt'), ('application/secevent+jwt'), ('application/dpop+jwt'),
 	('JWT'), ('at+jwt'), ('logout'), ('x-logout+jwt'), ('application/x/logout+jwt')
 	) t (typ), judge('{}', jsonb_build_object('alg', 'HS256', 'kid', 'h1', 'typ', typ)::text) v;
--- So does the claim of events, and those that ID tokens have.
+-- The claim events shows it, too, and so do the claims of ID tokens.
 SELECT claims, v.* FROM (VALUES
 	('{"events":{"http://schemas.openid.net/event/backchannel-logout":{}}}'), ('{"events":1}'), ('{"nonce":"n"}'), ('{"at_hash":"h"}'), ('{"c_hash":"h"}'), ('{"s_hash":"h"}'),
 	('{"auth_time":1767225600,"azp":"client"}')
 	) t (claims), judge(claims::jsonb) v;
--- It comes after the issuer, and before the audience.
+-- The purpose is checked after the issuer and before the audience.
 SELECT v.* FROM judge('{"iss":"https://other.example","nonce":"n"}') v UNION ALL SELECT v.* FROM judge('{"aud":"web","nonce":"n"}') v;
--- Of an issuer that has nothing else, ID tokens may be accepted; events never.
+-- The issuer's policy can accept ID tokens. Events are never accepted.
 UPDATE jwt_issuer SET accept_id_tokens = true WHERE issuer = 'https://hmac.example';
 SELECT claims, v.* FROM (VALUES ('{"nonce":"n","at_hash":"h","c_hash":"h","s_hash":"h"}'), ('{"nonce":"n","events":{}}')) t (claims), judge(claims::jsonb) v;
 SELECT * FROM judge('{"nonce":"n"}', '{"alg":"HS256","kid":"h1","typ":"logout+jwt"}');
@@ -140,7 +140,7 @@ UPDATE jwt_issuer SET audience = '{api}', event_audience = NULL WHERE issuer = '
 SELECT * FROM judge(jsonb_build_object('iss', repeat('x', 1000)));
 SELECT * FROM judge(jsonb_build_object('aud', E'a\nLOG:  forged'));
 
--- Claims are jsonb as any other, however many there are.
+-- Any number of claims gives the jsonb that a cast to jsonb gives.
 CREATE TEMP TABLE claims AS
 	SELECT jsonb_object_agg(repeat('c', i % 5) || i, CASE i % 4 WHEN 0 THEN to_jsonb(i) WHEN 1 THEN to_jsonb(repeat('x', i)) WHEN 2 THEN jsonb_build_object('in', i) ELSE 'null' END)
 		|| '{"iss":"https://hmac.example","aud":"api","exp":1767229200}' AS said

@@ -1,7 +1,7 @@
 --
--- confirmation: tokens that are bound to their owner, and who gets to see the
--- current token; test/t/020_confirmation.pl and 021_certificate.pl have the proofs
--- and certificates
+-- confirmation: tokens that are bound to a key or a certificate, and the current
+-- token, which cannot be read. Proofs and certificates are tested in
+-- test/t/020_confirmation.pl and 021_certificate.pl.
 --
 INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://bound.example', '{api}', '{HS256}');
 SELECT jwt_add_secret('https://bound.example', secret(), 'HS256', 'b1') IS NOT NULL AS added;
@@ -13,7 +13,7 @@ INSERT INTO cnf (cnf) VALUES
 	(NULL), (jsonb_build_object('jkt', repeat('A', 43))), (jsonb_build_object('x5t#S256', repeat('A', 43))), (jsonb_build_object('jkt', repeat('A', 43), 'kid', 'x')),
 	('{"kid":"x"}'), ('{"jwk":{"kty":"oct"}}'), ('{}'), ('{"jkt":"A"}'), ('{"jkt":1}'), ('{"x5t#S256":["A"]}'), ('"x"'), ('[]'), ('1');
 
--- A token that is bound to a key or a certificate is no bearer token.
+-- A bound token is refused without a confirmation.
 SELECT cnf, valid, sqlstate, detail FROM cnf, jwt_inspect(bound(cnf)) ORDER BY n;
 SELECT cnf, left(refusal(format('SELECT jwt_verify(%L)', bound(cnf))), 5) AS verify, jwt_try_verify(bound(cnf)) IS NOT NULL AS try_verify,
 	left(refusal(format('SELECT jwt_authenticate(%L)', bound(cnf))), 5) AS authenticate FROM cnf ORDER BY n;
@@ -21,24 +21,24 @@ SELECT set_config('jwt.token', bound(cnf), false) FROM cnf WHERE n = 2;
 SELECT jwt_subject();
 \echo :SQLSTATE
 RESET jwt.token;
--- A statement that is refused shows no token.
+-- The errors show no token.
 SELECT refusal(format('SELECT jwt_authenticate(%L, true, NULL, %L, %L, %L)', bound(cnf), 'x.y.z', 'GET', 'https://api.example/')) LIKE '28J13%' AS refused FROM cnf WHERE n = 2;
 SELECT jwt_authenticate('x', false, NULL, 'x', 'GET', 'https://api.example/');
 SELECT jwt_authenticate('x', true, NULL, 'x');
 SELECT jwt_authenticate('x', true, NULL, 'x', 'GET', '');
 
--- Unless a gateway has confirmed who sends it.
+-- A bound token is accepted if a gateway confirms the sender.
 UPDATE jwt_issuer SET confirmation = 'gateway' WHERE issuer = 'https://bound.example';
 SELECT cnf, valid, sqlstate FROM cnf, jwt_inspect(bound(cnf)) ORDER BY n;
 UPDATE jwt_issuer SET confirmation = DEFAULT WHERE issuer = 'https://bound.example';
 
--- It can be revoked all the same, as whoever has it may not have the key.
+-- It can be revoked without a confirmation: a thief of the token may lack the key.
 BEGIN;
 SELECT jwt_revoke(bound(cnf)) IS NOT NULL AS revoked FROM cnf WHERE n = 2;
 SELECT n, sqlstate FROM cnf, jwt_inspect(bound(cnf)) WHERE n <= 2 ORDER BY n;
 ROLLBACK;
 
--- The settings that hold what was confirmed are the server's own.
+-- No user can write the settings that hold what was confirmed.
 SET jwt.confirmed = 'x';
 SET LOCAL jwt.certificate = 'x';
 SELECT set_config('jwt.confirmed', 'x', true);
@@ -49,7 +49,7 @@ ALTER SYSTEM SET jwt.confirmed = 'x';
 SET jwt.confirmed = '';
 RESET jwt.confirmed;
 
--- The current token can be written, and not read.
+-- The current token is write-only.
 SELECT set_config('jwt.token', bound(NULL), false);
 SHOW jwt.token;
 SELECT current_setting('jwt.token'), jwt_subject();

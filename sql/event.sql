@@ -1,12 +1,12 @@
 --
--- event: signing out by what the provider sends
+-- event: logout tokens and security events of the provider
 --
 SET timezone = 'UTC';
 -- The provider's access tokens are for "api", and its events for the client "app".
 SELECT jwt_add_issuer('https://op.example', audience => '{api}', algorithms => '{HS256}', event_audience => '{app}');
 SELECT jwt_add_secret('https://op.example', sha256('op'), 'HS256', 'op') IS NOT NULL AS added;
 
--- A logout token and a Security Event Token, with changes; a null takes a claim away.
+-- A logout token and a Security Event Token with changed claims; null removes a claim.
 CREATE FUNCTION logout_token(changes jsonb DEFAULT '{}', header jsonb DEFAULT '{}') RETURNS text LANGUAGE sql
 RETURN sign((jsonb_strip_nulls('{"iss":"https://op.example","aud":"app","iat":1767225600,"exp":4102444800,"jti":"l1","sid":"s1",
 		"events":{"http://schemas.openid.net/event/backchannel-logout":{}}}' || changes))::text,
@@ -27,22 +27,22 @@ RETURN (SELECT coalesce((a ->> 'err') || ': ' || regexp_replace(a ->> 'descripti
 			CASE WHEN NOT (r ->> 'written')::boolean THEN '(not written)' END), '; ') FROM jsonb_array_elements(a -> 'revoked') r))
 	FROM jwt_receive_event(token) a);
 
--- Somebody signs out at the provider, which says so by a logout token (OpenID Connect
+-- A user signs out at the provider, which sends a logout token (OpenID Connect
 -- Back-Channel Logout). The session's tokens are refused from the next statement on,
--- also those that are issued later; other sessions of the user go on.
+-- also those that are issued later. Other sessions of the user continue.
 SELECT state('alice', 's1'), state('alice', 's2');
 SELECT jsonb_pretty(jwt_receive_event(logout_token()));
 SELECT state('alice', 's1'), state('alice', 's1', iat => 1767229200, jti => 'refreshed'), state('alice', 's2'), state('bob', 's1');
--- The same token again writes nothing, whoever sends it.
+-- The same logout again writes nothing.
 SELECT receive(logout_token()), receive(logout_token('{"jti":"l2","iat":1767220000}'));
 SELECT issuer, kind, value, issued_before, date_trunc('hour', expires_at - now() + '1 minute') AS kept, reason FROM jwt_denylist;
 
--- With a user alone, all the user's sessions that began until then; with both, that
--- session alone.
+-- Only sub: it ends all sessions of the user that began until then. With sub and sid
+-- it ends only this session.
 SELECT receive(logout_token('{"sid":null,"sub":"carol"}')), receive(logout_token('{"sid":"s3","sub":"dave"}'));
 SELECT state('carol', 's4'), state('carol'), state('carol', 's5', iat => 1767225601), state('dave', 's3'), state('dave', 's6');
 
--- A logout token must be one. Each of these breaks one rule.
+-- Each of these breaks one rule for logout tokens.
 SELECT what, receive(token) FROM (VALUES
 	('no iss', logout_token('{"iss":null}')), ('another iss', logout_token('{"iss":"https://idp.example"}')),
 	('no aud', logout_token('{"aud":null}')), ('the API''s aud', logout_token('{"aud":"api"}')), ('aud of both', logout_token('{"aud":["app","api"]}')),
@@ -58,17 +58,17 @@ SELECT what, receive(token) FROM (VALUES
 	('an unknown key', logout_token('{}', '{"kid":"h2"}')), ('another algorithm', logout_token('{}', '{"alg":"HS384"}')), ('none', logout_token('{}', '{"alg":"none"}')),
 	('another signature', regexp_replace(logout_token(), '.......$', 'AAAAAAA')), ('no token', 'logout'), ('null', NULL)
 	) t (what, token);
--- Ory Hydra sends none with exp.
+-- Ory Hydra sends logout tokens without exp.
 UPDATE jwt_issuer SET event_without_exp = true WHERE issuer = 'https://op.example';
 SELECT receive(logout_token('{"exp":null}')), receive(logout_token('{"exp":1767225700}'));
 UPDATE jwt_issuer SET event_without_exp = false WHERE issuer = 'https://op.example';
 
--- A logout token is no access token, and no access token is an event.
+-- A logout token is not an access token, and an access token is not an event.
 SELECT refusal(format('SELECT jwt_verify(%L)', logout_token('{"aud":["app","api"]}')));
 SELECT receive(logout_token('{"aud":["app","api"],"sub":"alice","events":null}', '{"typ":null}'));
 
--- Security Event Tokens: those of CAEP and RISC that end sessions. The time is that of
--- the event, up to the end of its second.
+-- Security Event Tokens: the events of CAEP and RISC that end sessions. issued_before
+-- is the end of the second of the event.
 CREATE TEMP TABLE event (type text, payload jsonb);
 INSERT INTO event VALUES
 	('caep/event-type/session-revoked', '{"event_timestamp":1767220000}'), ('caep/event-type/session-revoked', '{"event_timestamp":1767220000.5}'),
@@ -94,7 +94,7 @@ SELECT what, revoked('{"format":"iss_sub","iss":"https://op.example","sub":"erin
 	) t (what, changes, header);
 ROLLBACK;
 
--- Subjects (RFC 9493): a user is signed out by name, and nobody who only looks alike.
+-- Subjects (RFC 9493): only an identifier that names exactly one user is accepted.
 BEGIN;
 SELECT sub_id, revoked(sub_id::jsonb) FROM (VALUES
 	('{"format":"iss_sub","iss":"https://op.example","sub":"frank"}'), ('{"format":"iss_sub","iss":"https://op.example/","sub":"frank"}'),
@@ -105,7 +105,7 @@ SELECT sub_id, revoked(sub_id::jsonb) FROM (VALUES
 	('{"format":"jwt_id","iss":"https://op.example","jti":"a7"}'), ('{"format":"unheard-of","sub":"frank"}'),
 	('{"format":"aliases","identifiers":[{"format":"email","email":"x"},{"format":"iss_sub","iss":"https://op.example","sub":"grace"}]}'),
 	('{"format":"aliases","identifiers":[{"format":"email","email":"x"}]}'), ('{"format":"aliases","identifiers":[]}'), ('{"format":"aliases","identifiers":[{"format":"aliases","identifiers":[]}]}'),
-	-- several together are what they have in common
+	-- a complex subject is the intersection of its members
 	('{"format":"complex","user":{"format":"iss_sub","iss":"https://op.example","sub":"heidi"}}'),
 	('{"format":"complex","session":{"format":"opaque","id":"s8"},"user":{"format":"iss_sub","iss":"https://op.example","sub":"heidi"},"tenant":{"format":"opaque","id":"t1"}}'),
 	('{"format":"complex","session":{"format":"jwt_id","iss":"https://op.example","jti":"a8"}}'), ('{"format":"complex","session":{"format":"email","email":"s8"}}'),
@@ -116,15 +116,15 @@ SELECT sub_id, revoked(sub_id::jsonb) FROM (VALUES
 	) t (sub_id);
 SELECT kind, value, date_trunc('hour', expires_at - now() + '1 minute') AS kept FROM jwt_denylist WHERE reason LIKE 'session-revoked%' ORDER BY 1, 2;
 ROLLBACK;
--- An opaque subject is the user's sub where the row says so.
+-- An opaque subject is the user's sub if event_opaque_is_sub is true.
 UPDATE jwt_issuer SET event_opaque_is_sub = true WHERE issuer = 'https://op.example';
 BEGIN;
 SELECT revoked('{"format":"opaque","id":"ivan"}'), revoked('{"format":"complex","user":{"format":"opaque","id":"judy"}}'), revoked('{"format":"complex","device":{"format":"opaque","id":"mallory"}}');
 ROLLBACK;
 UPDATE jwt_issuer SET event_opaque_is_sub = false WHERE issuer = 'https://op.example';
 
--- Another issuer's users may be named by whom the row allows to. A name that is allowed
--- and unknown here is nobody.
+-- An issuer may end sessions of the issuers in its events_for. An issuer in this list
+-- that has no row is ignored.
 SELECT jwt_add_issuer('https://other.example', audience => '{api}', algorithms => '{HS256}');
 SELECT jwt_add_secret('https://other.example', sha256('other'), 'HS256', 'other') IS NOT NULL AS added;
 BEGIN;
@@ -135,12 +135,12 @@ SELECT revoked('{"format":"iss_sub","iss":"https://other.example","sub":"alice"}
 SELECT left(state('alice', iss => 'https://other.example'), 5) AS alice, state('bob', iss => 'https://other.example') AS bob, state('alice', 's2') AS namesake;
 SELECT revoked('{"format":"iss_sub","iss":"https://unknown.example","sub":"alice"}'), revoked('{"format":"jwt_id","iss":"https://other.example","jti":"a1"}');
 SELECT revoked('{"format":"complex","session":{"format":"opaque","id":"s9"},"user":{"format":"iss_sub","iss":"https://other.example","sub":"alice"}}');
--- Without event_audience nothing is accepted, whoever the event is for.
+-- Without event_audience no event is accepted, whatever its audience.
 SELECT receive(sign('{"iss":"https://other.example","aud":"api","iat":1767225600,"exp":4102444800,"jti":"l1","sid":"s1","events":{"http://schemas.openid.net/event/backchannel-logout":{}}}',
 	'{"alg":"HS256","kid":"other"}', sha256('other')));
 ROLLBACK;
 
--- The time of an event: never later than its token's, never later than now.
+-- The time of an event is at most the token's iat and at most now.
 CREATE FUNCTION until(event_timestamp text, iat bigint DEFAULT 1767225600, toe bigint DEFAULT NULL) RETURNS text LANGUAGE sql
 RETURN (SELECT coalesce(a ->> 'description', a -> 'revoked' -> 0 ->> 'issued_before') FROM jwt_receive_event(security_event('caep/event-type/session-revoked',
 	jsonb_build_object('format', 'iss_sub', 'iss', 'https://op.example', 'sub', 'leo'), jsonb_strip_nulls(jsonb_build_object('event_timestamp', event_timestamp::jsonb)), jsonb_build_object('iat', iat, 'toe', toe))) a);
@@ -150,7 +150,7 @@ SELECT until('1e300'), until('-1e300'), until('-1e300', -9000000000000000), unti
 SELECT until(NULL, floor(extract(epoch FROM now()))::bigint + 20)::timestamptz <= clock_timestamp() AS not_later_than_now;
 SELECT kind, value, issued_before FROM jwt_denylist WHERE value = 'leo' AND issued_before < '2026-01-02' ORDER BY 3;
 ROLLBACK;
--- A row that does as much is enough. What no token can be valid of needs none.
+-- No row is written if another row revokes as much, or if no such token can be valid.
 BEGIN;
 SELECT until('1767220000'), until('1767210000'), until('1767225600'), until('1767220000');
 SELECT issued_before FROM jwt_denylist WHERE value = 'leo' ORDER BY 1;
@@ -159,8 +159,8 @@ SELECT revoked('{"format":"iss_sub","iss":"https://op.example","sub":"mike"}'), 
 SELECT count(*), bool_and(expires_at - issued_before = '1 hour 30 seconds') AS kept FROM jwt_denylist WHERE value = 'mike';
 ROLLBACK;
 
--- Whoever has EXECUTE may, and needs no right on a table: the function is made for the
--- role of an API's anonymous users.
+-- EXECUTE is the only privilege that a caller needs. It can be granted to the role of
+-- anonymous users.
 SELECT logout_token('{"sid":"s10"}') AS token \gset
 SET ROLE regress_jwt_user;
 SELECT refusal(format('SELECT jwt_receive_event(%L)', :'token'));
@@ -171,7 +171,7 @@ SELECT jwt_receive_event(:'token') #>> '{revoked,0,value}' AS revoked;
 SELECT refusal('SELECT FROM jwt_denylist');
 RESET ROLE;
 REVOKE EXECUTE ON FUNCTION jwt_receive_event FROM regress_jwt_user;
--- Where nothing can be written, it says where to go, for any token.
+-- In a read-only transaction any token gets the same error.
 BEGIN READ ONLY;
 SELECT refusal('SELECT jwt_receive_event(''x'')');
 ROLLBACK;

@@ -1,5 +1,5 @@
 --
--- init: what the other tests build on.  Written by test/fixtures/make.py.
+-- init: keys, tokens and functions for the other tests, by test/fixtures/make.py
 --
 CREATE EXTENSION jwt;
 -- Public keys, and tokens that live from 2026-01-01 00:00 to 01:00 UTC.
@@ -155,11 +155,11 @@ INSERT INTO fixture VALUES ('token', 'no kid', 'eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJ
 \set ECHO all
 CREATE FUNCTION fixture(kind text, name text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE RETURN (SELECT f.value FROM fixture f WHERE f.kind = $1 AND f.name = $2);
--- Half past midnight, when they are valid.
+-- Half past midnight: the tokens are valid then.
 CREATE FUNCTION half_past() RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN timestamptz '2026-01-01 00:30:00+00';
--- HS256 tokens of any content.  HMAC (RFC 2104) is not built in, its digests are.
--- A key, filled up with zeros to a block, XOR a byte; the first four are its length.
+-- HS256 tokens of any content. PostgreSQL has the digests, but not HMAC (RFC 2104).
+-- A key, filled up with zeros to a block, XOR a byte. varbit_send() adds 4 bytes.
 CREATE FUNCTION hmac_pad(key bytea, block int, pad text) RETURNS bytea
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN substr(varbit_send(('x' || rpad(encode(key, 'hex'), block * 2, '0'))::varbit # ('x' || repeat(pad, block))::varbit), 5);
@@ -186,7 +186,7 @@ RETURN b64url(header) || '.' || b64url(claims) || '.' ||
 CREATE FUNCTION sign(claims text, header text DEFAULT '{"alg":"HS256","kid":"h1"}', key bytea DEFAULT secret()) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN sign(convert_to(claims, 'UTF8'), convert_to(header, 'UTF8'), key);
--- What a call is refused with, in one line.
+-- The error of a statement in one line.
 CREATE FUNCTION refusal(statement text) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,12 +1,12 @@
 --
--- key: keys as people have them, and what may be written into jwt_key
+-- key: key formats, and the rows of jwt_key
 --
 INSERT INTO jwt_issuer (issuer, audience, algorithms)
 VALUES ('https://key.example', '{api}', '{RS256,ES256,ES384,EdDSA,HS256}'),
 	   ('https://two.example', '{api}', '{RS256,PS256}');
--- How a key is taken in: by jwt_add_key, which raises an error when it cannot be
--- used; and as a row of jwt_key, which is stored and verifies nothing. "inert" is a
--- row of which jwt_key_status says the same that jwt_add_key has said.
+-- The result of adding a key in two ways. jwt_add_key raises an error if the key cannot
+-- be used. INSERT stores the row, which verifies nothing: it is "inert" if
+-- jwt_key_status has the same reason as the error of jwt_add_key.
 CREATE FUNCTION try_key(jwk jsonb, alg text DEFAULT NULL, issuer text DEFAULT 'https://key.example', OUT added text, OUT as_row text)
 LANGUAGE plpgsql SET client_min_messages = error AS $$
 DECLARE
@@ -22,7 +22,7 @@ EXCEPTION WHEN not_null_violation OR check_violation THEN
 	as_row := SQLSTATE || ' ' || as_row;
 END $$;
 
--- jwt_jwk makes a JWK of what people have, and refuses private keys by name.
+-- jwt_jwk converts PEM to a JWK. Private keys have an error of their own.
 SELECT name, regexp_replace(jwt_jwk(value)::text, '(?<="[nxy]": "....)[^"]+', '...', 'g') AS jwk FROM fixture
 WHERE kind = 'pem' AND name NOT IN ('rsa private', 'rsa certificate for encryption', 'p-224 spki') ORDER BY name COLLATE "C";
 SELECT name, jwt_jwk(value) = jwt_jwk(fixture('key', 'RS256')) AS same FROM fixture
@@ -44,8 +44,8 @@ SELECT what, refusal(format('SELECT jwt_jwk(%L)', key)) FROM (VALUES
 	('too long', repeat('x', 65537))
 	) t (what, key);
 
--- jwt_add_key takes alg and kid from the JWK when it has them, and a curve or
--- the issuer's only fitting algorithm decides where nobody else does.
+-- jwt_add_key takes alg and kid from the JWK. Without alg, the curve or the issuer's
+-- only fitting algorithm decides.
 BEGIN;
 SELECT jwt_add_key('https://key.example', (fixture('key', 'RS256')::jsonb || '{"alg":"RS256","kid":"in the JWK","use":"sig"}')::text) IS NOT NULL AS added;
 SELECT jwt_add_key('https://key.example', fixture('key', 'RS256'), kid => 'from the issuer') IS NOT NULL AS added;
@@ -54,7 +54,7 @@ SELECT jwt_add_key('https://key.example', fixture('pem', 'ed25519 spki'), 'EdDSA
 SELECT jwt_add_secret('https://key.example', secret(), 'HS256') IS NOT NULL AS added;
 SELECT kid, alg, CASE WHEN alg LIKE 'HS%' THEN '"hidden"' ELSE regexp_replace(jwk::text, '(?<="[nxy]": "....)[^"]+', '...', 'g') END AS jwk
 FROM jwt_key WHERE issuer = 'https://key.example' ORDER BY kid;
--- What is stored is normal form: another spelling of it is the same.
+-- The normal form is stored: different spellings of a key give the same jwk.
 SELECT count(DISTINCT jwk) FROM jwt_key WHERE issuer = 'https://key.example' AND alg = 'RS256';
 ROLLBACK;
 SELECT refusal($$SELECT jwt_add_key('https://two.example', fixture('key', 'RS256'))$$);
@@ -63,7 +63,7 @@ SELECT refusal($$SELECT jwt_add_key('https://two.example', fixture('key', 'ES256
 SELECT refusal($$SELECT jwt_add_key('https://key.example', NULL)$$);
 SELECT refusal($$SELECT jwt_add_key('https://key.example', fixture('pem', 'rsa 1024'), 'RS256')$$);
 
--- Form: each member there, of its type, in its one spelling.
+-- Form: each member is present, of its type, and in canonical base64url.
 SELECT jwk, t.* FROM (VALUES
 	('[]'), ('"x"'), ('{}'), ('{"kty":1}'), ('{"kty":"ec"}'), ('{"kty":"EC"}'), ('{"kty":"EC","crv":"P-256","x":"AA"}'),
 	('{"kty":"EC","crv":"P-192","x":"AA","y":"AA"}'), ('{"kty":"EC","crv":1,"x":"AA","y":"AA"}'),
@@ -76,7 +76,7 @@ SELECT changes, t.* FROM (VALUES
 	) v (changes), try_key(fixture('key', 'ES256')::jsonb || changes::jsonb, 'ES256') t;
 -- A point that is not on the curve.
 SELECT * FROM try_key(fixture('key', 'ES256')::jsonb || jsonb_build_object('y', b64url(sha256('x'))), 'ES256');
--- More than any key has.
+-- A JWK that is too large.
 SELECT left(added, 60) AS added, as_row FROM try_key(fixture('key', 'ES256')::jsonb || jsonb_build_object('x5c', repeat('x', 65536)), 'ES256');
 
 -- The key fits its algorithm, and the algorithm its issuer.
@@ -84,8 +84,8 @@ SELECT name, alg, t.* FROM (VALUES
 	('ES256', 'none'), ('ES256', ''), ('ES256', 'es256'), ('ES256', 'ES384'), ('ES256', 'HS256'), ('RS256', 'ES256'), ('RS256', 'HS256'),
 	('Ed25519', 'Ed448'), ('Ed448', 'Ed25519'), ('ES256', 'EdDSA'), ('RS256', 'RS512'), ('ES256K', 'ES256K')
 	) v (name, alg), try_key(fixture('key', name)::jsonb, alg) t;
--- The algorithm comes from the curve, or from the issuer where that leaves one
--- choice; a row has it from the curve at most.
+-- The algorithm comes from the curve, or it is the issuer's only one that fits. A row
+-- of jwt_key gets it only from the curve.
 SELECT name, t.* FROM (VALUES ('ES256'), ('RS256')) v (name), try_key(fixture('key', name)::jsonb) t;
 SELECT * FROM try_key(fixture('key', 'RS256')::jsonb, issuer => 'https://two.example');
 SELECT * FROM try_key(fixture('key', 'ES256')::jsonb, issuer => 'https://nobody.example');
@@ -94,15 +94,15 @@ SELECT left(added, 40) AS added, as_row FROM try_key(fixture('key', 'ES256')::js
 SELECT * FROM try_key(NULL);
 SELECT * FROM try_key(fixture('key', 'ES256')::jsonb || jsonb_build_object('kid', repeat('k', 1025)));
 
--- A coordinate that lost its leading zeros, or gained one, is the same integer.
+-- A coordinate with or without leading zeros is the same integer.
 SELECT jwt_thumbprint(k || jsonb_build_object('x', b64url('\x00' || decode(translate(k ->> 'x', '-_', '+/') || '=', 'base64')))) = jwt_thumbprint(k) AS same
 FROM (SELECT fixture('key', 'ES256')::jsonb) t (k);
 SELECT jwt_thumbprint('{"kty":"EC","crv":"P-256","x":"AQ","y":""}');
 SELECT jwt_thumbprint('{"kty":"EC","crv":"P-256","x":"AQ","y":"AA"}') =
 	jwt_thumbprint('{"kty":"EC","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}') AS same;
 
--- Ed25519 and Ed448: a point in its one encoding, that only its owner can sign
--- for.  test/pgtap/points.sql has all of them.
+-- Ed25519 and Ed448: the encoding of a point is canonical, and the point has no small
+-- order. test/pgtap/points.sql has all such points.
 SELECT what, refusal(format('SELECT jwt_jwk(%L)', jwk)) FROM (VALUES
 	('order 1', 'Ed25519', '01' || repeat('00', 31)),
 	('order 8', 'Ed25519', 'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a'),
@@ -121,10 +121,10 @@ SELECT changes, t.* FROM (VALUES
 	) v (changes), try_key(fixture('key', 'RS256')::jsonb || changes::jsonb, 'RS256') t;
 SELECT t.* FROM (VALUES (2040, 'ff'), (2048, 'fe'), (8200, 'ff')) v (bits, last),
 	try_key(jsonb_build_object('kty', 'RSA', 'e', 'AQAB', 'n', b64url(decode(repeat('ff', bits / 8 - 1) || last, 'hex'))), 'RS256') t;
--- A modulus that is a prime number, or a multiple of 3, is none. To find that out
--- takes milliseconds, so only functions do.
+-- A modulus that is prime or a multiple of 3 is refused. The test takes milliseconds,
+-- so only functions do it.
 SELECT * FROM try_key(jsonb_build_object('kty', 'RSA', 'e', 'AQAB', 'n', b64url(decode(repeat('ff', 256), 'hex'))), 'RS256');
--- A leading zero byte, which some issuers publish, is not kept.
+-- A leading zero byte is removed. Some issuers publish one.
 BEGIN;
 INSERT INTO jwt_key (issuer, alg, jwk)
 SELECT 'https://key.example', 'RS256', k || jsonb_build_object('n', b64url('\x00' || decode(translate(k ->> 'n', '-_', '+/') || '==', 'base64')))
@@ -132,7 +132,7 @@ FROM (SELECT fixture('key', 'RS256')::jsonb) t (k);
 SELECT jwk = fixture('key', 'RS256')::jsonb AS same FROM jwt_key WHERE issuer = 'https://key.example';
 ROLLBACK;
 
--- HMAC: a secret as long as the hash at least, and that is one.
+-- HMAC: the secret is at least as long as the hash, and not easily guessed.
 SELECT what, a.added = t.added AS the_same, t.* FROM (VALUES
 	('empty', ''::bytea),
 	('31 bytes', substr(secret(), 1, 31)),
@@ -149,18 +149,18 @@ SELECT what, a.added = t.added AS the_same, t.* FROM (VALUES
 SELECT * FROM try_key(jsonb_build_object('kty', 'oct', 'k', b64url(secret())), 'HS512');
 SELECT refusal($$SELECT jwt_add_secret('https://key.example', NULL, 'HS256')$$), refusal($$SELECT jwt_add_secret('https://key.example', '', NULL)$$);
 
--- Where the row came from matters to imports only.
+-- Only imports read the source of a row.
 BEGIN;
 INSERT INTO jwt_key (issuer, kid, alg, jwk, source) VALUES ('https://key.example', 'k', 'ES256', fixture('key', 'ES256')::jsonb, 'elsewhere');
 SELECT kid, source, state FROM jwt_key_status WHERE issuer = 'https://key.example';
 ROLLBACK;
 
--- A window that never opens is a mistake.
+-- A window that never opens is an error.
 SELECT refusal(format('SELECT jwt_add_key(%L, %L, not_before => %L, not_after => %L)',
 	'https://key.example', fixture('key', 'ES256'), '2026-01-02', '2026-01-02'));
 SELECT refusal(format('SELECT jwt_add_key(%L, %L, kid => %L)', 'https://key.example', fixture('key', 'ES256'), repeat('k', 1025)));
 
--- A kid may stand for several keys, each of which is tried; the function adds no
+-- Several keys can have the same kid, and each is tried. jwt_add_key does not add a
 -- second one.
 BEGIN;
 SELECT jwt_add_key('https://key.example', fixture('key', 'Ed25519'), kid => 'shared') IS NOT NULL AS added;
@@ -169,8 +169,7 @@ INSERT INTO jwt_key (issuer, kid, jwk) VALUES ('https://key.example', 'shared', 
 SELECT kid, alg, state FROM jwt_key_status WHERE issuer = 'https://key.example' ORDER BY alg;
 ROLLBACK;
 
--- A row is refused under session_replication_role = replica, too. Of what is stored
--- there nobody is warned.
+-- session_replication_role = replica: rows are refused, too, but there are no warnings.
 SET session_replication_role = replica;
 SELECT refusal($$INSERT INTO jwt_key (issuer, jwk) VALUES ('https://key.example', '{"kty":"EC","d":"AA"}')$$);
 INSERT INTO jwt_key (issuer, jwk) VALUES ('https://key.example', '{"kty":"EC"}');
@@ -179,7 +178,7 @@ INSERT INTO jwt_key (issuer, jwk) VALUES ('https://key.example', '{"kty":"EC"}')
 SELECT unusable, count(*) FROM jwt_key_status WHERE issuer = 'https://key.example' GROUP BY 1 ORDER BY 1;
 DELETE FROM jwt_key WHERE issuer = 'https://key.example';
 
--- RFC 7638, its own example; and RFC 8037's.
+-- The examples of RFC 7638 and RFC 8037.
 SELECT jwt_thumbprint('{"kty":"RSA","e":"AQAB","alg":"RS256","kid":"2011-04-29","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"}');
 SELECT jwt_thumbprint('{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}');
 SELECT refusal($$SELECT jwt_thumbprint('{"kty":"RSA","d":"AA"}')$$);

@@ -1,5 +1,5 @@
 --
--- order: what a token is refused for, step by step, each with its SQLSTATE
+-- order: the steps of verification, and the SQLSTATE of each refusal
 --
 -- Every refusal stands beside the nearest token that is accepted.
 --
@@ -53,7 +53,7 @@ SELECT header, v.* FROM (VALUES
 	) t (header), verdict(sign(:'good', header)) v;
 SELECT v.* FROM verdict(b64url('{"alg":"none","kid":"h1"}') || '.' || b64url(convert_to(:'good', 'UTF8')) || '.') v;
 
--- 3. The key: by kid, and none whose window is closed or that is revoked.
+-- 3. The key: by kid, inside its window and not revoked.
 SELECT header, v.* FROM (VALUES
 	('{"alg":"HS256","kid":"h2"}'), ('{"alg":"HS256","kid":""}'), ('{"alg":"HS256","kid":"../../h1"}'),
 	('{"alg":"HS256","kid":"h1'' OR true --"}'), ('{"alg":"HS256","kid":"' || repeat('k', 100) || '"}'),
@@ -68,8 +68,8 @@ UPDATE jwt_key SET not_after = '2026-01-01 00:30:00.000001' WHERE kid = 'h1';
 SELECT * FROM verdict(sign(:'good'));
 UPDATE jwt_key SET not_after = NULL WHERE kid = 'h1';
 SELECT * FROM verdict(sign(:'good'));
--- What a revoked key has signed is revoked, whatever the time; for anything else
--- it is no key.
+-- A token that a revoked key has signed is revoked, at any time. For other tokens the
+-- key does not exist.
 BEGIN;
 SELECT jwt_revoke_key('https://hmac.example', 'h1') = now() AS revoked;
 SELECT sqlstate, detail LIKE 'The key "h1" of the issuer "https://hmac.example" was revoked at %.' AS says_when FROM verdict(sign(:'good'));
@@ -77,18 +77,18 @@ SELECT * FROM verdict(left(sign(:'good'), -43) || repeat('A', 43));
 ROLLBACK;
 SELECT * FROM verdict(sign(:'good'));
 
--- Without a kid: the keys of that algorithm. sql/limits.sql has how many.
+-- Without a kid: the keys of that algorithm. For their number see sql/limits.sql.
 SELECT * FROM verdict(sign(:'good', '{"alg":"HS256"}'));
 SELECT * FROM verdict(sign(:'good', '{"alg":"HS512"}'));
 
--- Two issuers may use the same kid.  A token is its signer's, whoever it says
--- it is from.
+-- Two issuers can use the same kid. The signature decides which of them issued a
+-- token, and iss must agree.
 SELECT jwt_add_secret('https://second.example', sha256('second'), 'HS256', 'h1') IS NOT NULL AS added;
 SELECT * FROM verdict(sign(:'good'));
 SELECT * FROM verdict(sign('{"iss":"https://second.example","aud":"api","exp":1767229200}'));
 SELECT sqlstate, detail FROM jwt_inspect(sign(:'good'), issuer => 'https://second.example', at => half_past());
--- They may even share the key, as the tenants of some providers do: the token
--- is then the one's that it says it is from, and nobody else's.
+-- Two issuers can share a key, as tenants of some providers do. Then iss decides
+-- which of them issued the token.
 UPDATE jwt_key SET jwk = (SELECT jwk FROM jwt_key WHERE issuer = 'https://hmac.example' AND kid = 'h1')
 WHERE issuer = 'https://second.example' AND kid = 'h1';
 SELECT i.issuer, v.* FROM (VALUES ('https://hmac.example'), ('https://second.example'), ('https://third.example')) t (iss),
@@ -99,8 +99,8 @@ SELECT i.issuer, v.* FROM (VALUES ('https://hmac.example'), ('https://second.exa
 	verdict(token) v, jwt_inspect(token, at => half_past()) i;
 DELETE FROM jwt_issuer WHERE issuer = 'https://second.example';
 
--- An issuer that does not allow an algorithm takes it from its keys, which stay,
--- can still be revoked, and verify again when it does.
+-- If an issuer no longer allows an algorithm, its keys verify nothing. They can still
+-- be revoked, and verify again when the algorithm is allowed.
 UPDATE jwt_issuer SET algorithms = '{HS512}' WHERE issuer = 'https://hmac.example';
 SELECT * FROM verdict(sign(:'good'));
 BEGIN;
@@ -132,8 +132,8 @@ SELECT * FROM verdict(sign('\xefbbbf7b7d'::bytea));
 SELECT * FROM verdict(sign('\x7b2261223a22c0af227d'::bytea));
 SELECT * FROM verdict(sign('\x7b2261223a2200227d'::bytea));
 SELECT i, v.* FROM generate_series(62, 64) i, verdict(sign('{"a":' || repeat('[', i) || repeat(']', i) || '}')) v;
--- A payload that is not JSON under a wrong signature is a wrong signature.
+-- With a wrong signature, a payload that is not JSON is not parsed.
 SELECT * FROM verdict(left(sign('not JSON'), -43) || repeat('A', 43));
--- What is accepted comes back as jsonb would have it.
+-- The claims are what a cast of the payload to jsonb gives.
 SELECT jwt_verify(sign('{"iss":"https://hmac.example","aud":"api","exp":1767229200, "a" : [ -0, 1.50, 1e2, 12345678901234567890, true, null, "\u00e9\ud83d\ude00\/\n\"", {}, [] ], "":"" }'), at => half_past());
 SELECT jwt_verify(sign(:'good', :'header'), at => half_past());

@@ -1,11 +1,11 @@
 --
--- privileges: who may do what
+-- privileges: the rights of each role
 --
 SELECT current_database() AS regression_database \gset
 CREATE ROLE regress_jwt_user;
 GRANT SELECT ON fixture TO regress_jwt_user;
 
--- PUBLIC verifies, and neither reads nor writes trust.
+-- PUBLIC can verify tokens. It can neither read nor write the tables.
 SET ROLE regress_jwt_user;
 SELECT jwt_verify(fixture('token', 'RS256'), at => half_past()) ->> 'sub' AS sub;
 SELECT statement, refusal(statement) FROM (VALUES
@@ -18,7 +18,7 @@ SELECT statement, refusal(statement) FROM (VALUES
 	($$SET jwt.max_token_size = '1MB'$$), ($$SET jwt.key_cache_size = '1GB'$$), ($$SET jwt.anything = 'x'$$)
 	) t (statement);
 
--- No object of the user's stands in for one of the extension's.
+-- Objects of a user are not used in place of those of the extension.
 CREATE TEMP TABLE jwt_key (id int, issuer text, kid text, alg text, jwk jsonb);
 CREATE TEMP TABLE jwt_issuer (issuer text);
 CREATE FUNCTION pg_temp.texteq(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE RETURN true;
@@ -32,8 +32,7 @@ SELECT public.jwt_verify(public.fixture('token', 'RS256'), at => public.half_pas
 RESET search_path;
 DROP TABLE pg_temp.jwt_key, pg_temp.jwt_issuer;
 
--- What a token is refused for tells PUBLIC neither which issuers there are nor how
--- many keys; whoever may read jwt_key is told.
+-- Details name issuers and numbers of keys only for roles that can read jwt_key.
 RESET ROLE;
 UPDATE jwt_key SET not_after = '2020-01-01' WHERE kid = 'ES384';
 UPDATE jwt_key SET jwk = '{"kty":"EC"}' WHERE kid = 'ES512';
@@ -55,8 +54,7 @@ UPDATE jwt_key SET not_after = NULL WHERE kid = 'ES384';
 UPDATE jwt_key SET jwk = fixture('key', 'ES512')::jsonb WHERE kid = 'ES512';
 DROP TABLE refused;
 
--- In a function that somebody else owns, in a read-only transaction, in a
--- parallel worker.
+-- In a function of another owner, in a read-only transaction, in a parallel worker.
 RESET ROLE;
 CREATE FUNCTION whose(token text) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
 AS $$ SELECT public.jwt_try_verify(token, at => public.half_past()) ->> 'sub' $$;
@@ -81,7 +79,7 @@ RESET parallel_tuple_cost;
 RESET parallel_setup_cost;
 RESET min_parallel_table_scan_size;
 
--- A policy that lets each user see their own rows, whatever the query says.
+-- A policy that shows each user only their own rows.
 RESET ROLE;
 CREATE TABLE note (owner text, body text);
 INSERT INTO note VALUES ('alice', 'hers'), ('bob', 'his'), ('mallory', 'another''s');
@@ -99,9 +97,9 @@ SELECT set_config('app.token', fixture('token', 'other key'), false) IS NOT NULL
 SELECT * FROM note;
 RESET ROLE;
 
--- Who may do what. The objects are the bootstrap superuser's. The rights to manage
--- trust are those of the role pg_database_owner, of which the owner of the database
--- is the member, and can be passed on (*). Nobody has TRIGGER or REFERENCES.
+-- The privileges. The bootstrap superuser owns the objects. The role pg_database_owner
+-- manages trust, with grant option (*); its member is the owner of the database. No
+-- role has TRIGGER or REFERENCES.
 CREATE VIEW member AS SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::regclass
 WHERE e.extname = 'jwt' AND d.deptype = 'e';
 CREATE FUNCTION rights(acl aclitem[], owner oid) RETURNS text LANGUAGE sql
@@ -109,11 +107,11 @@ RETURN (SELECT string_agg(format('%s: %s', CASE grantee WHEN 0 THEN 'PUBLIC' ELS
 	FROM (SELECT grantee, string_agg(privilege_type || CASE WHEN is_grantable THEN '*' ELSE '' END, ' ' ORDER BY privilege_type) FROM aclexplode(acl)
 		WHERE grantee <> owner GROUP BY grantee) a (grantee, rights));
 SELECT c.relname, rights(c.relacl, c.relowner) FROM pg_class c JOIN member m ON m.classid = 'pg_class'::regclass AND m.objid = c.oid ORDER BY c.relkind, c.relname;
--- The functions say of themselves what the planner may assume. With C behind them
--- they write what the caller could not; in SQL they have the caller's rights.
+-- The functions with their volatility, parallel safety and privileges. Functions in C
+-- write without table privileges; functions in SQL have the caller's rights.
 SELECT p.oid::regprocedure AS function, lanname, provolatile, proparallel, proisstrict, rights(p.proacl, p.proowner)
 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang JOIN member m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid ORDER BY p.proname COLLATE "C";
--- Nothing acts with the rights of its owner: there is no SECURITY DEFINER function, no
+-- No code runs with the rights of an owner: there is no SECURITY DEFINER function, no
 -- foreign key, no rule, no trigger in SQL, and no event trigger.
 SELECT 'SECURITY DEFINER' AS what, count(*) FROM pg_proc p JOIN member m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid WHERE prosecdef OR proleakproof OR proconfig IS NOT NULL
 UNION ALL SELECT 'constraints', count(*) FROM pg_constraint c JOIN member m ON m.objid = c.conrelid WHERE contype NOT IN ('p', 'n')
@@ -122,14 +120,14 @@ UNION ALL SELECT 'triggers', count(*) FROM pg_trigger t JOIN member m ON m.objid
 UNION ALL SELECT 'event triggers', count(*) FROM pg_event_trigger
 UNION ALL SELECT 'owners', count(*) FROM (SELECT proowner FROM pg_proc p JOIN member m ON m.objid = p.oid UNION ALL SELECT relowner FROM pg_class c JOIN member m ON m.objid = c.oid
 	UNION ALL SELECT typowner FROM pg_type t JOIN member m ON m.objid = t.oid) o (owner) WHERE owner <> 10;
--- The triggers fire in every session (A), but for those that warn, and those that
--- take an issuer's keys along, as a replica gets each table's rows by themselves (O).
+-- The triggers are ENABLE ALWAYS (A), except those that warn, and those that cascade
+-- (O): a replica gets the changes of each table.
 SELECT tgrelid::regclass AS table, tgname, tgenabled, CASE WHEN tgtype::int & 1 = 1 THEN 'row' ELSE 'statement' END AS each, CASE WHEN tgtype::int & 2 = 2 THEN 'before' ELSE 'after' END AS when
 FROM pg_trigger t JOIN member m ON m.objid = t.tgrelid ORDER BY tgname;
 -- Each object of the extension has a comment.
 SELECT pg_describe_object(classid, objid, 0) FROM member
 WHERE classid IN ('pg_proc'::regclass, 'pg_class'::regclass) AND obj_description(objid, classid::regclass::name) IS NULL;
--- What the triggers do, they do on their own tables only.
+-- The trigger functions work only on their own tables.
 CREATE TABLE other (issuer text);
 CREATE TRIGGER t BEFORE INSERT ON other FOR EACH ROW EXECUTE FUNCTION jwt_issuer_check();
 INSERT INTO other VALUES ('x');
@@ -141,20 +139,21 @@ SELECT jwt_trust_changed();
 SELECT jwt_install_end();
 DROP TABLE other;
 
--- The owner of a database need not be a superuser to install the extension, into
--- any schema, and to manage trust there.
+-- The owner of a database can install the extension into any schema and manage trust
+-- there, without being a superuser.
 CREATE ROLE regress_jwt_owner;
 CREATE ROLE regress_jwt_guest;
 CREATE DATABASE regress_jwt_owned OWNER regress_jwt_owner TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';
 GRANT CREATE ON DATABASE regress_jwt_owned TO regress_jwt_guest;
 \c regress_jwt_owned
--- Whoever may only create in it may not.  (Later releases name the script in CONTEXT.)
+-- A role with only CREATE on the database cannot. (Later releases name the script in
+-- CONTEXT.)
 \set SHOW_CONTEXT never
 SET SESSION AUTHORIZATION regress_jwt_guest;
 CREATE SCHEMA mine;
 CREATE EXTENSION jwt SCHEMA mine;
 \set SHOW_CONTEXT errors
--- What default privileges give and take does not matter.
+-- Default privileges have no effect on the result.
 SET SESSION AUTHORIZATION regress_jwt_owner;
 CREATE SCHEMA auth;
 ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC;
@@ -173,7 +172,7 @@ SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS gran
 FROM pg_proc, aclexplode(proacl) WHERE pronamespace = 'auth'::regnamespace AND grantee <> proowner GROUP BY 1 ORDER BY 1;
 SELECT nspacl FROM pg_namespace WHERE nspname = 'auth';
 SELECT ok, problems, grants FROM auth.jwt_status;
--- The tables are not the owner's to alter, nor to plant anything in.
+-- The owner of the database can neither alter the tables nor attach objects to them.
 \set VERBOSITY sqlstate
 ALTER TABLE auth.jwt_key DISABLE TRIGGER ALL;
 CREATE TRIGGER t AFTER INSERT ON auth.jwt_key EXECUTE FUNCTION suppress_redundant_updates_trigger();
@@ -186,12 +185,12 @@ SELECT auth.jwt_add_issuer('https://rfc.example', '{*}', '{EdDSA}');
 SELECT auth.jwt_add_key('https://rfc.example', '{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}') IS NOT NULL AS added;
 UPDATE auth.jwt_key SET kid = 'k1';
 SELECT kid, alg FROM auth.jwt_key;
--- And passes on what others need: to a function that adds keys, EXECUTE.
+-- The owner can grant what others need: here EXECUTE on the function that adds keys.
 GRANT USAGE ON SCHEMA auth TO regress_jwt_user;
 GRANT EXECUTE ON FUNCTION auth.jwt_add_key TO regress_jwt_user;
 SELECT ok, problems, grants FROM auth.jwt_status WHERE issuer IS NULL;
 SET SESSION AUTHORIZATION regress_jwt_user;
--- The example of RFC 8037, whose payload is no JSON.
+-- The example of RFC 8037. Its payload is not JSON.
 SELECT sqlstate, detail FROM auth.jwt_inspect('eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg');
 SELECT auth.jwt_add_key('https://rfc.example', '{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}', kid => 'k2') IS NOT NULL AS added;
 SELECT kid FROM auth.jwt_key;

@@ -1,9 +1,8 @@
 --
--- secrets: what errors, warnings and views show of a key
+-- secrets: errors, warnings and views do not show a key
 --
--- A secret is no text for anybody's log. An error or a warning about a key shows
--- neither the row nor the statement, nor a line of COPY; with the statement hidden
--- in the server's log.
+-- A secret must not appear in a log. An error or a warning about a key shows neither
+-- the row nor a line of COPY, and the server's log does not show the statement.
 INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://secret.example', '{api}', '{HS256,HS512}');
 \set secret 'dG9wLXNlY3JldC10b3Atc2VjcmV0LXRvcC1zZWNyZXQ'
 \set jwk '{"kty":"oct","k":"' :secret '"}'
@@ -34,7 +33,7 @@ BEGIN
 	EXECUTE 'INSERT INTO jwt_key (issuer, alg, jwk) VALUES (''https://secret.example'', ''HS512'', ''{"kty":"oct","k":"dG9wLXNlY3JldC10b3Atc2VjcmV0LXRvcC1zZWNyZXQ"}'')';
 END $$;
 
--- Functions, also when another calls them by a statement that has the key in it.
+-- Functions, also if another function calls them by a statement with the key in it.
 SELECT jwt_add_secret('https://secret.example', 'top-secret', 'HS256');
 SELECT jwt_add_key('https://secret.example', :'jwk', 'HS512');
 SELECT jwt_add_key('https://secret.example', '{"kty":"oct","k":"dG9wLXNlY3JldC10b3Atc2VjcmV0LXRvcC1zZWNyZXQ"', 'HS256');
@@ -64,13 +63,13 @@ BEGIN
 END $$;
 \set SHOW_CONTEXT errors
 
--- No view has a column for it, nor the thumbprint, by which it could be guessed.
+-- No view shows a secret, nor its thumbprint, by which it could be guessed.
 SELECT jwt_add_key('https://secret.example', :'jwk', 'HS256', 'mine') IS NOT NULL AS added;
 SELECT count(*) FILTER (WHERE position(:'secret' IN k::text) > 0) AS shown, count(*) FILTER (WHERE position(jwt_thumbprint(:'jwk') IN k::text) > 0) AS thumbprints FROM jwt_key_status k;
 SELECT count(*) FILTER (WHERE position(:'secret' IN s::text) > 0) AS shown FROM jwt_status s;
 SELECT jwt_jwks('https://secret.example');
 SELECT detail FROM jwt_inspect(sign('{}', '{"alg":"HS256","kid":"mine"}'));
--- Its revocation names the thumbprint all the same, to whoever may read it.
+-- Its revocation has the thumbprint. Only roles that can read jwt_denylist see it.
 BEGIN;
 SELECT jwt_revoke_key('https://secret.example', 'mine') IS NOT NULL AS revoked;
 SELECT value = jwt_thumbprint(:'jwk') AS thumbprint FROM jwt_denylist WHERE kind = 'key';

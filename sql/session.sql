@@ -1,7 +1,7 @@
 --
--- session: the current token, and policies that decide by its claims
+-- session: the current token, and policies that read its claims
 --
--- Tokens of an issuer of our own, that live until the day after tomorrow.
+-- Tokens of an issuer of this test, which expire after two days.
 INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://session.example', '{api}', '{HS256}');
 SELECT jwt_add_secret('https://session.example', secret(), 'HS256', 's1') IS NOT NULL AS added;
 CREATE FUNCTION token(sub text, more jsonb DEFAULT '{}') RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
@@ -20,7 +20,7 @@ SELECT jwt_claim(VARIADIC '{org,id}'), jwt_claim(VARIADIC NULL) IS NULL AS no_pa
 -- The path may differ from row to row.
 SELECT path, jwt_claim(VARIADIC path) FROM (VALUES ('{sub}'::text[]), ('{org,id}'), ('{sub}'), ('{x}')) t (path);
 COMMIT;
--- It was the transaction's; a pooled connection shows '' now.
+-- The token was local to the transaction. After it, the setting is ''.
 SELECT jwt_subject() IS NULL AS nobody, current_setting('jwt.token') = '' AS empty;
 
 -- Scopes: space-separated in scope, or in scp as a string or an array.
@@ -33,8 +33,8 @@ SELECT more, wanted, s.has FROM (VALUES
 	LATERAL (SELECT ok AND jwt_has_scope(wanted)) s (has);
 SELECT jwt_has_scope(NULL) IS NULL AS unknown;
 
--- SET and set_config() do the same without verifying at once; a token that does
--- not verify is an error for whoever asks.
+-- SET and set_config() do not verify the token. If it is not valid, the accessors
+-- raise an error.
 SELECT set_config('jwt.token', token('bob'), false) IS NOT NULL AS set;
 SELECT jwt_subject();
 SELECT set_config('jwt.token', token('bob') || 'x', false) IS NOT NULL AS set;
@@ -45,15 +45,15 @@ SELECT set_config('jwt.token', token('bob', '{"exp":1}'), false) IS NOT NULL AS 
 SELECT left(refusal('SELECT jwt_subject()'), 5);
 RESET jwt.token;
 SELECT jwt_subject() IS NULL AS nobody;
--- jwt_authenticate refuses at once, and leaves the token that there was.
+-- jwt_authenticate raises an error at once, and keeps the previous token.
 SELECT jwt_authenticate(token('alice'), is_local => false) IS NOT NULL AS alice;
 SELECT left(refusal(format('SELECT jwt_authenticate(%L)', token('bob') || 'x')), 5);
 SELECT left(refusal(format('SELECT jwt_authenticate(%L)', fixture('token', 'other key'))), 5);
 SELECT jwt_subject();
--- Null or empty means nobody.
+-- Null or an empty string is no token.
 SELECT jwt_authenticate(NULL, false) IS NULL AS nobody, jwt_subject() IS NULL AS nobody;
 
--- Transactions, savepoints and DISCARD treat it as any setting.
+-- Transactions, savepoints and DISCARD treat it like any setting.
 BEGIN;
 SELECT jwt_authenticate(token('alice'), false) ->> 'sub';
 SAVEPOINT s;
@@ -72,7 +72,7 @@ SELECT jwt_subject();
 DISCARD ALL;
 SELECT jwt_subject() IS NULL AS nobody;
 
--- In plpgsql, where plans and call sites live long.
+-- In PL/pgSQL, which keeps plans and call sites.
 DO $$
 DECLARE
 	who text;
@@ -84,7 +84,7 @@ BEGIN
 	END LOOP;
 	RAISE NOTICE '%', seen;
 END $$;
--- The same expression with other arguments asks another question.
+-- The same expression with other arguments gives another value.
 DO $$
 DECLARE
 	name text;
@@ -107,14 +107,14 @@ SELECT jwt_authenticate(token('bob'), false) ->> 'sub';
 EXECUTE whoami;
 DEALLOCATE whoami;
 
--- Files, roles, databases and functions cannot hold one; the message does not
+-- Files, roles, databases and functions cannot hold a token. The message does not
 -- show it.
 SELECT statement, refusal(statement) FROM (VALUES
 	('ALTER ROLE regress_jwt_user SET jwt.token = ''x'''), ('ALTER DATABASE postgres SET jwt.token = ''x'''),
 	('CREATE FUNCTION f() RETURNS int LANGUAGE sql SET jwt.token = ''x'' AS ''SELECT 1''')
 	) t (statement);
 ALTER SYSTEM SET jwt.token = 'x';
--- A function can forget it, for itself.
+-- A function can run without a token.
 CREATE FUNCTION without() RETURNS text LANGUAGE sql SET jwt.token = '' AS 'SELECT coalesce(jwt_subject(), ''nobody'')';
 SELECT without(), jwt_subject();
 SELECT count(*) FROM pg_settings WHERE name = 'jwt.token';
@@ -130,7 +130,7 @@ GRANT SELECT ON doc TO regress_jwt_user;
 SELECT jwt_authenticate(token('alice'), false) ->> 'sub';
 SET ROLE regress_jwt_user;
 SELECT count(*), min(owner), max(owner) FROM doc;
--- They keep their index, with and without an initplan.
+-- Policies use an index, with and without an initplan.
 EXPLAIN (COSTS OFF) SELECT * FROM doc;
 RESET ROLE;
 ALTER POLICY own ON doc USING (owner = jwt_claim('sub'));
@@ -166,8 +166,8 @@ SELECT count(*), min(owner), max(owner) FROM doc;
 RESET ALL;
 RESET ROLE;
 
--- The role that a token names: only with the issuer's leave, only from its list,
--- and only one that the session's user may take.
+-- The role of a token: only if the issuer has a role_claim, only a role of its list,
+-- and only a role that the session's user can set.
 CREATE ROLE regress_jwt_clerk;
 CREATE ROLE regress_jwt_admin;
 CREATE ROLE regress_jwt_login;
@@ -183,8 +183,8 @@ SELECT jwt_authenticate(token('alice', '{"role":"regress_jwt_clerk"}')) ->> 'rol
 SELECT current_user, session_user, jwt_subject();
 COMMIT;
 SELECT current_user, jwt_subject() IS NULL AS nobody;
--- It stays until the transaction ends, whatever token comes next, or is taken for
--- the session.
+-- The role stays until the transaction ends, whatever the next token is. It can also
+-- be set for the session.
 BEGIN;
 SELECT jwt_authenticate(token('alice', '{"role":"regress_jwt_clerk"}')) ->> 'role';
 SELECT jwt_authenticate(NULL) IS NULL AS nobody;
@@ -197,14 +197,14 @@ RESET ROLE;
 RESET jwt.token;
 SELECT current_user, jwt_subject() IS NULL AS nobody;
 RESET SESSION AUTHORIZATION;
--- Setting the token alone switches nothing.
+-- SET of the token does not switch the role.
 SELECT set_config('jwt.token', token('alice', '{"role":"regress_jwt_clerk"}'), false) IS NOT NULL AS set;
 SELECT current_user = session_user AS same;
 RESET jwt.token;
 UPDATE jwt_issuer SET role_claim = NULL WHERE issuer = 'https://session.example';
 
--- The cache of verified tokens: a second look is a hit, a change of trust drops
--- it, and what it holds is judged anew in time.
+-- The cache of verified tokens: the second verification is a hit, a change of trust
+-- invalidates it, and the times of an entry are checked at each use.
 \c -
 SELECT jwt_verify(token('alice')) ->> 'sub' AS sub;
 SELECT entries, hits, misses, evictions, invalidations, bytes > 0 AS bytes FROM jwt_cache();
@@ -217,8 +217,8 @@ SELECT entries, hits, misses, evictions, invalidations FROM jwt_cache();
 UPDATE jwt_issuer SET leeway = '1 second' WHERE issuer = 'https://session.example';
 SELECT jwt_verify(token('alice')) ->> 'sub' AS sub;
 SELECT entries, hits, misses, evictions, invalidations FROM jwt_cache();
--- A flood of tokens in one statement cannot grow it, and every claim stays what
--- it was.
+-- Many tokens in one statement do not grow the cache beyond its limit, and no claims
+-- change.
 SET jwt.cache_size = '64kB';
 SELECT count(*), count(DISTINCT claims), bool_and(claims ->> 'sub' = 'user' || i) AS right, bool_and(again = claims) AS still
 FROM (SELECT i, jwt_verify(token('user' || i)) AS claims, jwt_verify(token('user1')) AS first, jwt_verify(token('user' || i)) AS again

@@ -1,14 +1,14 @@
 --
--- status: is all well, and what is not
+-- status: the views jwt_status and jwt_key_status
 --
--- jwt_status has a row for each issuer, and one without issuer for the database. It
--- is green, or says what is to be done; and it is the check-list after a restore.
+-- jwt_status has a row for each issuer, and one without issuer for the database. A row
+-- is ok, or has the problems and what to do. It is the check-list after a restore.
 SET timezone = 'UTC';
 INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://status.example', '{api}', '{RS256,ES256,HS256}');
 SELECT issuer, ok, problems FROM jwt_status WHERE issuer IS NULL OR issuer = 'https://status.example';
 
 --
--- Keys, in the words that people have for them.
+-- The states of keys.
 --
 SELECT kid, jwt_add_key('https://status.example', fixture('key', alg), alg, kid, since::timestamptz, until::timestamptz) IS NOT NULL AS added FROM (VALUES
 	('current', 'ES256', NULL, NULL), ('current, ends', 'ES256', '2020-01-01', '2100-01-01'), ('over', 'ES256', NULL, '2020-01-01'), ('standby', 'RS256', '2100-01-01', NULL)) t (kid, alg, since, until);
@@ -18,7 +18,7 @@ SELECT jwt_add_secret('https://status.example', sha256('secret'), 'HS256', 'secr
 SELECT kid, alg, source, state, verifies, unusable, not_before::date, not_after::date, retired_at, revoked_at IS NOT NULL AS revoked, created_at <= now() AS created, left(thumbprint, 8) AS thumbprint
 FROM jwt_key_status WHERE issuer = 'https://status.example' ORDER BY kid;
 SELECT ok, problems, usable_keys, keys_end, standby_keys FROM jwt_status WHERE issuer = 'https://status.example';
--- When the last of them ends, if all do.
+-- keys_end is the end of the last window, if all windows end.
 UPDATE jwt_key SET not_after = '2050-01-01' WHERE kid IN ('current', 'secret');
 SELECT usable_keys, keys_end, standby_keys FROM jwt_status WHERE issuer = 'https://status.example';
 
@@ -36,55 +36,55 @@ INSERT INTO jwt_key (issuer, kid, alg, jwk) VALUES
 SELECT kid, state, verifies, unusable FROM jwt_key_status WHERE state = 'unusable' ORDER BY kid;
 SELECT issuer, ok, usable_keys, problem FROM jwt_status LEFT JOIN unnest(problems) WITH ORDINALITY p (problem, n) ON true
 WHERE issuer IS NULL OR issuer = 'https://status.example' ORDER BY issuer, problem;
--- A policy that makes no sense is one problem, not one for each key.
+-- An unacceptable policy is one problem, not one for each key.
 UPDATE jwt_issuer SET leeway = '1 hour' WHERE issuer = 'https://status.example';
 SELECT ok, problems, usable_keys FROM jwt_status WHERE issuer = 'https://status.example';
 SELECT unusable, count(*) FROM jwt_key_status WHERE issuer = 'https://status.example' AND unusable LIKE '%policy%' GROUP BY 1;
 UPDATE jwt_issuer SET leeway = DEFAULT WHERE issuer = 'https://status.example';
 DELETE FROM jwt_key WHERE id IN (SELECT id FROM jwt_key_status WHERE unusable IS NOT NULL);
 SELECT issuer, ok FROM jwt_status WHERE issuer IS NULL OR issuer = 'https://status.example';
--- Many of them do not fill the screen.
+-- Of many problems only some are shown.
 BEGIN;
 INSERT INTO jwt_key (issuer, kid, alg, jwk) SELECT 'https://status.example', 'bad ' || i, 'ES256', '{}' FROM generate_series(1, 100) i;
 SELECT cardinality(problems), problems[21] FROM jwt_status WHERE issuer = 'https://status.example';
 ROLLBACK;
 
 --
--- Revocations, and where the keys come from.
+-- Revocations and sources.
 --
 SELECT jwt_revoke_id('https://status.example', 'a', NULL), jwt_revoke_subject('https://status.example', 'b', '2026-01-01'), jwt_revoke_issuer('https://status.example', '2026-01-01');
 INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://status.example', 'https://status.example/jwks.json');
 SELECT ok, revocations, source, last_success, next_attempt, last_error FROM jwt_status WHERE issuer = 'https://status.example';
--- Those of keys are every issuer's.
+-- Revocations of keys count for the database.
 SELECT revocations FROM jwt_status WHERE issuer IS NULL;
--- What a worker notes when it has failed.
+-- The state that a worker writes after a failure.
 INSERT INTO jwt_jwks_state (issuer, last_success, next_attempt, failures, last_error) VALUES ('https://status.example', '2026-01-01', '2026-01-02', 3, 'The server answered 404.');
 SELECT ok, problems, last_success, next_attempt, last_error FROM jwt_status WHERE issuer = 'https://status.example';
 DELETE FROM jwt_issuer WHERE issuer = 'https://status.example';
 DELETE FROM jwt_denylist;
 
 --
--- The database: what only a superuser can mend, with the statement for it.
+-- The database: problems that only a superuser can solve, with the statement.
 --
--- A trigger that does not fire always, as pg_restore --disable-triggers leaves it.
--- Nothing is cached then; the verdicts are the same.
+-- A trigger that is not ENABLE ALWAYS, as after pg_restore --disable-triggers. Nothing
+-- is cached then, and the verdicts are the same.
 ALTER TABLE jwt_key DISABLE TRIGGER ALL;
 ALTER TABLE jwt_key ENABLE TRIGGER ALL;
 ALTER TABLE jwt_denylist DISABLE TRIGGER jwt_denylist_changed;
--- The owner of a schema can drop what is in it. Without an index a table is read from
--- end to end.
+-- The owner of a schema can drop indexes in it. Without them there are sequential
+-- scans.
 DROP INDEX jwt_denylist_value_kind_issuer_idx, jwt_denylist_issuer_kind_idx, jwt_denylist_expires_at_idx, jwt_key_issuer_kid_idx, jwt_key_kid_idx, jwt_key_alg_issuer_idx;
 CREATE INDEX jwt_key_kid_idx ON jwt_key (kid) WHERE kid <> 'h1';
 SELECT ok, problem FROM jwt_status, unnest(problems) problem WHERE issuer IS NULL;
 SELECT sqlstate, valid FROM jwt_inspect(fixture('token', 'RS256'), at => half_past());
--- Each statement does as it stands.
+-- Each statement can be pasted.
 SELECT substring(problem FROM 'As a superuser: (.*)$') FROM jwt_status, unnest(problems) problem WHERE issuer IS NULL \gexec
 SELECT ok, problems FROM jwt_status WHERE issuer IS NULL;
 DROP INDEX jwt_key_kid_idx;
 ALTER INDEX jwt_key_kid_idx1 RENAME TO jwt_key_kid_idx;
 
--- Rights: what the owner of the database has passed on is listed. What nobody should
--- have, and what somebody should and has not, is a problem.
+-- Privileges: those that the owner of the database has granted are listed. A privilege
+-- that no role should have is a problem, and so is one that is missing.
 CREATE FUNCTION nameless_owner(message text) RETURNS text LANGUAGE sql
 RETURN replace(message, '/' || (SELECT quote_ident(rolname) FROM pg_roles WHERE oid = 10), '/owner');
 GRANT SELECT, DELETE ON jwt_denylist TO regress_jwt_user;
@@ -102,7 +102,7 @@ REVOKE SELECT ON jwt_key FROM PUBLIC;
 REVOKE SELECT (jwk) ON jwt_key FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION jwt_verify TO PUBLIC;
 GRANT UPDATE ON jwt_issuer TO pg_database_owner WITH GRANT OPTION;
--- The same of the schema: the right itself, and its grant option.
+-- The same for the schema: the privilege and its grant option.
 REVOKE USAGE ON SCHEMA public FROM PUBLIC, pg_database_owner;
 SELECT ok, problems FROM jwt_status WHERE issuer IS NULL;
 GRANT USAGE ON SCHEMA public TO PUBLIC, pg_database_owner;
@@ -112,8 +112,8 @@ ALTER SCHEMA public OWNER TO pg_database_owner;
 SELECT ok, problems, grants FROM jwt_status WHERE issuer IS NULL;
 
 --
--- Who may look: a watcher has jwt_status, and nobody else has anything. The functions
--- behind the views ask, too.
+-- Access to the views: a monitoring role gets SELECT on jwt_status. The functions of
+-- the views check that privilege, too.
 --
 SET ROLE regress_jwt_user;
 SELECT statement, refusal(statement) FROM (VALUES ('SELECT count(*) FROM jwt_status'), ('SELECT count(*) FROM jwt_status_rows()'), ('SELECT count(*) FROM jwt_key_status'), ('SELECT count(*) FROM jwt_key_status_rows()')) t (statement);
