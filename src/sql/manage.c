@@ -273,18 +273,14 @@ jwt_sql_add_secret(PG_FUNCTION_ARGS)
 	return add_key(&issuer, JsonbValueToJsonb(jwk), &alg, &kid, DT_NOBEGIN, DT_NOEND);
 }
 
-/* A public key for jwt_jwks(), and its place in the set. */
-typedef struct PublicKey
-{
-	KeyRow		row;
-	JsonbValue	jwk;
-} PublicKey;
-
+/*
+ * The order of the keys in jwt_jwks().
+ */
 static int
-compare_public_keys(const void *a, const void *b)
+compare_keys(const void *a, const void *b)
 {
-	const KeyRow *x = &((const PublicKey *) a)->row;
-	const KeyRow *y = &((const PublicKey *) b)->row;
+	const KeyRow *x = a;
+	const KeyRow *y = b;
 
 	if (x->created_at != y->created_at)
 		return x->created_at < y->created_at ? -1 : 1;
@@ -302,7 +298,7 @@ jwt_sql_jwks(PG_FUNCTION_ARGS)
 	TimestampTz now = GetCurrentStatementStartTimestamp();
 	TrustIssuer *issuer = name.len > TRUST_MAX_NAME ? NULL : rows_find_issuer(name.data, name.len);
 	RowScan		scan;
-	PublicKey  *keys = palloc(sizeof(PublicKey) * 8);
+	KeyRow	   *keys = palloc(sizeof(KeyRow) * 8);
 	int			n = 0;
 	JsonbParseState *state = NULL;
 	JsonbValue *result;
@@ -314,7 +310,7 @@ jwt_sql_jwks(PG_FUNCTION_ARGS)
 	scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, InvalidAttrNumber, NULL);
 	while (rows_next(&scan))
 	{
-		KeyRow	   *row = &keys[n].row;
+		KeyRow	   *row = &keys[n];
 		TimestampTz revoked_at;
 
 		rows_read_key(&scan, row);
@@ -325,10 +321,10 @@ jwt_sql_jwks(PG_FUNCTION_ARGS)
 			continue;
 		n++;
 		if (n >= 8 && (n & (n - 1)) == 0)
-			keys = repalloc(keys, sizeof(PublicKey) * n * 2);
+			keys = repalloc(keys, sizeof(KeyRow) * n * 2);
 	}
 	rows_end(&scan);
-	qsort(keys, n, sizeof(PublicKey), compare_public_keys);
+	qsort(keys, n, sizeof(KeyRow), compare_keys);
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	v.val.string.val = "keys";
@@ -337,7 +333,7 @@ jwt_sql_jwks(PG_FUNCTION_ARGS)
 	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < n; i++)
 	{
-		Jsonb	   *jwk = jwk_normal_form(&keys[i].row.jwk, false);
+		Jsonb	   *jwk = jwk_normal_form(&keys[i].jwk, false);
 		JsonbIterator *it = JsonbIteratorInit(&jwk->root);
 		JsonbIteratorToken token;
 		JsonbValue	member;
@@ -346,10 +342,10 @@ jwt_sql_jwks(PG_FUNCTION_ARGS)
 		while ((token = JsonbIteratorNext(&it, &member, true)) != WJB_DONE)
 			if (token == WJB_KEY || token == WJB_VALUE)
 				(void) pushJsonbValue(&state, token, &member);
-		push_text(&state, "alg", keys[i].row.alg);
+		push_text(&state, "alg", keys[i].alg);
 		push_text(&state, "use", "sig");
-		if (keys[i].row.kid != NULL)
-			push_text(&state, "kid", keys[i].row.kid);
+		if (keys[i].kid != NULL)
+			push_text(&state, "kid", keys[i].kid);
 		(void) pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	}
 	(void) pushJsonbValue(&state, WJB_END_ARRAY, NULL);
@@ -437,56 +433,48 @@ trigger_data(FunctionCallInfo fcinfo)
 }
 
 /*
- * The same for the triggers that check a row of one table.
+ * The triggers that check a row of one table.  They also invalidate before the
+ * row is written, because a function of the same statement may read the table.
  */
-static HeapTuple
-check_row(FunctionCallInfo fcinfo, TrustTable table)
+static Datum
+check_row(FunctionCallInfo fcinfo, TrustTable table, void (*invalidate) (void))
 {
 	TriggerData *trigger = trigger_data(fcinfo);
+	HeapTuple	tuple;
 
 	if (!TRIGGER_FIRED_BEFORE(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
 		!catalog_is_table(RelationGetRelid(trigger->tg_relation), table))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function must be called before a row of its own table is written")));
-	return trigger_check_row(trigger, table);
+	tuple = trigger_check_row(trigger, table);
+	if (invalidate != NULL)
+		invalidate();
+	return PointerGetDatum(tuple);
 }
 
-/*
- * The triggers that check rows.  They also invalidate before a row is written,
- * because a function of the same statement may read the table.
- */
 Datum
 jwt_sql_issuer_check(PG_FUNCTION_ARGS)
 {
-	HeapTuple	tuple = check_row(fcinfo, TRUST_ISSUER);
-
-	catalog_trust_changed();
-	return PointerGetDatum(tuple);
+	return check_row(fcinfo, TRUST_ISSUER, catalog_trust_changed);
 }
 
 Datum
 jwt_sql_key_check(PG_FUNCTION_ARGS)
 {
-	HeapTuple	tuple = check_row(fcinfo, TRUST_KEY);
-
-	catalog_trust_changed();
-	return PointerGetDatum(tuple);
+	return check_row(fcinfo, TRUST_KEY, catalog_trust_changed);
 }
 
 Datum
 jwt_sql_denylist_check(PG_FUNCTION_ARGS)
 {
-	HeapTuple	tuple = check_row(fcinfo, TRUST_DENYLIST);
-
-	catalog_denylist_changed();
-	return PointerGetDatum(tuple);
+	return check_row(fcinfo, TRUST_DENYLIST, catalog_denylist_changed);
 }
 
 Datum
 jwt_sql_jwks_source_check(PG_FUNCTION_ARGS)
 {
-	return PointerGetDatum(check_row(fcinfo, TRUST_SOURCE));
+	return check_row(fcinfo, TRUST_SOURCE, NULL);
 }
 
 /*

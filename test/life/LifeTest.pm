@@ -6,12 +6,13 @@ use warnings FATAL => 'all';
 
 use Exporter 'import';
 use IPC::Open3;
+use PostgreSQL::Test::Cluster ();
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(ask_all until_true);
+our @EXPORT = qw(ask_all until_true start_main session as forget_sessions);
 
 # The timeout for an answer in seconds.
-my $patience = 60;
+my $timeout = 60;
 
 # A session of psql; errors come as "ERROR:  28J11" among its output.
 sub new
@@ -25,28 +26,28 @@ sub new
 	return $self;
 }
 
-# Send statements without waiting for the answer.
-sub tell
+# Send statements, and do not wait for the result.
+sub send_sql
 {
 	my ($self, $sql) = @_;
 	local $SIG{PIPE} = 'IGNORE';
-	$self->{told} = $sql;
+	$self->{sent} = $sql;
 	print { $self->{in} } "$sql;\n\\echo =done=\n";
 	return;
 }
 
-# Receive the answer: the output of psql.
+# Wait for the result: the output of psql.
 sub answer
 {
 	my ($self) = @_;
-	my $deadline = time() + $patience;
+	my $deadline = time() + $timeout;
 	my $answer;
 	until (($answer) = $self->{buffer} =~ /\A(.*?)^=done=\n/ms)
 	{
 		my $bits = '';
 		vec($bits, fileno($self->{out}), 1) = 1;
 		my $left = $deadline - time();
-		die "$self->{told}\nno answer, but: $self->{buffer}" if $left <= 0 || !select($bits, undef, undef, $left);
+		die "$self->{sent}\nno answer, but: $self->{buffer}" if $left <= 0 || !select($bits, undef, undef, $left);
 		sysread($self->{out}, $self->{buffer}, 65536, length $self->{buffer})
 		  or die "the session has ended: $self->{buffer}";
 	}
@@ -58,7 +59,7 @@ sub answer
 sub ask
 {
 	my ($self, $sql) = @_;
-	$self->tell($sql);
+	$self->send_sql($sql);
 	return $self->answer;
 }
 
@@ -79,6 +80,41 @@ sub finish
 	return;
 }
 
+# Start the server "main" with roles. Returns it and the name of its bootstrap superuser.
+my ($main, %sessions);
+sub start_main
+{
+	my ($configuration, $roles) = @_;
+	$main = PostgreSQL::Test::Cluster->new('main');
+	$main->init;
+	$main->append_conf('postgresql.conf', "max_connections = 60\nlog_statement = none\n$configuration");
+	$main->start;
+	$main->safe_psql('postgres', $roles);
+	return ($main, $main->safe_psql('postgres', 'SELECT rolname FROM pg_roles WHERE oid = 10'));
+}
+
+# The session of a role in a database of "main". It is opened at the first call.
+sub session
+{
+	my ($db, $user) = @_;
+	return $sessions{"$db $user"} //= LifeTest->new($main->connstr($db) . " user=$user", 'SET client_min_messages = error');
+}
+
+# The result of a statement in such a session, or the SQLSTATE of its error.
+sub as
+{
+	my ($db, $user, $sql) = @_;
+	return session($db, $user)->ask($sql) =~ s/\AERROR:  //r;
+}
+
+# End all such sessions.
+sub forget_sessions
+{
+	$_->finish for values %sessions;
+	%sessions = ();
+	return;
+}
+
 # Send each session its statement, then receive the answers.
 sub ask_all
 {
@@ -86,7 +122,7 @@ sub ask_all
 	my @sessions;
 	while (my ($session, $sql) = splice(@questions, 0, 2))
 	{
-		$session->tell($sql);
+		$session->send_sql($sql);
 		push @sessions, $session;
 	}
 	return map { $_->answer } @sessions;
@@ -96,7 +132,7 @@ sub ask_all
 sub until_true
 {
 	my ($condition) = @_;
-	my $deadline = time() + $patience;
+	my $deadline = time() + $timeout;
 	until ($condition->())
 	{
 		return 0 if time() > $deadline;

@@ -12,12 +12,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', "max_connections = 60\nlog_statement = none\nmax_locks_per_transaction = 512");
-$node->start;
-my $bootstrap = $node->safe_psql('postgres', 'SELECT rolname FROM pg_roles WHERE oid = 10');
-$node->safe_psql('postgres', q{
+my ($node, $bootstrap) = start_main('max_locks_per_transaction = 512', q{
 	CREATE ROLE super2 LOGIN SUPERUSER;
 	CREATE ROLE boss LOGIN;
 	CREATE ROLE third LOGIN;
@@ -29,21 +24,7 @@ my $hex = unpack('H*', JwtTest::secret());
 my $k = JwtTest::base64url(JwtTest::secret());
 my $issuer = 'https://idp.example';
 
-my %sessions;
-sub session
-{
-	my ($db, $user) = @_;
-	return $sessions{"$db $user"} //= LifeTest->new($node->connstr($db) . " user=$user", 'SET client_min_messages = error');
-}
-
-# The result of a statement: the SQLSTATE of its error, if any.
-sub as
-{
-	my ($db, $user, $sql) = @_;
-	return session($db, $user)->ask($sql) =~ s/\AERROR:  //r;
-}
-
-# The same, rolled back.
+# The result of a statement, which is rolled back.
 sub try_as
 {
 	my ($db, $user, $sql) = @_;
@@ -56,13 +37,6 @@ sub must
 {
 	my ($db, $user, $sql) = @_;
 	return session($db, $user)->must($sql);
-}
-
-sub forget_sessions
-{
-	$_->finish for values %sessions;
-	%sessions = ();
-	return;
 }
 
 my $n_databases = 0;
@@ -230,7 +204,7 @@ my $evil = join('; ', map { "CREATE FUNCTION auth.jwt_install_$_() RETURNS void 
 	my $pid = $creator->must('SELECT pg_backend_pid()');
 	must($db, $bootstrap, "CREATE SCHEMA auth AUTHORIZATION third; GRANT ALL ON SCHEMA auth TO boss; GRANT CREATE ON DATABASE $db TO third");
 	$holder->must("BEGIN; ALTER SCHEMA auth RENAME TO old; CREATE SCHEMA auth; GRANT ALL ON SCHEMA auth TO PUBLIC; $evil");
-	$creator->tell('CREATE EXTENSION jwt SCHEMA auth');
+	$creator->send_sql('CREATE EXTENSION jwt SCHEMA auth');
 	until_true(sub { $node->safe_psql('postgres', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") eq 't' });
 	$holder->must('COMMIT');
 	like($creator->answer, qr/^ERROR:  (22P02|55000|3F000|42723)$/, 'renamed before the script begins: it is not created');
@@ -254,9 +228,9 @@ for my $stop ('FUNCTION auth.jwt_install_strip() RETURNS void LANGUAGE sql RETUR
 
 		must($db, $bootstrap, "CREATE SCHEMA auth AUTHORIZATION third; GRANT ALL ON SCHEMA auth TO boss; GRANT CREATE ON DATABASE $db TO third");
 		$holder->must("BEGIN; CREATE $stop");
-		$creator->tell('CREATE EXTENSION jwt SCHEMA auth');
+		$creator->send_sql('CREATE EXTENSION jwt SCHEMA auth');
 		$waits->($creator_pid);
-		$renamer->tell("ALTER SCHEMA auth RENAME TO old; CREATE SCHEMA auth; GRANT ALL ON SCHEMA auth TO PUBLIC; $evil; $clones");
+		$renamer->send_sql("ALTER SCHEMA auth RENAME TO old; CREATE SCHEMA auth; GRANT ALL ON SCHEMA auth TO PUBLIC; $evil; $clones");
 		$waits->($pid);
 		$holder->must('ROLLBACK');
 		like($creator->answer =~ s/\AERROR:  //r, qr/^(|55000|42P01|42710|42883)$/, "$name it is created or not");

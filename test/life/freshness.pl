@@ -1,6 +1,6 @@
-# Every way to change trust, and every way to read it: what each session accepts before
-# the change, before its commit, after a rollback, and after its commit. On the server
-# itself, on a hot standby and on a logical subscriber.
+# Each way to change trust with each way to read it: the verdicts of all sessions before
+# the change, before its commit, after a rollback, and after the commit. The readers are
+# on the server, on a hot standby and on a logical subscriber.
 use strict;
 use warnings FATAL => 'all';
 
@@ -35,7 +35,7 @@ $primary->safe_psql('postgres', q{
 });
 
 my $functions = q{
-	-- what an accessor says, and jwt_inspect
+	-- the verdict of an accessor, and that of jwt_inspect if it differs
 	CREATE FUNCTION seen() RETURNS text LANGUAGE plpgsql AS $$
 	DECLARE
 		v text;
@@ -55,35 +55,25 @@ my $functions = q{
 		RETURN v;
 	END $$;
 
-	-- the same in one statement for ever, each time that a lock is let go; the answer
-	-- is the session's name
+	-- the same repeatedly in one statement: each time that a lock is released, the
+	-- verdict becomes the session's application_name
 	CREATE PROCEDURE loop(k int, commits boolean) LANGUAGE plpgsql AS $$
 	DECLARE
 		v text;
-		i text;
 	BEGIN
 		FOR n IN 0 .. 100000 LOOP
 			PERFORM pg_advisory_lock(k, n);
 			PERFORM pg_advisory_unlock(k, n);
-			BEGIN
-				IF jwt_subject() = 'alice' THEN
-					v := 'valid';
-				ELSE
-					v := 'nobody';
-				END IF;
-			EXCEPTION WHEN OTHERS THEN
-				v := SQLSTATE;
-			END;
-			i := coalesce((jwt_inspect(current_setting('test.token'))).sqlstate, 'valid');
-			PERFORM set_config('application_name', n || ' ' || v || CASE WHEN i <> v THEN ' or ' || i ELSE '' END, false);
+			v := seen();
+			PERFORM set_config('application_name', n || ' ' || v, false);
 			IF commits THEN
 				COMMIT;
 			END IF;
 		END LOOP;
 	END $$;
 
-	-- what it says before a write, after it, after its rollback, and after it again,
-	-- all in one statement
+	-- the verdicts before a write, after it, after its rollback, and after its
+	-- repetition, all in one statement
 	CREATE FUNCTION within(write text) RETURNS text LANGUAGE plpgsql AS $$
 	DECLARE
 		r text := seen();
@@ -105,7 +95,7 @@ $primary->safe_psql('postgres', 'CREATE PUBLICATION trust FOR TABLE jwt_issuer, 
 $primary->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'base', has_streaming => 1);
-# its long transactions must not delay replay
+# long transactions of readers must not delay replay
 $standby->append_conf('postgresql.conf', q{
 	hot_standby_feedback = on
 	wal_receiver_status_interval = 1s
@@ -124,7 +114,7 @@ $subscriber->wait_for_subscription_sync($primary, 'trust');
 my %server = (primary => $primary, standby => $standby, subscriber => $subscriber);
 my @claims = (jti => 't1', sid => 's1', iat => time() - 60);
 my $token = token('alice', @claims);
-# jwt_try_verify uses the cache, and jwt_inspect says why
+# jwt_try_verify uses the cache, and jwt_inspect has the reason
 my $expression = q{CASE WHEN jwt_try_verify(%1$s) IS NOT NULL THEN 'valid' ELSE coalesce((jwt_inspect(%1$s)).sqlstate, 'only inspected') END};
 my $inspect = "SELECT $expression";
 my $verdict = sprintf($inspect, "'$token'");
@@ -180,7 +170,7 @@ for my $name (sort keys %server)
 			$entry->{k} = @looping + 1;
 			$entry->{pid} = $session->must('SELECT pg_backend_pid()');
 			$controller{$name}->must("SELECT FROM pg_advisory_lock($entry->{k}, 0)");
-			$session->tell("CALL loop($entry->{k}, '$ask')");
+			$session->send_sql("CALL loop($entry->{k}, '$ask')");
 			push @looping, $entry;
 		}
 		else
@@ -194,7 +184,7 @@ my @all = (@asked, @looping);
 # The current verdict of every reader, by name.
 sub read_all
 {
-	my %said;
+	my %verdict;
 
 	# the loops first, because they take long
 	for my $name (sort keys %server)
@@ -203,7 +193,7 @@ sub read_all
 		$controller{$name}->must(join('; ', map { sprintf('SELECT FROM pg_advisory_lock(%d, %d)', $_->{k}, $step + 1), sprintf('SELECT FROM pg_advisory_unlock(%d, %d)', $_->{k}, $step) } @here));
 	}
 	my @answers = ask_all(map { $_->{session}, ref $_->{ask} ? $_->{ask}->() : $_->{ask} } @asked);
-	$said{ $_->{name} } = (shift @answers) =~ s/^ERROR:\s+//r for @asked;
+	$verdict{ $_->{name} } = (shift @answers) =~ s/^ERROR:\s+//r for @asked;
 	for my $entry (@looping)
 	{
 		my $application;
@@ -211,10 +201,10 @@ sub read_all
 			$application = $controller{ $entry->{server} }->must("SELECT application_name FROM pg_stat_activity WHERE pid = $entry->{pid}");
 			return $application =~ s/^$step //;
 		}) or die "$entry->{name} does not answer";
-		$said{ $entry->{name} } = $application;
+		$verdict{ $entry->{name} } = $application;
 	}
 	$step++;
-	return \%said;
+	return \%verdict;
 }
 
 my $beacon = 0;
@@ -274,7 +264,7 @@ my $revoked = "$trusted; $row{denylist}";
 # A name, the rows before, the write, and the verdicts before and after.
 my @ways = (
 	[ 'jwt_issuer: INSERT', "$nothing; $row{key}", $row{issuer}, '28J03', 'valid' ],
-	[ 'jwt_issuer: INSERT of a row that is refused nothing, ON CONFLICT DO NOTHING', "$nothing; $row{key}", "$row{issuer} ON CONFLICT DO NOTHING", '28J03', 'valid' ],
+	[ 'jwt_issuer: INSERT, ON CONFLICT DO NOTHING', "$nothing; $row{key}", "$row{issuer} ON CONFLICT DO NOTHING", '28J03', 'valid' ],
 	[ 'jwt_issuer: ON CONFLICT DO UPDATE', $trusted, "$row{issuer} ON CONFLICT (issuer) DO UPDATE SET audience = '{other}'", 'valid', '28J08' ],
 	[ 'jwt_issuer: UPDATE', $trusted, "UPDATE jwt_issuer SET audience = '{other}'", 'valid', '28J08' ],
 	[ 'jwt_issuer: UPDATE of the name', $trusted, "UPDATE jwt_issuer SET issuer = 'https://other.example'", 'valid', '28J07' ],
@@ -334,15 +324,15 @@ sub set_up
 
 my ($way, %history, $own_history, $expected, $own_expected);
 
-# Record actual and expected verdicts of all readers and of the writer; undef for a
-# session that is not asked.
+# Record actual and expected verdicts of all readers and of the writer. A verdict that is
+# undef is not read.
 sub phase
 {
 	my ($name, $should, $own) = @_;
 	if (defined $should)
 	{
-		my $said = read_all();
-		$history{$_} .= " $name=$said->{$_}" for keys %$said;
+		my $verdict = read_all();
+		$history{$_} .= " $name=$verdict->{$_}" for keys %$verdict;
 		$expected .= " $name=$should";
 	}
 	return unless defined $own;
@@ -351,29 +341,41 @@ sub phase
 	return;
 }
 
-# The results for one way to write: a line for each reader.
-sub judge
+sub clear_history
 {
-	my ($name) = @_;
-	is($history{ $_->{name} }, $expected, "$name, seen by $_->{name}") for @all;
-	is($own_history, $own_expected, "$name, seen by who writes");
-	%history = ();
+	$history{ $_->{name} } = '' for @all;
 	$expected = $own_history = $own_expected = '';
 	return;
 }
-$expected = $own_history = $own_expected = '';
-$history{ $_->{name} } = '' for @all;
+
+# Test the recorded verdicts of one way to write: once for each reader.
+sub compare_history
+{
+	my ($name) = @_;
+	is($history{ $_->{name} }, $expected, "$name, seen by $_->{name}") for @all;
+	is($own_history, $own_expected, "$name, seen by the writer");
+	clear_history();
+	return;
+}
+clear_history();
+
+# Set up the rows before a write, and record the verdicts.
+sub begin_with
+{
+	my ($state, $verdict) = @_;
+	set_up($state);
+	catch_up();
+	phase(before => $verdict, $verdict);
+	return;
+}
 
 for my $w (@ways)
 {
 	my ($name, $state, $write, $old, $new) = @$w;
 	# TRUNCATE blocks all other sessions
 	my $meanwhile = $write =~ /TRUNCATE/ ? undef : $old;
-	$history{ $_->{name} } = '' for @all;
 
-	set_up($state);
-	catch_up();
-	phase(before => $old, $old);
+	begin_with($state, $old);
 
 	$writer->must("BEGIN; $write");
 	phase(open => $meanwhile, $new);
@@ -397,16 +399,12 @@ for my $w (@ways)
 	catch_up();
 	phase(commit_prepared => $new, $new);
 
-	set_up($state);
-	catch_up();
-	phase(before => $old, $old);
+	begin_with($state, $old);
 	$writer->must("BEGIN; SAVEPOINT a; $write; RELEASE a; COMMIT");
 	catch_up();
 	phase(savepoint => $new, $new);
 
-	set_up($state);
-	catch_up();
-	phase(before => $old, $old);
+	begin_with($state, $old);
 	$writer->must($write);
 	catch_up();
 	phase(committed => $new, $new);
@@ -417,12 +415,12 @@ for my $w (@ways)
 	$own_expected .= " $old, $new, $old, $new";
 	$own_history .= ' ' . $writer->ask('SELECT seen()');
 	$own_expected .= " $old";
-	judge($name);
+	compare_history($name);
 }
 
 #
-# Triggers that are changed, on the server and on the subscriber; and a writer for whom
-# they do not fire
+# Changed triggers on the server and on the subscriber, and a writer for which the
+# triggers do not fire
 #
 
 my %writes = map { $_->[0] => $_ } @ways;
@@ -458,8 +456,8 @@ for my $name (qw(primary subscriber))
 	$controller{$name}->must('CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN coalesce(NEW, OLD); END $$');
 }
 
-# The change of the triggers, for the writer, around each write, and the number of
-# problems in jwt_status.
+# Each mode: a name, the change of the triggers, a statement of the writer before its
+# writes, and the number of problems in jwt_status.
 my @modes = (
 	[ 'session_replication_role = replica', '', 'SET session_replication_role = replica', 0 ],
 	[ 'triggers disabled', $disable, '', 6 ],
@@ -487,16 +485,13 @@ for my $mode (@modes)
 	{
 		catch_up();
 		my @problems = grep { /^A trigger / } split /\n/, $controller{$name}->must($status);
-		is(@problems, $n, "$mode_name: jwt_status of the $name says so");
+		is(@problems, $n, "$mode_name: jwt_status of the $name has the problems");
 	}
 	for my $w (@some)
 	{
 		my ($name, $state, $write, $old, $new) = @$w;
 		next if $mode_name =~ /constraint|event|column/ && $name !~ /DELETE|TRUNCATE|jwt_key: UPDATE|jti/;
-		$history{ $_->{name} } = '' for @all;
-		set_up($state);
-		catch_up();
-		phase(before => $old, $old);
+		begin_with($state, $old);
 		$writer->must("BEGIN; $write");
 		phase(open => undef, $new);
 		$writer->must('ROLLBACK');
@@ -504,16 +499,16 @@ for my $mode (@modes)
 		$writer->must($write);
 		catch_up();
 		phase(committed => $new, $new);
-		judge("$mode_name: $name");
+		compare_history("$mode_name: $name");
 	}
 	next unless $ddl;
 	for my $name (qw(primary subscriber))
 	{
 		my @remedies = map { /As a superuser: (.*)/ ? $1 : () } split /\n/, $controller{$name}->must($status);
-		is(@remedies, $n, "$mode_name: the $name says what to do");
+		is(@remedies, $n, "$mode_name: the $name has the statements to mend them");
 		$controller{$name}->ask($_) for @remedies;
 		catch_up();
-		is($controller{$name}->must("$status; SELECT ok FROM jwt_status WHERE issuer IS NULL"), 't', "$mode_name: the $name is as it was then");
+		is($controller{$name}->must("$status; SELECT ok FROM jwt_status WHERE issuer IS NULL"), 't', "$mode_name: after them the $name has no problem");
 	}
 	is($controller{standby}->must("$status; SELECT ok FROM jwt_status WHERE issuer IS NULL"), 't', "$mode_name: and so is the standby");
 }
@@ -524,10 +519,7 @@ for my $w (@some)
 {
 	my ($name, $state, $write, $old, $new) = @$w;
 	next if $write =~ /^SELECT/;
-	$history{ $_->{name} } = '' for @all;
-	set_up($state);
-	catch_up();
-	phase(before => $old, $old);
+	begin_with($state, $old);
 	$writer->must("BEGIN; $disable; $write; $enable");
 	phase(open => $write =~ /TRUNCATE/ ? undef : $old, $new);
 	$writer->must('ROLLBACK');
@@ -535,7 +527,7 @@ for my $w (@some)
 	$writer->must("BEGIN; $disable; $write; $enable; COMMIT");
 	catch_up();
 	phase(committed => $new, $new);
-	judge("triggers disabled within the transaction: $name");
+	compare_history("triggers disabled within the transaction: $name");
 }
 
 # If all triggers are as they should be, results are cached.
@@ -543,6 +535,6 @@ set_up($trusted);
 $writer->must($verdict);
 my $hits = $writer->must('SELECT hits FROM jwt_cache()');
 $writer->must($verdict) for 1 .. 3;
-is($writer->must('SELECT hits FROM jwt_cache()'), $hits + 3, 'verified tokens are remembered');
+is($writer->must('SELECT hits FROM jwt_cache()'), $hits + 3, 'verified tokens are cached');
 
 done_testing();

@@ -11,12 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', "max_connections = 60\nlog_statement = none");
-$node->start;
-my $bootstrap = $node->safe_psql('postgres', 'SELECT rolname FROM pg_roles WHERE oid = 10');
-$node->safe_psql('postgres', q{
+my ($node, $bootstrap) = start_main('', q{
 	CREATE ROLE super2 LOGIN SUPERUSER;
 	CREATE ROLE super3 LOGIN SUPERUSER;
 	CREATE ROLE boss LOGIN;
@@ -30,14 +25,6 @@ $node->safe_psql('postgres', q{
 });
 my $hex = unpack('H*', JwtTest::secret());
 my $issuer = 'https://idp.example';
-
-my %sessions;
-sub as
-{
-	my ($db, $user, $sql) = @_;
-	my $session = $sessions{"$db $user"} //= LifeTest->new($node->connstr($db) . " user=$user", 'SET client_min_messages = error');
-	return $session->ask($sql) =~ s/\AERROR:  //r;
-}
 
 # The error of a statement, which is rolled back.
 sub refused
@@ -128,13 +115,6 @@ sub store_is_right
 	$reference //= $are;
 	is(difference($are, $reference), '', "$name: whose everything is, and who may do what");
 	is($node->safe_psql($db, q{SELECT string_agg(rolname, ' ' ORDER BY rolname) FROM pg_roles WHERE rolsuper}), "$bootstrap super2 super3", "$name: and who is a superuser");
-	return;
-}
-
-sub forget_sessions
-{
-	$_->finish for values %sessions;
-	%sessions = ();
 	return;
 }
 

@@ -15,8 +15,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $began = time();
-my $dir = PostgreSQL::Test::Utils::tempdir();
-system('/usr/bin/python3', "$FindBin::RealBin/../t/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
+my $dir = make_fixtures();
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -573,11 +572,7 @@ SKIP:
 	my $issuer = 'https://set.example';
 	my $live = PostgreSQL::Test::Cluster->new('live');
 	$live->init;
-	$live->append_conf('postgresql.conf', qq{
-		shared_preload_libraries = 'jwt, jwt_jwks'
-		jwt_jwks.allowed_hosts = 'localhost:*'
-		jwt_jwks.ca_file = '$dir/ca.pem'
-	});
+	preload_fetcher($live, $dir);
 	$live->start;
 	my $hex = unpack('H*', $secret{k1});
 	$live->safe_psql('postgres', 'CREATE ROLE admin SUPERUSER LOGIN; CREATE ROLE boss LOGIN; CREATE DATABASE source_live OWNER boss');

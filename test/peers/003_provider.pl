@@ -5,7 +5,7 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib "$FindBin::RealBin/../t", $FindBin::RealBin;
-use File::Temp qw(tempdir);
+use JwtTest ();
 use PeersTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -19,8 +19,7 @@ plan skip_all => 'there is no oidc-provider' unless -r "$modules/oidc-provider/p
 plan skip_all => 'there is no nginx' unless $nginx;
 
 my $cooldown = 2;
-my $dir = tempdir(CLEANUP => 1);
-system('/usr/bin/python3', "$FindBin::RealBin/../t/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
+my $dir = JwtTest::make_fixtures();
 
 # The provider, and nginx as its TLS proxy.
 my $inner = PostgreSQL::Test::Cluster::get_free_port();
@@ -59,13 +58,7 @@ $ask->('keys ' . join(' ', map { "$_-1" } @algorithms));
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', qq{
-	shared_preload_libraries = 'jwt, jwt_jwks'
-	jwt_jwks.allowed_hosts = 'localhost:$outer'
-	jwt_jwks.ca_file = '$dir/ca.pem'
-	jwt_jwks.cooldown = '${cooldown}s'
-	log_statement = none
-});
+JwtTest::preload_fetcher($node, $dir, "jwt_jwks.allowed_hosts = 'localhost:$outer'", "jwt_jwks.cooldown = '${cooldown}s'", 'log_statement = none');
 $node->start;
 
 # As the README says: an issuer, a source, a policy.  The URL is discovered.

@@ -5,7 +5,6 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
-use File::Temp qw(tempdir);
 use JwtTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -14,8 +13,7 @@ use Time::HiRes qw(sleep time);
 
 plan skip_all => 'there is no node' unless grep { -x "$_/node" } split(/:/, $ENV{PATH});
 
-my $dir = tempdir(CLEANUP => 1);
-system('/usr/bin/python3', "$FindBin::RealBin/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
+my $dir = make_fixtures();
 my %port = start_peer('endpoint', $dir);
 
 sub set_keys
@@ -43,15 +41,7 @@ my %token = map { my $t = slurp_file("$dir/$_.token"); ($_ => $t) } qw(k1 k2 k3 
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init(allows_streaming => 1);
-$node->append_conf('postgresql.conf', qq{
-	shared_preload_libraries = 'jwt, jwt_jwks'
-	jwt_jwks.allowed_hosts = 'localhost:*'
-	jwt_jwks.ca_file = '$dir/ca.pem'
-	jwt_jwks.timeout = 5000
-	jwt_jwks.cooldown = 1500
-	log_min_messages = log
-	restart_after_crash = on
-});
+preload_fetcher($node, $dir, 'jwt_jwks.timeout = 5000', 'jwt_jwks.cooldown = 1500', 'log_min_messages = log', 'restart_after_crash = on');
 $node->start;
 
 sub sql { return $node->safe_psql('postgres', shift) }

@@ -5,7 +5,6 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
-use File::Temp qw(tempdir);
 use JwtTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -16,8 +15,7 @@ my $node = PostgreSQL::Test::Cluster->new('main');
 my $shim = $node->config_data('--pkglibdir') . '/jwt_net.so';
 plan skip_all => "there is no $shim" unless -f $shim;
 
-my $dir = tempdir(CLEANUP => 1);
-system('/usr/bin/python3', "$FindBin::RealBin/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
+my $dir = make_fixtures();
 my %port = map { start_peer($_, $dir) } qw(endpoint proxy);
 
 sub put
@@ -43,14 +41,7 @@ sub news
 }
 
 $node->init;
-$node->append_conf('postgresql.conf', qq{
-	shared_preload_libraries = 'jwt, jwt_jwks'
-	jwt_jwks.allowed_hosts = 'localhost:*'
-	jwt_jwks.ca_file = '$dir/ca.pem'
-	jwt_jwks.timeout = 1500
-	jwt_jwks.cooldown = 1500
-	log_min_messages = log
-});
+preload_fetcher($node, $dir, 'jwt_jwks.timeout = 1500', 'jwt_jwks.cooldown = 1500', 'log_min_messages = log');
 {
 	# proxies and authorities of the environment are ignored
 	local @ENV{qw(LD_PRELOAD JWT_NET)} = ($shim, $dir);

@@ -7,26 +7,18 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib $FindBin::RealBin;
 use File::Path qw(remove_tree);
-use File::Temp qw(tempdir);
 use JwtTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $dir = tempdir(CLEANUP => 1);
-system('/usr/bin/python3', "$FindBin::RealBin/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
+my $dir = make_fixtures();
 my %port = start_peer('endpoint', $dir);
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', qq{
-	shared_preload_libraries = 'jwt, jwt_jwks'
-	jwt_jwks.allowed_hosts = 'localhost:*'
-	jwt_jwks.ca_file = '$dir/ca.pem'
-	jwt_jwks.cooldown = 1000
-	restart_after_crash = on
-});
+preload_fetcher($node, $dir, 'jwt_jwks.cooldown = 1000', 'restart_after_crash = on');
 $node->start;
 setup_trust($node);
 sub sql { return $node->safe_psql('postgres', shift) }

@@ -5,7 +5,6 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
-use File::Temp qw(tempdir);
 use JwtTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -14,8 +13,7 @@ use Time::HiRes qw(sleep time);
 
 plan skip_all => 'there is no node' unless grep { -x "$_/node" } split(/:/, $ENV{PATH});
 
-my $dir = tempdir(CLEANUP => 1);
-system('/usr/bin/python3', "$FindBin::RealBin/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
+my $dir = make_fixtures();
 my %port = start_peer('endpoint', $dir);
 my $uri = "https://localhost:$port{good}/set";
 append_to_file("$dir/one", '{"keys":[' . slurp_file("$dir/k1.jwk") . ']}');
@@ -23,14 +21,7 @@ append_to_file("$dir/two", '{"keys":[' . slurp_file("$dir/k2.jwk") . ']}');
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', qq{
-	shared_preload_libraries = 'jwt, jwt_jwks'
-	jwt_jwks.allowed_hosts = 'localhost:*'
-	jwt_jwks.ca_file = '$dir/ca.pem'
-	jwt_jwks.timeout = 2000
-	jwt_jwks.cooldown = 1000
-	log_min_messages = debug1
-});
+preload_fetcher($node, $dir, 'jwt_jwks.timeout = 2000', 'jwt_jwks.cooldown = 1000', 'log_min_messages = debug1');
 $node->start;
 my $sources = q{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');
 	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', '} . $uri . q{/one')};

@@ -5,7 +5,6 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
-use File::Temp qw(tempdir);
 use JwtTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -14,8 +13,7 @@ use Time::HiRes qw(sleep time);
 
 plan skip_all => 'there is no node' unless grep { -x "$_/node" } split(/:/, $ENV{PATH});
 
-my $dir = tempdir(CLEANUP => 1);
-system('/usr/bin/python3', "$FindBin::RealBin/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
+my $dir = make_fixtures();
 my %port = start_peer('endpoint', $dir);
 my $uri = "https://localhost:$port{good}";
 
@@ -34,13 +32,7 @@ sub requests
 	$seen = @lines;
 	return join(' ', @new);
 }
-my $config = qq{
-	shared_preload_libraries = 'jwt, jwt_jwks'
-	jwt_jwks.allowed_hosts = 'localhost:*'
-	jwt_jwks.ca_file = '$dir/ca.pem'
-	jwt_jwks.timeout = 2min
-	log_min_messages = log
-};
+my @config = ('jwt_jwks.timeout = 2min', 'log_min_messages = log');
 my $issuer = q{INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}')};
 my $source = qq{INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', '$uri/set/one')};
 my $keys = q{SELECT string_agg(kid, ' ' ORDER BY kid) FROM jwt_key WHERE retired_at IS NULL};
@@ -53,7 +45,7 @@ sub error { my ($node, $sql) = @_; my ($rc, $stdout, $stderr) = $node->psql('pos
 set_keys('one', 'k1');
 my $publisher = PostgreSQL::Test::Cluster->new('publisher');
 $publisher->init(allows_streaming => 'logical');
-$publisher->append_conf('postgresql.conf', $config);
+preload_fetcher($publisher, $dir, @config);
 $publisher->start;
 $publisher->safe_psql('postgres', "CREATE EXTENSION jwt; $issuer; $source; CREATE PUBLICATION everything FOR ALL TABLES;
 	CREATE PUBLICATION trust FOR TABLE jwt_issuer, jwt_jwks_source, jwt_key");
@@ -64,7 +56,7 @@ for my $publication ('everything', 'trust')
 	requests();
 	my $subscriber = PostgreSQL::Test::Cluster->new("subscriber_of_$publication");
 	$subscriber->init;
-	$subscriber->append_conf('postgresql.conf', $config);
+	preload_fetcher($subscriber, $dir, @config);
 	$subscriber->start;
 	my $connection = $publisher->connstr . ' dbname=postgres';
 	$subscriber->safe_psql('postgres', "CREATE EXTENSION jwt; CREATE SUBSCRIPTION s CONNECTION '$connection' PUBLICATION $publication");
@@ -114,7 +106,7 @@ $publisher->stop;
 # which imports the set even if it was not modified.
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', "$config\nmax_worker_processes = 3\nmax_logical_replication_workers = 0");
+preload_fetcher($node, $dir, @config, 'max_worker_processes = 3', 'max_logical_replication_workers = 0');
 $node->start;
 sub sql { return $node->safe_psql('postgres', shift) }
 set_keys('one', 'k1', 'k2');

@@ -6,7 +6,6 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
-use File::Temp qw(tempdir);
 use JwtTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -16,8 +15,7 @@ use Time::HiRes qw(sleep time);
 plan skip_all => 'there is no node' unless grep { -x "$_/node" } split(/:/, $ENV{PATH});
 
 my ($runs, $bound) = $ENV{JWT_LONG} ? (20, 10) : (2, 30);
-my $dir = tempdir(CLEANUP => 1);
-system('/usr/bin/python3', "$FindBin::RealBin/fixtures.py", $dir) == 0 or die 'fixtures.py failed';
+my $dir = make_fixtures();
 my %port = start_peer('endpoint', $dir);
 
 sub publish
@@ -32,12 +30,7 @@ my %token = map { my $t = slurp_file("$dir/$_.token"); ($_ => $t) } qw(k1 k2 k3)
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 # the settings are the defaults
-$node->append_conf('postgresql.conf', qq{
-	shared_preload_libraries = 'jwt, jwt_jwks'
-	jwt_jwks.allowed_hosts = 'localhost:*'
-	jwt_jwks.ca_file = '$dir/ca.pem'
-	log_statement = none
-});
+preload_fetcher($node, $dir, 'log_statement = none');
 $node->start;
 sub sql { return $node->safe_psql('postgres', shift) }
 is(sql('SHOW jwt_jwks.cooldown'), '5s', 'the default cooldown, so twelve fetches a minute at most');

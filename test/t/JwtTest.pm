@@ -6,6 +6,7 @@ use warnings FATAL => 'all';
 
 use Digest::SHA qw(hmac_sha256);
 use Exporter 'import';
+use File::Temp ();
 use FindBin;
 use IPC::Run;
 use JSON::PP ();
@@ -13,7 +14,7 @@ use MIME::Base64 qw(encode_base64);
 use PostgreSQL::Test::Utils ();
 use Time::HiRes qw(sleep);
 
-our @EXPORT = qw(token setup_trust setup_notes verdict open_session wait_until logged start_peer order_maker hold reload state due park turn);
+our @EXPORT = qw(token setup_trust setup_notes verdict open_session wait_until logged make_fixtures preload_fetcher start_peer order_maker hold reload state due park turn);
 
 my $secret = 'a secret of the tests of whole servers';
 
@@ -129,15 +130,36 @@ sub reload
 	return;
 }
 
-# Start endpoint.mjs or proxy.mjs, which serves what is in a folder, until the test
-# ends; its ports by their names.
+# The folder of this file.
+my $folder = __FILE__ =~ s{[^/]*\z}{}r;
+
+# Make keys, tokens and certificates. Returns their folder, which lasts as long as the
+# test.
+sub make_fixtures
+{
+	my $dir = File::Temp::tempdir(CLEANUP => 1);
+	system('/usr/bin/python3', "${folder}fixtures.py", $dir) == 0 or die 'fixtures.py failed';
+	return $dir;
+}
+
+# Configure a server to preload both libraries and to fetch from local endpoints, whose
+# certificates are in a folder of make_fixtures(). More settings can follow.
+sub preload_fetcher
+{
+	my ($node, $dir, @settings) = @_;
+	$node->append_conf('postgresql.conf', join("\n", "shared_preload_libraries = 'jwt, jwt_jwks'",
+		"jwt_jwks.allowed_hosts = 'localhost:*'", "jwt_jwks.ca_file = '$dir/ca.pem'", @settings));
+	return;
+}
+
+# Start endpoint.mjs or proxy.mjs, which serves the files of a folder. Returns its ports
+# by name.
 my @peers;
 END { local $?; $_->kill_kill for @peers }
 sub start_peer
 {
 	my ($peer, $dir) = @_;
 	my ($in, $out, $err) = ('', '', '');
-	my $folder = __FILE__ =~ s{[^/]*\z}{}r;
 	push @peers, IPC::Run::start([ 'node', "$folder$peer.mjs", $dir ], '<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(300));
 	$peers[-1]->pump until $out =~ /^ready$/m;
 	return $out =~ /^(\S+) (\d+)$/mg;
@@ -148,7 +170,6 @@ sub start_peer
 sub order_maker
 {
 	my ($in, $out) = ('', '');
-	my $folder = __FILE__ =~ s{[^/]*\z}{}r;
 	my $timer = IPC::Run::timeout(60);
 	my $maker = IPC::Run::start([ '/usr/bin/python3', "${folder}proofs.py" ], '<', \$in, '>', \$out, $timer);
 	push @peers, $maker;
