@@ -3,9 +3,9 @@
  * compat.h
  *	  Every difference between the PostgreSQL versions we build on.
  *
- * Newest version first, with the reason for each block.  No other file looks
- * at PG_VERSION_NUM.  OpenSSL needs no block: what a run-time OpenSSL lacks is
- * found out by asking it for the algorithm by name.
+ * Newest version first, with the reason for each block.  No other file uses
+ * PG_VERSION_NUM.  OpenSSL needs no block: algorithms are fetched by name, which
+ * fails if the OpenSSL that is loaded lacks one.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,7 +36,7 @@ typedef struct JumbleState hook_jumble;
 #define JWT_MODULE_MAGIC(library) PG_MODULE_MAGIC
 #endif
 
-/* 18: a word before the declaration, as in C11, and no longer a macro after it */
+/* 18: it is before the declaration, as in C11, and no longer after it */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()
 #endif
@@ -69,7 +69,7 @@ typedef struct JumbleState hook_jumble;
 #define index_begin_scan(rel, index, snapshot, n) index_beginscan(rel, index, snapshot, n, 0)
 #endif
 
-/* 16: rights are apart from range table entries; 18: pruned relations are, too */
+/* 16: permissions are separate from range table entries; 18: pruned relations, too */
 #if PG_VERSION_NUM >= 180000
 #define exec_init_range_table(estate, entries, permissions) \
 	ExecInitRangeTable(estate, entries, permissions, bms_make_singleton(1))
@@ -102,8 +102,8 @@ typedef struct JumbleState hook_jumble;
 #define JWT_EXPORT __attribute__((visibility("default")))
 
 /*
- * A declaration is of something in this library only if it says so.  For what is
- * looked at for every row: anything else is found through a table.
+ * For variables that are read for every row.  Without this mark in the
+ * declaration, the compiler would read them through the global offset table.
  */
 #define JWT_LOCAL __attribute__((visibility("hidden")))
 

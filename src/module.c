@@ -34,8 +34,8 @@ static void (*const inits[]) (void) =
 };
 
 /*
- * After an error, for lack of memory, the library stays loaded, and the next
- * call of one of its functions runs this again.
+ * If this raises an error for lack of memory, the library stays loaded, and the
+ * next call of one of its functions runs this again.
  */
 void
 _PG_init(void)

@@ -425,7 +425,7 @@ start(Transfer *transfer)
  * Make the result of a finished fetch.
  */
 static void
-judge(Transfer *transfer, CURLcode code, Fetched *fetched)
+make_result(Transfer *transfer, CURLcode code, Fetched *fetched)
 {
 	const FetchLimits *limits = transfer->pool->limits;
 	long		status = 0;
@@ -540,7 +540,7 @@ fetch_next(FetchPool *pool, Fetched *fetched)
 				continue;
 			curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &transfer);
 			fetched->owner = transfer->owner;
-			judge(transfer, message->data.result, fetched);
+			make_result(transfer, message->data.result, fetched);
 			dlist_delete(&transfer->node);
 			pool->n_active--;
 			pool->n--;

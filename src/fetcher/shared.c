@@ -33,8 +33,8 @@ typedef struct Slot
  * A cache of logged messages: number of sets, and size of a set, the latest
  * first.
  */
-#define NEWS_SETS	1024
-#define NEWS_WAYS	4
+#define MESSAGE_SETS	1024
+#define MESSAGE_WAYS	4
 
 typedef struct Shared
 {
@@ -43,7 +43,7 @@ typedef struct Shared
 	Latch	   *launcher;		/* NULL if no launcher runs */
 	bool		rescan;			/* a database without a slot was woken */
 	Slot		slots[SHARED_MAX_DATABASES];
-	uint64		news[NEWS_SETS][NEWS_WAYS];
+	uint64		messages[MESSAGE_SETS][MESSAGE_WAYS];
 } Shared;
 
 static Shared *shared;			/* NULL if the library was not preloaded */
@@ -124,7 +124,7 @@ add_name(Wakes *wakes, const char *issuer, int len)
 }
 
 /*
- * A session wakes its database: see RefreshWake in refresh.h.
+ * Wake the worker of a database, for a session; see REFRESH_RENDEZVOUS.
  */
 static void
 wake(Oid database, const char *issuer, int len, bool force)
@@ -167,8 +167,8 @@ launcher_ends(int code, Datum arg)
 }
 
 /*
- * The launcher starts, so that sessions set its latch from now on; or it
- * exits.
+ * Called by the launcher when it starts and when it exits.  Sessions set its
+ * latch in between.
  */
 void
 shared_set_launcher(bool running)
@@ -245,8 +245,9 @@ shared_remove(Oid database)
 }
 
 /*
- * The worker of a database has exited.  If it stored no time for the next
- * worker, it failed.  Then the next worker starts at the given time.
+ * Called by the launcher when the worker of a database has exited.  If the
+ * worker stored no time for the next one, it failed, and the next worker starts
+ * at the given time.
  */
 void
 shared_worker_gone(Oid database, TimestampTz retry_at)
@@ -261,8 +262,8 @@ shared_worker_gone(Oid database, TimestampTz retry_at)
 }
 
 /*
- * A worker starts, and takes the issuers for which it was woken.  A later
- * wake-up is for the next worker.
+ * Called by a worker when it starts: take the issuers for which it was woken.  A
+ * later wake-up is for the next worker.
  */
 void
 shared_take_wakes(Oid database, Wakes *wakes)
@@ -285,9 +286,9 @@ shared_take_wakes(Oid database, Wakes *wakes)
 }
 
 /*
- * A worker exits.  It stores when the next one must start, and whether the
- * database has sources for which a session can wake it.  The launcher may have
- * been restarted meanwhile.
+ * Called by a worker when it exits: store when the next one must start, and
+ * whether the database has sources for which a session can wake it.  The
+ * launcher may have been restarted meanwhile.
  */
 void
 shared_worker_done(Oid database, TimestampTz next_due, bool has_sources)
@@ -316,19 +317,19 @@ shared_worker_done(Oid database, TimestampTz next_due, bool has_sources)
  * restart of the server.  Without shared memory it is always yes.
  */
 bool
-shared_is_news(uint64 hash)
+shared_is_new_message(uint64 hash)
 {
 	uint64	   *set;
 	int			i;
 
 	if (shared == NULL)
 		return true;
-	set = shared->news[hash % NEWS_SETS];
+	set = shared->messages[hash % MESSAGE_SETS];
 	SpinLockAcquire(&shared->mutex);
-	for (i = 0; i < NEWS_WAYS && set[i] != hash; i++)
+	for (i = 0; i < MESSAGE_WAYS && set[i] != hash; i++)
 		;
-	memmove(set + 1, set, sizeof(uint64) * Min(i, NEWS_WAYS - 1));
+	memmove(set + 1, set, sizeof(uint64) * Min(i, MESSAGE_WAYS - 1));
 	set[0] = hash;
 	SpinLockRelease(&shared->mutex);
-	return i == NEWS_WAYS;
+	return i == MESSAGE_WAYS;
 }

@@ -51,6 +51,6 @@ extern void shared_remove(Oid database);
 extern void shared_worker_gone(Oid database, TimestampTz retry_at);
 extern void shared_take_wakes(Oid database, Wakes *wakes);
 extern void shared_worker_done(Oid database, TimestampTz next_due, bool has_sources);
-extern bool shared_is_news(uint64 hash);
+extern bool shared_is_new_message(uint64 hash);
 
 #endif							/* JWT_JWKS_SHARED_H */

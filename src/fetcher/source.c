@@ -194,7 +194,7 @@ note_subscribed(void)
 		transaction_execute("UPDATE %s.jwt_jwks_state SET last_error = $1 WHERE last_error IS DISTINCT FROM $1",
 							SPI_OK_UPDATE, lengthof(types), types, values, NULL);
 	}
-	if (shared_is_news(hash_text(subscribed, MyDatabaseId)))
+	if (shared_is_new_message(hash_text(subscribed, MyDatabaseId)))
 		ereport(LOG,
 				(errmsg("no key sets are fetched for database \"%s\"", quote_database()),
 				 errdetail_internal("%s", subscribed)));
@@ -411,22 +411,22 @@ next_wait(const Source *source, const Fetched *fetched, bool good)
 }
 
 /*
- * Must an error of a source be logged?  Each error is logged once until a
+ * Must this error of a source be logged?  Each error is logged once until a
  * fetch succeeds.  Digits in the detail, which may be NULL, are ignored: they
  * may be milliseconds.
  */
 static bool
-is_news(const Source *source, const char *error, const char *detail)
+is_new_error(const Source *source, const char *error, const char *detail)
 {
 	uint64		hash = hash_combine64(MyDatabaseId, (uint64) source->last_success);
 
 	hash = hash_text(source->issuer, hash);
-	hash = hash_text(source->asked ? source->asked : "", hash);
+	hash = hash_text(source->last_url ? source->last_url : "", hash);
 	hash = hash_text(error, hash);
 	for (const char *p = detail; p != NULL && *p; p++)
 		if (*p < '0' || *p > '9')
 			hash = hash_combine64(hash, *p);
-	return shared_is_news(hash);
+	return shared_is_new_message(hash);
 }
 
 /*
@@ -437,7 +437,7 @@ is_news(const Source *source, const char *error, const char *detail)
 static char *
 url_for_log(const Source *source)
 {
-	const char *url = source->asked ? source->asked : "";
+	const char *url = source->last_url ? source->last_url : "";
 	const char *at = strrchr(url, '@');
 	int			len = 0;
 
@@ -467,7 +467,7 @@ log_error(const Source *source, const char *error, const char *detail)
 void
 source_log_failure(const Source *source, const char *message)
 {
-	if (is_news(source, message, NULL))
+	if (is_new_error(source, message, NULL))
 		log_error(source, "", message);
 }
 
@@ -483,7 +483,7 @@ log_outcome(const Source *source, const Fetched *fetched, const char *error, con
 	const char *issuer = quote_string(source->issuer);
 
 	/* the error of a document may differ each time */
-	if (error != NULL && is_news(source, error, fetched->error ? detail : NULL))
+	if (error != NULL && is_new_error(source, error, fetched->error ? detail : NULL))
 		log_error(source, error, detail);
 	if (error == NULL && source->failures > 0)
 		ereport(LOG,
@@ -595,18 +595,19 @@ source_prune_revocations(void)
 }
 
 /*
- * When must the next worker start, at the latest when the next source is due,
- * and are there sources?
+ * The time at which the next worker must start: when the next source is due,
+ * but at most SHARED_MAX_WAIT_MS from now.  *has_sources is whether there are
+ * sources.
  */
 TimestampTz
-source_next_due(bool *there_are)
+source_next_due(bool *has_sources)
 {
 	bool		is_there = transaction_begin();
 	TimestampTz due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SHARED_MAX_WAIT_MS);
 	bool		isnull;
 	Datum		datum;
 
-	*there_are = false;
+	*has_sources = false;
 	if (!is_there)
 		return due;
 	if (is_subscribed())
@@ -619,7 +620,7 @@ source_next_due(bool *there_are)
 						" ELSE t.next_attempt END)"
 						" FROM %s.jwt_jwks_source s LEFT JOIN %s.jwt_jwks_state t ON t.issuer = s.issuer",
 						SPI_OK_SELECT, 0, NULL, NULL, NULL);
-	*there_are = DatumGetBool(transaction_column(0, 1, BOOLOID, NULL));
+	*has_sources = DatumGetBool(transaction_column(0, 1, BOOLOID, NULL));
 	datum = transaction_column(0, 2, TIMESTAMPTZOID, &isnull);
 	if (!isnull)
 		due = Min(due, DatumGetTimestampTz(datum));

@@ -31,7 +31,7 @@ typedef struct Source
 	int64		refresh_interval;	/* in seconds */
 	bool		discovered;		/* the current fetch is for the set, not for
 								 * the configuration */
-	char	   *asked;			/* the last URL, for the log */
+	char	   *last_url;		/* for the log */
 } Source;
 
 extern int	source_claim_due(const Wakes *wakes, int cooldown_ms, Source ***sources);
@@ -41,6 +41,6 @@ extern char *source_read_discovery(const Source *source, const Fetched *fetched,
 extern const char *source_finish(const Source *source, const Fetched *fetched, RefreshCounts *counts);
 extern void source_log_failure(const Source *source, const char *message);
 extern bool source_prune_revocations(void);
-extern TimestampTz source_next_due(bool *there_are);
+extern TimestampTz source_next_due(bool *has_sources);
 
 #endif							/* JWT_JWKS_SOURCE_H */

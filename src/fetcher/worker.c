@@ -118,9 +118,9 @@ while_waiting(void)
  * Add the fetch of a URL for a source.
  */
 static void
-ask(FetchPool *pool, Source *source, const char *url, const char *etag)
+add_fetch(FetchPool *pool, Source *source, const char *url, const char *etag)
 {
-	source->asked = MemoryContextStrdup(GetMemoryChunkContext(source), url);
+	source->last_url = MemoryContextStrdup(GetMemoryChunkContext(source), url);
 	fetch_add(pool, url, etag, source);
 }
 
@@ -133,11 +133,11 @@ begin_fetch(FetchPool *pool, Source *source)
 	const char *error = source->error;
 	const char *url = source->uri;
 
-	source->asked = source->uri;
+	source->last_url = source->uri;
 	if (error == NULL && !source->discovered)
 		url = source_discovery_url(source, &error);
 	if (error == NULL)
-		ask(pool, source, url, source->etag);
+		add_fetch(pool, source, url, source->etag);
 	return error;
 }
 
@@ -147,7 +147,7 @@ begin_fetch(FetchPool *pool, Source *source)
  * *error.
  */
 static bool
-deal_with(FetchPool *pool, Source *source, Fetched *fetched, RefreshCounts *counts, const char **error)
+handle_result(FetchPool *pool, Source *source, Fetched *fetched, RefreshCounts *counts, const char **error)
 {
 	if (!source->discovered && fetched->status == FETCH_DONE)
 	{
@@ -157,7 +157,7 @@ deal_with(FetchPool *pool, Source *source, Fetched *fetched, RefreshCounts *coun
 		{
 			/* the entity tag may belong to another URL */
 			source->discovered = true;
-			ask(pool, source, url, NULL);
+			add_fetch(pool, source, url, NULL);
 			return false;
 		}
 		fetched->status = FETCH_FAILED;
@@ -205,7 +205,7 @@ fetch_sources(Source **sources, int n, RefreshCounts *counts, const char **error
 			RefreshCounts done;
 			const char *why = NULL;
 
-			if (deal_with(pool, fetched.owner, &fetched, &done, &why))
+			if (handle_result(pool, fetched.owner, &fetched, &done, &why))
 			{
 				*counts = done;
 				*error = why ? MemoryContextStrdup(outer, why) : NULL;

@@ -1,22 +1,23 @@
 /*-------------------------------------------------------------------------
  *
  * confirmation.c
- *	  The sender of a token is the one that it was issued to (RFC 7800).
+ *	  Confirmation: is the sender of a token its owner (RFC 7800)?
  *
- * The claim "cnf" binds a token to something that only its owner has.  Two of its
- * members are understood, and each that is there must be confirmed:
+ * The claim "cnf" binds a token to something that only its owner has.  Two of
+ * its members are understood, and each that is present must be confirmed:
  *
  *   x5t#S256	a client certificate (RFC 8705), which is that of this connection;
  *   jkt		a key (RFC 9449), by a DPoP proof that comes with the token.
  *
- * What was confirmed by a proof has to hold as long as the token is the current one,
- * in parallel workers, too, and has to go with it on rollback.  So it is a setting,
- * jwt.confirmed: the digest of the token, and how.  A second one, jwt.certificate,
- * has the thumbprint of the connection's certificate for parallel workers, which
- * have no connection.  Their check hooks refuse every value that does not come from
- * here, or from the leader of a parallel worker: that worker takes what the leader
- * has.  Whether this is such a worker is asked of InitializingParallelWorker, which
- * is true before it runs any statement.
+ * The result for a proof is valid while the token is the current one, also in
+ * parallel workers, and a rollback reverts it.  So it is a setting,
+ * jwt.confirmed: the word "dpop" and the digest of the token.  A second
+ * setting, jwt.certificate, has the thumbprint of the client certificate for
+ * parallel workers, which have no connection.
+ *
+ * The check hooks refuse every value that is not set by this file or passed by
+ * the leader to a parallel worker.  InitializingParallelWorker is true only
+ * while a worker restores the leader's settings, before it runs a statement.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,8 +26,8 @@
 #include <openssl/x509.h>
 
 /*
- * A connection's struct names types of GSSAPI, whose headers need not be here.  It
- * has the same layout without them, for extensions.
+ * The struct of a connection uses types of GSSAPI, whose headers may be absent.
+ * Without them its layout is the same.
  */
 #undef ENABLE_GSS
 #include "libpq/libpq-be.h"
@@ -44,22 +45,22 @@
 #define NAME_OF_CONFIRMED	"jwt.confirmed"
 #define NAME_OF_CERTIFICATE	"jwt.certificate"
 
-/* How jwt.confirmed begins; the token's digest follows. */
+/* The start of jwt.confirmed, before the digest of the token. */
 #define BY_DPOP	"dpop "
 
 static char *confirmed_setting;
 static char *certificate_setting;
 
-/* The value that a setting is being given from here, or NULL. */
-static const char *our_value;
+/* The value that this file is setting, or NULL. */
+static const char *value_being_set;
 
 uint64		confirmation_events;
 
 static bool
-is_ours(const char *name, const char *value)
+check_guarded(const char *name, const char *value)
 {
 	if (value == NULL || value[0] == '\0' || InitializingParallelWorker ||
-		(our_value != NULL && strcmp(value, our_value) == 0))
+		(value_being_set != NULL && strcmp(value, value_being_set) == 0))
 		return true;
 	GUC_check_errcode(ERRCODE_CANT_CHANGE_RUNTIME_PARAM);
 	GUC_check_errmsg("parameter \"%s\" cannot be set", name);
@@ -72,7 +73,7 @@ check_confirmed(char **value, void **extra, GucSource source)
 {
 	(void) extra;
 	(void) source;
-	return is_ours(NAME_OF_CONFIRMED, *value);
+	return check_guarded(NAME_OF_CONFIRMED, *value);
 }
 
 static bool
@@ -80,11 +81,11 @@ check_certificate(char **value, void **extra, GucSource source)
 {
 	(void) extra;
 	(void) source;
-	return is_ours(NAME_OF_CERTIFICATE, *value);
+	return check_guarded(NAME_OF_CERTIFICATE, *value);
 }
 
 static void
-assign_either(const char *value, void *extra)
+assign_guarded(const char *value, void *extra)
 {
 	(void) value;
 	(void) extra;
@@ -104,7 +105,7 @@ confirmation_init(void)
 							   "",
 							   PGC_USERSET,
 							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
-							   check_confirmed, assign_either, NULL);
+							   check_confirmed, assign_guarded, NULL);
 	DefineCustomStringVariable(NAME_OF_CERTIFICATE,
 							   "Shows the thumbprint of the client's certificate; cannot be set.",
 							   NULL,
@@ -112,31 +113,31 @@ confirmation_init(void)
 							   "",
 							   PGC_USERSET,
 							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
-							   check_certificate, assign_either, NULL);
+							   check_certificate, assign_guarded, NULL);
 	confirmation_publish_certificate();
 }
 
 /*
- * Give one of the settings a value, past its check hook.
+ * Set one of the guarded settings.
  */
 static void
-set_ours(const char *name, const char *value, GucSource source, GucAction action)
+set_guarded(const char *name, const char *value, GucSource source, GucAction action)
 {
 	PG_TRY();
 	{
-		our_value = value;
+		value_being_set = value;
 		(void) set_config_option(name, value, PGC_USERSET, source, action, true, 0, false);
 	}
 	PG_FINALLY();
 	{
-		our_value = NULL;
+		value_being_set = NULL;
 	}
 	PG_END_TRY();
 }
 
 /*
- * The certificate with which the client of this backend has connected, or NULL.
- * PostgreSQL has verified it.
+ * The client certificate of the connection, which PostgreSQL has verified, or
+ * NULL.
  */
 static X509 *
 connection_certificate(void)
@@ -149,7 +150,7 @@ connection_certificate(void)
 }
 
 /*
- * Get the certificate in DER, palloc'd.
+ * Encode a certificate in DER, palloc'd.
  */
 static bool
 encode_certificate(X509 *certificate, unsigned char **der, int *len)
@@ -185,22 +186,22 @@ connection_thumbprint(void)
 }
 
 /*
- * Have parallel workers know the certificate of this connection.  Call before
- * anything that they need it for.
+ * Pass the thumbprint of the client certificate to parallel workers.  Call this
+ * before a token is set, because a worker may be the first to verify it.
  */
 void
 confirmation_publish_certificate(void)
 {
 	const char *thumbprint = connection_thumbprint();
 
-	/* as one that comes with the session, so that RESET returns to it */
+	/* this source makes it the value after RESET */
 	if (thumbprint != NULL && !IsInParallelMode() && strcmp(certificate_setting, thumbprint) != 0)
-		set_ours(NAME_OF_CERTIFICATE, thumbprint, PGC_S_OVERRIDE, GUC_ACTION_SET);
+		set_guarded(NAME_OF_CERTIFICATE, thumbprint, PGC_S_OVERRIDE, GUC_ACTION_SET);
 }
 
 /*
- * Is this the thumbprint of the certificate of the connection, which is the leader's
- * for a parallel worker?
+ * Is this the thumbprint of the client certificate?  In a parallel worker it is
+ * that of the leader.
  */
 static bool
 certificate_is(const char *thumbprint)
@@ -211,10 +212,10 @@ certificate_is(const char *thumbprint)
 }
 
 /*
- * The value of jwt.confirmed that stands for a token.
+ * The value of jwt.confirmed for a token.  Returns false if OpenSSL fails.
  */
 static bool
-describe(const Slice *token, char *value)
+confirmed_value(const Slice *token, char *value)
 {
 	memcpy(value, BY_DPOP, strlen(BY_DPOP));
 	value[strlen(BY_DPOP) + SHA256_TEXT_SIZE] = '\0';
@@ -222,7 +223,7 @@ describe(const Slice *token, char *value)
 }
 
 /*
- * Was this token's sender confirmed by a proof, in this transaction?
+ * Was the sender of this token confirmed by a proof, in this transaction?
  */
 static bool
 was_confirmed(const Slice *token)
@@ -230,29 +231,29 @@ was_confirmed(const Slice *token)
 	char		value[sizeof(BY_DPOP) + SHA256_TEXT_SIZE];
 
 	return confirmed_setting != NULL && confirmed_setting[0] != '\0' &&
-		describe(token, value) && strcmp(confirmed_setting, value) == 0;
+		confirmed_value(token, value) && strcmp(confirmed_setting, value) == 0;
 }
 
 /*
- * Remember that the sender of the token that becomes the current one was confirmed
- * by a proof, until the end of the transaction; or, with null data, that none was.
+ * Set jwt.confirmed for a new current token whose sender was confirmed by a
+ * proof.  With null data, reset it.
  */
 void
 confirmation_set(const Slice *token, bool is_local)
 {
 	char		value[sizeof(BY_DPOP) + SHA256_TEXT_SIZE] = "";
 
-	if (token->data != NULL && !describe(token, value))
+	if (token->data != NULL && !confirmed_value(token, value))
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 				 errmsg("OpenSSL could not compute a digest")));
 	if (strcmp(confirmed_setting, value) != 0)
-		set_ours(NAME_OF_CONFIRMED, value, PGC_S_SESSION, is_local ? GUC_ACTION_LOCAL : GUC_ACTION_SET);
+		set_guarded(NAME_OF_CONFIRMED, value, PGC_S_SESSION, is_local ? GUC_ACTION_LOCAL : GUC_ACTION_SET);
 }
 
 /*
- * Read a member of "cnf" that is a thumbprint.  One that cannot be is none that
- * anything has, and never confirmed.
+ * Read a member of "cnf" that is a thumbprint.  If it cannot be a thumbprint,
+ * no key or certificate has it, so the token cannot be confirmed.
  */
 static bool
 read_thumbprint(const JsonbValue *cnf, const char *name, bool *present, char *thumbprint,
@@ -274,8 +275,8 @@ read_thumbprint(const JsonbValue *cnf, const char *name, bool *present, char *th
 }
 
 /*
- * What do the claims bind the token to?  NULL for nothing.  A failure is one only
- * where the binding must be confirmed.
+ * Read the binding of the token from its claims; NULL if it is not bound.
+ * Returns false with the failure only if the binding must be confirmed.
  */
 bool
 confirmation_read(const JsonbValue *claims, bool must_confirm, const Binding **result, Failure *failure)
@@ -318,7 +319,7 @@ confirmation_check_sender(const VerifyRequest *request, const Binding *binding, 
 		if (binding == NULL || !binding->has_key)
 			return fail(failure, FAILURE_CONFIRMATION,
 						"The token comes with a DPoP proof, and is not bound to a key.");
-		return replay_can_remember(failure) &&
+		return replay_is_available(failure) &&
 			dpop_check(request->proof, &request->token, binding->key, GetCurrentTimestamp(), failure);
 	}
 	if (must_confirm && binding->has_key &&

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * confirmation.h
- *	  The sender of a token is the one that it was issued to.
+ *	  Confirmation: is the sender of a token its owner?
  *
  *-------------------------------------------------------------------------
  */
@@ -13,7 +13,7 @@
 #include "session/request.h"
 #include "utils/jsonb.h"
 
-/* Moves when what is known of the sender has changed. */
+/* Increases when jwt.confirmed or jwt.certificate is assigned. */
 extern uint64 confirmation_events;
 
 extern void confirmation_init(void);
@@ -25,8 +25,8 @@ extern void confirmation_set(const Slice *token, bool is_local);
 extern void confirmation_publish_certificate(void);
 
 /*
- * Is the sender of the token the one that it is bound to?  A proof that is given
- * must be good, whether or not one is needed.
+ * Check that the sender of a token is its owner, if the token is bound.  If the
+ * request has a proof, it must be good, even if none is needed.
  */
 static inline bool
 confirmation_check(const VerifyRequest *request, const Binding *binding, Failure *failure)

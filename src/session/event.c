@@ -1,21 +1,23 @@
 /*-------------------------------------------------------------------------
  *
  * event.c
- *	  What a logout token or a Security Event Token says, and whom it signs out.
+ *	  Logout tokens and Security Event Tokens: their checks, and the sessions
+ *	  that they end.
  *
- * A logout token is that of OpenID Connect Back-Channel Logout 1.0.  A Security Event
- * Token (SET) is RFC 8417's, as the Shared Signals Framework (SSF) profiles it, with
- * a subject as in RFC 9493.  Of the events of CAEP and RISC, those that say that a
- * session or an account has ended, or that somebody else may have its credentials,
- * sign out.  Others are accepted and do nothing.
+ * Logout tokens are those of OpenID Connect Back-Channel Logout 1.0.  Security
+ * Event Tokens (SETs, RFC 8417) follow the profile of the Shared Signals
+ * Framework (SSF), and their subjects RFC 9493.  The events of CAEP and RISC
+ * that end sessions are those for an ended session, a disabled account, and
+ * credentials that were changed or stolen.  Other events are accepted and end
+ * nothing.
  *
- * Anybody may send anything.  So nothing is written here, nothing is remembered, and
- * no key is fetched for a token that no key has signed.
+ * Any role can send any bytes.  So this file writes nothing and caches nothing,
+ * and no key is fetched for a token that no key has signed.
  *
- * Who is signed out is what the event names, and nobody else.  A subject is compared
- * with the claim sub only in a format that is one, and only of an issuer that the
- * sender may speak for.  A subject of several parts is that in which all of them meet:
- * leaving one out would sign out more people.
+ * An event ends only the sessions that it names.  A subject is compared with
+ * the claim "sub" only if its format has a "sub", and only for the sender and
+ * the issuers in its events_for.  A complex subject is the intersection of its
+ * members, so no member may be ignored: that would end more sessions.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,13 +37,13 @@
 
 #define CREDENTIAL_CHANGE	CAEP "credential-change"
 
-/* Identifiers of one subject that are looked at. */
+/* The maximal number of identifiers of one subject. */
 #define MAX_ALIASES		100
 
-/* Members of a subject identifier besides its format. */
+/* The maximal number of members of a subject besides its format. */
 #define MAX_MEMBERS		2
 
-/* The types of events that sign out. */
+/* The types of events that end sessions. */
 static const char *const ending_types[] = {
 	CAEP "session-revoked",
 	CREDENTIAL_CHANGE,
@@ -51,7 +53,7 @@ static const char *const ending_types[] = {
 	RISC "sessions-revoked",
 };
 
-/* Types that say something of the stream of events itself (SSF section 8.1.4). */
+/* Types of events about the stream of events itself (SSF section 8.1.4). */
 static const struct
 {
 	const char *type;
@@ -62,9 +64,9 @@ static const struct
 };
 
 /*
- * Formats of a subject (RFC 9493 section 3.2, SSF section 3.3), with the members that
- * each has besides "format", all of them strings.  There are "aliases" and "complex",
- * too.
+ * The formats of a subject (RFC 9493 section 3.2, SSF section 3.3), and their
+ * members besides "format", which are strings.  The formats "aliases" and
+ * "complex" have other members.
  */
 static const struct
 {
@@ -82,13 +84,13 @@ static const struct
 	{"saml_assertion_id", {"issuer", "assertion_id"}},
 };
 
-/* A subject in the course of being resolved. */
+/* The state of resolving a subject to what it ends. */
 typedef struct Subject
 {
 	Event	   *event;
 	TrustIssuer *sender;
-	char	   *denied;			/* a subject that the sender may not name */
-	char	   *ignored;		/* a subject that is nobody here */
+	char	   *denied;			/* why the sender may not name a subject */
+	char	   *ignored;		/* why a subject matches no token here */
 } Subject;
 
 static bool resolve(Subject *subject, const JsonbValue *value, bool is_alias);
@@ -111,7 +113,7 @@ invalid(Event *event, const char *description)
 }
 
 /*
- * Accept the event, which ends nothing, and return false.
+ * Accept an event that ends nothing, and return false.
  */
 static bool
 ignore(Event *event, const char *why)
@@ -121,7 +123,7 @@ ignore(Event *event, const char *why)
 }
 
 /*
- * The code of RFC 8935 section 2.4 for a token that is refused.
+ * The error code of RFC 8935 section 2.4 for a token that is refused.
  */
 static const char *
 error_of_failure(FailureCode code)
@@ -144,7 +146,7 @@ error_of_failure(FailureCode code)
 }
 
 /*
- * A member that is a string; null data when it is absent, empty or something else.
+ * A member that is a string and not empty.  Otherwise the data is NULL.
  */
 static Slice
 string_member(const JsonbValue *object, const char *name)
@@ -180,7 +182,8 @@ add_effect(Event *event, RevocationKind kind, TrustIssuer *issuer, const Slice *
 }
 
 /*
- * What a session, a subject or a token is called is what an issuer's tokens can have.
+ * Add a session, a subject or a token to what the event ends.  No accepted
+ * token has an identifier beyond the limit.
  */
 static bool
 end_one(Subject *subject, RevocationKind kind, TrustIssuer *issuer, const Slice *value)
@@ -193,8 +196,8 @@ end_one(Subject *subject, RevocationKind kind, TrustIssuer *issuer, const Slice 
 }
 
 /*
- * An issuer that a subject names: the sender itself, or one that it may speak for.
- * NULL when it is neither, or has no row.
+ * The issuer that a subject names: the sender, or if others is true, an issuer
+ * of its events_for.  NULL if it is neither, or has no row.
  */
 static TrustIssuer *
 named_issuer(Subject *subject, const Slice *name, bool others)
@@ -218,8 +221,9 @@ named_issuer(Subject *subject, const Slice *name, bool others)
 }
 
 /*
- * The format of a subject, which has all the members of that format, no others, and
- * each a string (RFC 9493 section 3).  Null data when that is not so.
+ * The format of a subject, and its members.  A subject must have exactly the
+ * members of its format, which are strings (RFC 9493 section 3).  Otherwise the
+ * event is refused, and the data is NULL.
  */
 static Slice
 read_format(Event *event, const JsonbValue *value, Slice members[MAX_MEMBERS])
@@ -259,7 +263,7 @@ read_format(Event *event, const JsonbValue *value, Slice members[MAX_MEMBERS])
 }
 
 /*
- * A subject by several names: all that are somebody here are signed out.
+ * Resolve a subject with several identifiers.  The sessions of each one end.
  */
 static bool
 resolve_aliases(Subject *subject, const JsonbValue *value)
@@ -280,7 +284,8 @@ resolve_aliases(Subject *subject, const JsonbValue *value)
 }
 
 /*
- * Which sessions, subjects or tokens are these?  Returns false when that is no subject.
+ * Add the sessions, subjects or tokens of a subject to what the event ends.
+ * Returns false if the event is refused.
  */
 static bool
 resolve(Subject *subject, const JsonbValue *value, bool is_alias)
@@ -312,8 +317,8 @@ resolve(Subject *subject, const JsonbValue *value, bool is_alias)
 }
 
 /*
- * An issuer, other than the sender, that a user is of by any of their names; null data
- * if there is none.
+ * An issuer other than the sender in the identifiers of a user.  The data is
+ * NULL if there is none.
  */
 static Slice
 other_issuer(const Subject *subject, const JsonbValue *user)
@@ -339,8 +344,9 @@ other_issuer(const Subject *subject, const JsonbValue *user)
 }
 
 /*
- * A session within a complex subject: by the sender's name for it, or one token's.
- * A user beside it must be the sender's own, as the session's name is.
+ * Resolve the session of a complex subject: the sender's "sid", or a token of
+ * that session.  The "sid" is unique only for the sender, so a user beside it
+ * must be the sender's, too.
  */
 static bool
 resolve_session(Subject *subject, const JsonbValue *session, const JsonbPair *user)
@@ -369,7 +375,7 @@ resolve_session(Subject *subject, const JsonbValue *session, const JsonbPair *us
 }
 
 /*
- * A complex subject (SSF section 3.2) is what all its members have in common.
+ * Resolve a complex subject (SSF section 3.2): the intersection of its members.
  */
 static bool
 resolve_complex(Subject *subject, const JsonbValue *value)
@@ -409,7 +415,7 @@ resolve_complex(Subject *subject, const JsonbValue *value)
 }
 
 /*
- * The subject of a SET, which is in its claim sub_id.
+ * Resolve the subject of a SET, its claim "sub_id".
  */
 static bool
 read_subject(Event *event, const JsonbValue *claims, TrustIssuer *sender)
@@ -428,7 +434,7 @@ read_subject(Event *event, const JsonbValue *claims, TrustIssuer *sender)
 }
 
 /*
- * Read a time of an event; *t stays as it is when there is none.
+ * Read a time of an event.  If it is absent, *t stays as it is.
  */
 static bool
 read_time(Event *event, const char *text, const JsonbValue *object, const char *name, TimestampTz *t)
@@ -441,7 +447,7 @@ read_time(Event *event, const char *text, const JsonbValue *object, const char *
 }
 
 /*
- * Does an event of a type that signs out do so, by its payload?
+ * Does an event of a type in ending_types end sessions, by its payload?
  */
 static bool
 ends_sessions(Event *event, const Slice *type, const JsonbValue *payload)
@@ -460,8 +466,8 @@ ends_sessions(Event *event, const Slice *type, const JsonbValue *payload)
 }
 
 /*
- * The events of a SET.  Several are several names of one (RFC 8417 section 2.2), so one
- * that signs out suffices.
+ * Read the events of a SET.  Several events describe the same occurrence (RFC
+ * 8417 section 2.2), so it suffices that one of them ends sessions.
  */
 static bool
 read_events(Event *event, const JsonbValue *events, const char *text)
@@ -500,16 +506,16 @@ read_events(Event *event, const JsonbValue *events, const char *text)
 }
 
 /*
- * A Security Event Token.
+ * Check a Security Event Token, and find what it ends.
  */
 static bool
-judge_set(Event *event, const Jws *jws, const JsonbValue *claims, const JsonbValue *events,
-		  const char *text, TrustIssuer *sender)
+read_set(Event *event, const Jws *jws, const JsonbValue *claims, const JsonbValue *events,
+		 const char *text, TrustIssuer *sender)
 {
 	const JsonbPair *sub_id = json_member(claims, "sub_id");
 
 	/* SSF section 4.1 */
-	if (jws->typ.data == NULL || !claims_type_is(jws->typ.data, jws->typ.len, "secevent+jwt"))
+	if (!claims_type_is(&jws->typ, "secevent+jwt"))
 		return invalid(event, "The \"typ\" of a Security Event Token must be \"secevent+jwt\".");
 	if (json_member(claims, "exp") != NULL)
 		return invalid(event, "A Security Event Token must have no \"exp\".");
@@ -524,16 +530,16 @@ judge_set(Event *event, const Jws *jws, const JsonbValue *claims, const JsonbVal
 }
 
 /*
- * A logout token (OpenID Connect Back-Channel Logout 1.0, sections 2.4 and 2.6).
+ * Check a logout token (OpenID Connect Back-Channel Logout 1.0, sections 2.4
+ * and 2.6), and find what it ends.
  */
 static bool
-judge_logout(Event *event, const Jws *jws, const JsonbValue *claims, const ClaimsTimes *times, TrustIssuer *sender)
+read_logout(Event *event, const Jws *jws, const JsonbValue *claims, const ClaimsTimes *times, TrustIssuer *sender)
 {
 	Slice		sub = string_member(claims, "sub");
 	Slice		sid = string_member(claims, CLAIMS_SESSION);
 
-	if (jws->typ.data != NULL && !claims_type_is(jws->typ.data, jws->typ.len, "logout+jwt") &&
-		!claims_type_is(jws->typ.data, jws->typ.len, "JWT"))
+	if (jws->typ.data != NULL && !claims_type_is(&jws->typ, "logout+jwt") && !claims_type_is(&jws->typ, "JWT"))
 		return invalid(event, "The \"typ\" of a logout token must be \"logout+jwt\" or \"JWT\", if it has one.");
 	if (json_member(claims, "nonce") != NULL)
 		return invalid(event, "A logout token must have no \"nonce\".");
@@ -542,7 +548,7 @@ judge_logout(Event *event, const Jws *jws, const JsonbValue *claims, const Claim
 	if (sid.data == NULL && sub.data == NULL)
 		return invalid(event, "The logout token has neither a \"sub\" nor a \"sid\".");
 
-	/* a session that is named is all that has ended */
+	/* with a "sid", only that session has ended */
 	if (sid.data != NULL)
 		add_effect(event, REVOKED_SESSION, sender, &sid);
 	else
@@ -551,15 +557,15 @@ judge_logout(Event *event, const Jws *jws, const JsonbValue *claims, const Claim
 }
 
 /*
- * The claims of an event whose signature is good.
+ * Check the claims of an event whose signature is good, and find what it ends.
  */
 static bool
-judge_claims(Event *event, const Verdict *verdict)
+read_claims(Event *event, const Verdict *verdict)
 {
 	const JsonbValue *claims = &verdict->claims;
 	const JsonbPair *events = json_member(claims, "events");
 
-	/* the key's may be gone before this is over */
+	/* a copy: the key's is valid only until the next verification */
 	TrustIssuer *sender = rows_find_issuer(verdict->key->issuer->policy.issuer,
 										   (int) strlen(verdict->key->issuer->policy.issuer));
 	const char *text = (const char *) verdict->jws.payload;
@@ -589,9 +595,9 @@ judge_claims(Event *event, const Verdict *verdict)
 	if (json_member(&events->value, LOGOUT_EVENT) != NULL)
 	{
 		event->type = slice_of(LOGOUT_EVENT);
-		return judge_logout(event, &verdict->jws, claims, &times, sender);
+		return read_logout(event, &verdict->jws, claims, &times, sender);
 	}
-	return judge_set(event, &verdict->jws, claims, &events->value, text, sender);
+	return read_set(event, &verdict->jws, claims, &events->value, text, sender);
 }
 
 static TimestampTz
@@ -603,12 +609,12 @@ start_of_second(TimestampTz t)
 }
 
 /*
- * Judge a token as an event, which is refused, ignored, or has effects.  Raises an
- * error only for what is not the token's fault.  The token must live as long as the
- * event.
+ * Verify a token as an event.  The event is refused, ignored, or has effects.
+ * Raises an error only for reasons that are not the token's fault.  The token
+ * must live as long as the event.
  */
 void
-event_judge(const Slice *token, Event *event)
+event_verify(const Slice *token, Event *event)
 {
 	VerifyRequest request = {.token = *token, .at = verify_now(), .fetch_nothing = true};
 	Verdict		verdict;
@@ -616,14 +622,14 @@ event_judge(const Slice *token, Event *event)
 	memset(event, 0, sizeof(*event));
 	if (!verify_signature(&request, &verdict))
 		(void) refuse(event, error_of_failure(verdict.failure.code), verdict.failure.detail);
-	else if (judge_claims(event, &verdict))
+	else if (read_claims(event, &verdict))
 	{
 		TimestampTz now = GetCurrentTimestamp();
 
-		/* what has been reported has happened by then */
+		/* an event has happened before it was reported */
 		event->issued = Max(event->issued, MIN_TIMESTAMP);
 		event->ended = Max(Min(event->ended, event->issued), MIN_TIMESTAMP);
-		/* times mostly have whole seconds, and so stand for all of a second */
+		/* most times have whole seconds, so include the rest of the second */
 		event->issued_before = Min(start_of_second(event->ended) + USECS_PER_SEC - 1, now);
 		event->ended = Min(event->ended, start_of_second(now));
 	}

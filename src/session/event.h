@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * event.h
- *	  What a logout token or a Security Event Token says, and whom it signs out.
+ *	  Logout tokens and Security Event Tokens: their checks, and the sessions
+ *	  that they end.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,28 +18,28 @@
 typedef struct EventEffect
 {
 	RevocationKind kind;		/* a subject, a session or a token */
-	TrustIssuer *issuer;		/* whose it is */
+	TrustIssuer *issuer;		/* whose tokens have it */
 	Slice		value;
 } EventEffect;
 
-/* An event that has been judged.  What it points to is in the token or palloc'd. */
+/* A verified event.  Its strings point into the token or are palloc'd. */
 typedef struct Event
 {
-	const char *err;			/* why it is refused, by RFC 8935 section 2.4,
-								 * or NULL */
-	const char *description;	/* the same as a sentence */
-	const char *ignored;		/* why it is accepted and ends nothing: a
+	const char *err;			/* code of RFC 8935 section 2.4 if it is
+								 * refused, or NULL */
+	const char *description;	/* of err: a sentence */
+	const char *ignored;		/* why it ends nothing, although accepted: a
 								 * sentence, or NULL */
-	Slice		issuer;			/* who says so */
+	Slice		issuer;			/* the sender */
 	Slice		jti;
 	Slice		type;			/* a URI */
 	TimestampTz issued;			/* iat */
-	TimestampTz ended;			/* when what it ends did, at most now */
-	TimestampTz issued_before;	/* the latest that tokens it ends were issued */
+	TimestampTz ended;			/* when its sessions ended, at most now */
+	TimestampTz issued_before;	/* end of that second, at most now */
 	int			n_effects;
 	EventEffect *effects;
 } Event;
 
-extern void event_judge(const Slice *token, Event *event);
+extern void event_verify(const Slice *token, Event *event);
 
 #endif							/* JWT_EVENT_H */

@@ -1,20 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * replay.c
- *	  The DPoP proofs that this server has accepted, so that none is twice
- *	  (RFC 9449 section 11.1).
+ *	  The DPoP proofs that this server has accepted, so that none is accepted
+ *	  twice (RFC 9449 section 11.1).
  *
- * They are in shared memory, which no rollback undoes, and which the library has if
- * it is preloaded.  Each server has its own: a standby accepts a proof that the
- * primary has accepted.
+ * They are in shared memory, which a rollback does not revert.  The library has
+ * shared memory only if it is preloaded.  Each server has its own: a standby
+ * accepts a proof that the primary has accepted.
  *
- * A proof is forgotten when it is too old to be accepted: it stays for the longest
- * time that one accepted now can still be good.  So proofs leave in the order in
- * which they came, and a ring holds them.  A server that has just started does not
- * know what it accepted before, and refuses whatever that can have been.
+ * All proofs are kept for the same time, the longest for which a proof that is
+ * accepted now can be good.  So they are removed in the order of their arrival,
+ * and a ring holds them.  A server that has just started does not have the
+ * proofs that it accepted before, so it refuses all proofs of that time.
  *
- * Memory is bounded, for each key and in all, and where it is full proofs are
- * refused.  Whoever fills it has tokens, and keys that they are bound to.
+ * Memory is bounded, for each key and in all.  When it is full, proofs are
+ * refused.  Only senders with tokens and the keys of these tokens can fill it.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,18 +30,18 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
-/* How long a proof stays that has been accepted. */
+/* How long an accepted proof is kept. */
 #define RETENTION	(DPOP_MAX_AGE + DPOP_MAX_AHEAD)
 
-/* The part of the memory that the proofs of one key may fill. */
-#define KEYS_TO_FILL	16
+/* The proofs of one key may fill this fraction of the memory: a sixteenth. */
+#define KEY_FRACTION	16
 
-/* Proofs that are forgotten at a time, unless more are in the way. */
-#define FORGET_AT_ONCE	64
+/* The number of proofs that are removed at a time, unless the key has too many. */
+#define REMOVED_AT_ONCE	64
 
 /*
- * Bytes of the digest that stands for a proof.  Whoever finds two jti of one digest
- * has a proof of their own refused.
+ * The number of bytes of the digest that identifies a proof.  A collision only
+ * refuses a proof of the same key.
  */
 #define ID_SIZE		16
 
@@ -51,20 +51,20 @@
 typedef struct Proof
 {
 	uint8		id[ID_SIZE];
-	TimestampTz until;			/* when it is forgotten */
+	TimestampTz until;			/* when it can be removed */
 	uint32		next;			/* in its bucket */
-	uint32		key;			/* its counter */
+	uint32		key;			/* the counter of its key */
 } Proof;
 
 /*
- * Buckets and counters are chosen by hashes with a seed that nobody knows.  Keys
- * that share a counter share a bound: so does one in n_slots with another.
+ * Buckets and counters are chosen by hashes with a random seed.  Two keys may
+ * share a counter, with probability 1 / n_slots, and then share a bound.
  */
 typedef struct Shared
 {
 	LWLock	   *lock;
 	uint64		seed;
-	TimestampTz forgotten;		/* until when the last one forgotten stayed */
+	TimestampTz removed_until;	/* the latest "until" of a removed proof */
 	uint32		first;			/* the oldest in the ring */
 	uint32		n;
 	uint32		n_max;
@@ -74,7 +74,7 @@ typedef struct Shared
 	uint32	   *counters;
 } Shared;
 
-static Shared *shared;			/* NULL when we were not preloaded */
+static Shared *shared;			/* NULL if the library was not preloaded */
 
 /* jwt.dpop_max_proofs */
 static int	max_proofs;
@@ -121,7 +121,7 @@ start_memory(void)
 		shared->lock = &GetNamedLWLockTranche("jwt")->lock;
 		if (!pg_strong_random(&shared->seed, sizeof(shared->seed)))
 			elog(ERROR, "could not generate a random seed");
-		shared->forgotten = GetCurrentTimestamp() + RETENTION;
+		shared->removed_until = GetCurrentTimestamp() + RETENTION;
 		shared->n_max = max_proofs;
 		shared->n_slots = count_slots();
 		shared->ring = (Proof *) ((char *) shared + MAXALIGN(sizeof(Shared)));
@@ -134,7 +134,7 @@ start_memory(void)
 }
 
 /*
- * Ask for shared memory, while libraries are preloaded.
+ * Request shared memory during preloading.
  */
 void
 replay_init(void)
@@ -155,10 +155,10 @@ replay_init(void)
 }
 
 /*
- * Can proofs be remembered here?  If not, none can be accepted.
+ * Check that this server can store proofs.  Otherwise it can accept none.
  */
 bool
-replay_can_remember(Failure *failure)
+replay_is_available(Failure *failure)
 {
 	return shared != NULL ||
 		fail_hint(failure, FAILURE_CONFIRMATION,
@@ -173,10 +173,10 @@ slot_of(const void *bytes, int len)
 }
 
 /*
- * Forget the oldest proof.  The lock is held.
+ * Remove the oldest proof.  The caller holds the lock.
  */
 static void
-forget_first(void)
+remove_first(void)
 {
 	Proof	   *proof = &shared->ring[shared->first];
 	uint32	   *link = &shared->buckets[slot_of(proof->id, ID_SIZE)];
@@ -185,13 +185,13 @@ forget_first(void)
 		link = &shared->ring[*link].next;
 	*link = proof->next;
 	shared->counters[proof->key]--;
-	shared->forgotten = Max(shared->forgotten, proof->until);
+	shared->removed_until = Max(shared->removed_until, proof->until);
 	shared->first = (shared->first + 1) % shared->n_max;
 	shared->n--;
 }
 
 /*
- * The newest proof, or NULL.  The lock is held.
+ * The newest proof, or NULL.  The caller holds the lock.
  */
 static Proof *
 last_proof(void)
@@ -200,8 +200,9 @@ last_proof(void)
 }
 
 /*
- * Remember a proof, whose token and signature are good, unless it has been accepted
- * before.  thumbprint is its key's.
+ * Store a proof that is good for a valid token.  Returns false with the failure
+ * if it was accepted before, or if there is no room. thumbprint is that of its
+ * key.
  */
 bool
 replay_enter(const DpopProof *proof, const char *thumbprint, Failure *failure)
@@ -219,16 +220,16 @@ replay_enter(const DpopProof *proof, const char *thumbprint, Failure *failure)
 	if (!sha256(name, SHA256_TEXT_SIZE + proof->jti.len, id))
 		return fail(failure, FAILURE_CONFIRMATION, "OpenSSL cannot compute SHA-256.");
 	key = slot_of(thumbprint, SHA256_TEXT_SIZE);
-	limit = shared->n_max / KEYS_TO_FILL;
+	limit = shared->n_max / KEY_FRACTION;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	now = GetCurrentTimestamp();
 	for (int i = 0; shared->n > 0 && shared->ring[shared->first].until <= now &&
-		 (i < FORGET_AT_ONCE || shared->counters[key] >= limit); i++)
-		forget_first();
+		 (i < REMOVED_AT_ONCE || shared->counters[key] >= limit); i++)
+		remove_first();
 
-	/* from here on, what has been forgotten cannot be accepted again */
-	if (proof->issued + DPOP_MAX_AGE <= shared->forgotten)
+	/* the proof may be one that was removed, or accepted before the start */
+	if (proof->issued + DPOP_MAX_AGE <= shared->removed_until)
 		fault = "The DPoP proof may have been used before this server started; make a new one.";
 	bucket = &shared->buckets[slot_of(id, ID_SIZE)];
 	for (uint32 i = *bucket; i != NONE && fault == NULL; i = shared->ring[i].next)

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * replay.h
- *	  The DPoP proofs that this server has accepted, so that none is twice.
+ *	  The DPoP proofs that this server has accepted, so that none is accepted
+ *	  twice.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,7 +14,7 @@
 #include "token/dpop.h"
 
 extern void replay_init(void);
-extern bool replay_can_remember(Failure *failure);
+extern bool replay_is_available(Failure *failure);
 extern bool replay_enter(const DpopProof *proof, const char *thumbprint, Failure *failure);
 
 #endif							/* JWT_REPLAY_H */

@@ -15,14 +15,16 @@
 #include "utils/jsonb.h"
 
 /*
- * How the sender of a token that is bound to a key is confirmed.  One that is bound
- * to a certificate has to have that of the connection, but for the last.
+ * How the sender of a token that is bound to a key is confirmed.  A token that
+ * is bound to a certificate must always have that of the connection, except
+ * with SENDER_IRRELEVANT.
  */
 typedef enum SenderCheck
 {
 	SENDER_UNKNOWN,				/* by the DPoP proof of the request, if any */
-	SENDER_CONFIRMED,			/* by one before: it is the current token */
-	SENDER_IRRELEVANT			/* the token gives nobody a right */
+	SENDER_CONFIRMED,			/* by an earlier proof: it is the current
+								 * token */
+	SENDER_IRRELEVANT			/* not at all: the token gives no rights */
 } SenderCheck;
 
 /* The arguments of a verification. */
@@ -32,17 +34,17 @@ typedef struct VerifyRequest
 	Slice		audience;		/* null data: any */
 	Slice		issuer;			/* the same */
 	TimestampTz at;				/* finite */
-	bool		fetch_nothing;	/* wake no worker for a key that is missing */
+	bool		fetch_nothing;	/* wake no worker if a key is missing */
 	SenderCheck sender;
 	DpopProof  *proof;			/* or NULL */
 } VerifyRequest;
 
 /*
- * What a token is bound to: its claim "cnf", as far as it is understood.
+ * The binding of a token: the members of its claim "cnf" that are understood.
  */
 typedef struct Binding
 {
-	bool		must_confirm;	/* the issuer's row says so */
+	bool		must_confirm;	/* by the issuer's policy */
 	bool		has_key;		/* "jkt" */
 	bool		has_certificate;	/* "x5t#S256" */
 	char		key[SHA256_TEXT_SIZE];
@@ -53,7 +55,7 @@ typedef struct Binding
 typedef struct VerifiedClaims
 {
 	const Jsonb *claims;
-	bool		switches_role;	/* its issuer names a claim for that */
+	bool		switches_role;	/* the issuer has a role_claim */
 	const Binding *binding;		/* or NULL */
 } VerifiedClaims;
 

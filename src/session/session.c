@@ -16,8 +16,8 @@
  *
  * The setting jwt.issuer has the issuer argument of jwt_authenticate(), so
  * that later verifications, also in parallel workers, try the same keys.  It
- * only restricts, so it needs no protection either.  What is
- * known of the token's sender does; see confirmation.c.
+ * only restricts, so it needs no protection either.  The settings about the
+ * token's sender are guarded; see confirmation.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -99,7 +99,7 @@ check_token(char **value, void **extra, GucSource source)
 	(void) extra;
 	if (*value == NULL || **value == '\0')
 		return true;
-	/* a worker may be the first to ask who it is of */
+	/* a parallel worker may be the first to verify it */
 	confirmation_publish_certificate();
 	if (source == PGC_S_SESSION || source == PGC_S_CLIENT ||
 		source == PGC_S_INTERACTIVE || source == PGC_S_OVERRIDE)
@@ -120,9 +120,9 @@ assign_token(const char *value, void *extra)
 }
 
 /*
- * The setting can be written, and not read: a function or a trigger of somebody
- * else's that runs in this session must not get hold of a token that it could pass
- * on.  Parallel workers get the value itself.
+ * The setting is write-only.  Otherwise a function or a trigger of another
+ * owner that runs in this session could read the token and pass it on.
+ * Parallel workers get the value itself.
  */
 static const char *
 show_token(void)
@@ -176,12 +176,12 @@ set_setting(const char *name, const char *value, bool is_local)
 }
 
 /*
- * Restrict the current token to this issuer, or with null data to none.  The
- * empty name, the issuer of tokens without iss, cannot be stored in the
- * setting; it means any issuer.
+ * Restrict the current token to an issuer.  With null data there is no
+ * restriction.  There is none either for the empty name, which is the issuer of
+ * tokens without iss, because the setting cannot store it.
  */
 static void
-narrow(const Slice *issuer, bool is_local)
+restrict_to_issuer(const Slice *issuer, bool is_local)
 {
 	if (issuer->len > 0 || issuer_was_named)
 		set_setting("jwt.issuer", issuer->len > 0 ? pnstrdup(issuer->data, issuer->len) : "", is_local);
@@ -231,8 +231,8 @@ switch_role(const Jsonb *claims, bool is_local, Failure *failure)
 /*
  * Verify a token and make it the current token of the transaction or session.
  * Also set the role that it names, if its issuer may give one. issuer
- * restricts the token, unless its data is NULL.  proof is the sender's, or
- * NULL; with one, is_local is true.
+ * restricts the token, unless its data is NULL. proof is the DPoP proof of the
+ * sender, or NULL.  With a proof, is_local must be true.
  */
 bool
 session_authenticate(const Slice *token, bool is_local, const Slice *issuer, DpopProof *proof,
@@ -250,7 +250,7 @@ session_authenticate(const Slice *token, bool is_local, const Slice *issuer, Dpo
 		return false;
 	if (verified.switches_role && !switch_role(verified.claims, is_local, failure))
 		return false;
-	narrow(issuer, is_local);
+	restrict_to_issuer(issuer, is_local);
 	set_setting("jwt.token", pnstrdup(token->data, token->len), is_local);
 	confirmation_set(proof != NULL ? token : &nothing, is_local);
 	*claims = verified.claims;
@@ -261,9 +261,9 @@ session_authenticate(const Slice *token, bool is_local, const Slice *issuer, Dpo
  * Remove the current token.
  */
 void
-session_forget(bool is_local)
+session_remove_token(bool is_local)
 {
-	narrow(&nothing, is_local);
+	restrict_to_issuer(&nothing, is_local);
 	set_setting("jwt.token", "", is_local);
 	confirmation_set(&nothing, is_local);
 }

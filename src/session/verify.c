@@ -138,7 +138,7 @@ verify_signature(const VerifyRequest *request, Verdict *verdict)
 }
 
 /*
- * Verify an access token, in the same way.  Returns whether it is valid.
+ * Verify an access token.  Returns whether it is valid; see verify_signature().
  */
 bool
 verify_token(const VerifyRequest *request, Verdict *verdict)
@@ -249,6 +249,18 @@ fail_by_fault(const KeyLookupResult *result, Verdict *verdict)
 }
 
 /*
+ * Set the failure if a limit has excluded keys that may have signed the token.
+ */
+static bool
+fail_too_many(const VerifyRequest *request, Verdict *verdict)
+{
+	return fail_hint(&verdict->failure, FAILURE_NO_KEY,
+					 psprintf("More keys may have signed the token than are tried, which is %d of an issuer and %d in all.",
+							  MAX_KEYS_OF_ISSUER, MAX_KEYS),
+					 request->issuer.data == NULL ? "Name the issuer." : NULL);
+}
+
+/*
  * Find the keys that may have signed the token, by its header and the
  * arguments of the caller.  Returns NULL with the failure if there is none.
  */
@@ -263,10 +275,7 @@ find_candidates(const VerifyRequest *request, Verdict *verdict)
 		return result;
 	if (result->too_many)
 	{
-		(void) fail_hint(&verdict->failure, FAILURE_NO_KEY,
-						 psprintf("More keys may have signed the token than are tried, which is %d of an issuer and %d in all.",
-								  MAX_KEYS_OF_ISSUER, MAX_KEYS),
-						 request->issuer.data == NULL ? "Name the issuer." : NULL);
+		(void) fail_too_many(request, verdict);
 		return NULL;
 	}
 
@@ -331,10 +340,7 @@ find_signer(const VerifyRequest *request, Verdict *verdict, const KeyLookupResul
 								 psprintf(" at %s", timestamptz_to_str(key->revoked_at))));
 	}
 	if (candidates->too_many)
-		return fail_hint(failure, FAILURE_NO_KEY,
-						 psprintf("More keys may have signed the token than are tried, which is %d of an issuer and %d in all.",
-								  MAX_KEYS_OF_ISSUER, MAX_KEYS),
-						 request->issuer.data == NULL ? "Name the issuer." : NULL);
+		return fail_too_many(request, verdict);
 	if (only != NULL)
 		return fail(failure, FAILURE_SIGNATURE,
 					psprintf("%s has not signed this token.", show_key(only->kid, only->issuer->policy.issuer)));

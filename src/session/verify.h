@@ -30,8 +30,8 @@ typedef struct Verdict
 	ClaimsIds	ids;
 	ClaimsTimes times;
 	const Binding *binding;		/* or NULL */
-	uint64		key_not_revoked;	/* denylist_generation for which key is
-									 * not */
+	uint64		key_not_revoked;	/* denylist_generation for which the key
+									 * is not revoked */
 	uint64		not_revoked;	/* the same for the token */
 } Verdict;
 

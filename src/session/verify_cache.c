@@ -226,10 +226,10 @@ free_retired(void)
 }
 
 /*
- * Ask if the token of an entry has not been revoked.
+ * Look up whether the token of an entry is not revoked.
  */
 static pg_noinline bool
-ask_for_revocation(VerifiedToken *entry)
+is_not_revoked(VerifiedToken *entry)
 {
 	const Jsonb *claims = entry->verified.claims;
 	const char *name = entry->policy.issuer;
@@ -285,7 +285,7 @@ verify_cache_find(const VerifyRequest *request, VerifiedClaims *verified)
 			continue;
 		if (request->at < entry->key_not_before || request->at >= entry->key_not_after ||
 			!claims_check_time(&entry->times, &entry->policy, request->at, &failure) ||
-			(entry->not_revoked != denylist_generation && !ask_for_revocation(entry)))
+			(entry->not_revoked != denylist_generation && !is_not_revoked(entry)))
 		{
 			/* a new entry may replace it */
 			retire(entry);
@@ -381,7 +381,7 @@ verify_cache_add(const VerifyRequest *request, uint64 generation, const TrustKey
 	rest = (char *) entry + MAXALIGN(sizeof(VerifiedToken));
 	verified->claims = memcpy(rest, verified->claims, claims_size);
 	rest += MAXALIGN(claims_size);
-	/* of characters, so it may be anywhere */
+	/* Binding has only bytes, so it needs no alignment */
 	verified->binding = (const Binding *) append_string(&rest, &binding).data;
 	entry->verified = *verified;
 	entry->token = append_string(&rest, &request->token);

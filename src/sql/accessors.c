@@ -33,9 +33,10 @@ typedef struct CallSite
 	Datum		value;
 	bool		isnull;
 
-	/* of a call site that outlives its statement */
-	uint64		asked_stamp;	/* the same, at the same time */
-	TimestampTz asked_at;		/* verify_now() */
+	/* if the call site outlives its statement */
+	uint64		lasting_stamp;	/* session_stamp() for which the value is true
+								 * at that time */
+	TimestampTz time;			/* verify_now() */
 } CallSite;
 
 /*
@@ -57,14 +58,14 @@ read_current(FunctionCallInfo fcinfo, ClaimReader reader, uint64 *stamp, Datum *
 }
 
 /*
- * Does this memory context, of a plan that is executed, end with one statement?  That
- * of the unnamed portal does, and that of a query within a function.  A cursor is
- * fetched from in many statements, whatever its name, and an expression of PL/pgSQL is
- * evaluated in many.  What is not known counts as one of those: its call sites cost
- * more.
+ * Does the memory context of a plan end with one statement?  That of the
+ * unnamed portal does, and that of a query within a function.  Others may not: a
+ * cursor is fetched from in many statements, and PL/pgSQL evaluates an
+ * expression in many.  If it is unknown, the answer is no, which only costs
+ * time.
  *
- * A client can execute the unnamed portal in portions, each of which is a statement.
- * *position is where PostgreSQL counts the rows of those before.
+ * A client can execute the unnamed portal in portions, and each of them is a
+ * statement.  *position points to the number of rows of earlier portions.
  */
 static bool
 ends_with_statement(MemoryContext context, const uint64 **position)
@@ -96,19 +97,19 @@ argument_is_constant(FmgrInfo *flinfo)
 }
 
 /*
- * Is what a call site that outlives its statement remembers true now?
+ * Is the value of a call site that outlives its statement still true?
  */
 static bool
 is_still_true(const CallSite *site)
 {
 	catalog_accept_changes();
-	return site->asked_stamp == session_stamp() && site->asked_at == verify_now();
+	return site->lasting_stamp == session_stamp() && site->time == verify_now();
 }
 
 /*
- * Get the value, and remember it at the call site if it has no argument, or one that
- * is the same for every row.  Only the value itself is kept as long as the call site;
- * all else goes with the row.
+ * Get the value, and cache it at the call site if the argument is the same for
+ * every row, or absent.  Only the value lives as long as the call site.  All
+ * other memory is freed with the row.
  */
 static pg_noinline Datum
 get_value(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
@@ -135,11 +136,11 @@ get_value(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
 	else if (!by_value && !site->isnull)
 		pfree(DatumGetPointer(site->value));
 
-	/* should an error come: no stamp is 0 */
+	/* valid if an error is raised: no stamp is 0 */
 	memset(site, 0, sizeof(*site));
 	site->isnull = true;
 	one_statement = ends_with_statement(flinfo->fn_mcxt, &site->position);
-	site->asked_at = verify_now();
+	site->time = verify_now();
 	fcinfo->isnull = !read_current(fcinfo, reader, &stamp, &value);
 	if (!fcinfo->isnull)
 	{
@@ -151,13 +152,13 @@ get_value(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)
 	if (one_statement)
 		site->stamp = stamp + *site->position;
 	else
-		site->asked_stamp = stamp;
+		site->lasting_stamp = stamp;
 	return site->value;
 }
 
 /*
- * The value of an accessor.  Of a call site that ends with its statement no more is
- * looked at for a row than the stamp.
+ * The value of an accessor.  If the call site ends with its statement, a row
+ * costs only the comparison of the stamp.
  */
 static inline Datum
 current_value(FunctionCallInfo fcinfo, ClaimReader reader, bool by_value)

@@ -30,7 +30,7 @@ push_bool(JsonbParseState **state, const char *name, bool value)
 }
 
 /*
- * A time as to_jsonb() gives it.
+ * Format a time as to_jsonb() does.
  */
 static char *
 show_time(TimestampTz t)
@@ -41,21 +41,21 @@ show_time(TimestampTz t)
 }
 
 /*
- * The terms of one revocation.
+ * The times of one revocation, and the times of an existing row that suffice.
  */
 typedef struct Terms
 {
-	TimestampTz issued_before;	/* DT_NOEND where it does not matter */
+	TimestampTz issued_before;	/* DT_NOEND if not used */
 	TimestampTz expires_at;
-	TimestampTz enough_before;	/* the same of a row that is there already */
-	TimestampTz enough_until;
+	TimestampTz enough_before;	/* issued_before of an existing row */
+	TimestampTz enough_until;	/* expires_at of an existing row */
 } Terms;
 
 /*
- * A session or a token that an event names may be used now, however old the event is;
- * so its row is kept from now on.  A row that is there already need only be kept as
- * long as one would that had been written when the event was: so an event that comes
- * again, at whatever time, is not written again.
+ * The terms of an effect.  A session or a token may be in use now, even if the
+ * event is old, so a new row is kept from now on.  An existing row suffices if
+ * it is kept as long as a row that was written at the time of the event.  So an
+ * event that is sent again writes nothing.
  */
 static Terms
 terms_of(const Event *event, const EventEffect *effect)
@@ -83,8 +83,8 @@ terms_of(const Event *event, const EventEffect *effect)
 }
 
 /*
- * Write what an event ends, unless a row says so already or nothing that it is about
- * can be valid.  Returns whether it was written.
+ * Write the revocation of an effect, unless an existing row suffices or all
+ * tokens of the effect have expired.  Returns whether it was written.
  */
 static bool
 write_effect(const Event *event, const EventEffect *effect, const Terms *terms)
@@ -97,7 +97,7 @@ write_effect(const Event *event, const EventEffect *effect, const Terms *terms)
 	if (terms->expires_at <= GetCurrentTimestamp() ||
 		write_is_revoked(effect->kind, &issuer, &effect->value, terms->enough_before, terms->enough_until))
 		return false;
-	/* the URI's last part */
+	/* the last part of the URI */
 	type = strrchr(type, '/') + 1;
 	text = psprintf("%s of %s, jti %s", type, quote_untrusted(event->issuer.data, event->issuer.len),
 					quote_untrusted(event->jti.data, event->jti.len));
@@ -107,7 +107,7 @@ write_effect(const Event *event, const EventEffect *effect, const Terms *terms)
 }
 
 /*
- * Write what an event ends, and say so.
+ * Write the revocations of an event, and add them to the result.
  */
 static void
 push_effects(JsonbParseState **state, const Event *event)
@@ -145,7 +145,7 @@ jwt_sql_receive_event(PG_FUNCTION_ARGS)
 							"Send the token to the primary server, in a transaction that may write.");
 	if (PG_ARGISNULL(0))
 		token = slice_of("");
-	event_judge(&token, &event);
+	event_verify(&token, &event);
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (event.err != NULL)

@@ -29,9 +29,9 @@ JWT_SQL_FUNCTION(jwt_sql_authenticate);
 JWT_SQL_FUNCTION(jwt_sql_cache);
 
 /*
- * Raise the error of a failure.  Neither the statement nor the context is
- * logged, as either may show the token; the client gets the context. hide says
- * that a secret was given along, so not even the client does.
+ * Raise the error of a failure.  The server log gets neither the statement nor
+ * the context, because both may show the token.  The client gets the context,
+ * unless hide is true: then the arguments had another secret.
  */
 pg_noreturn static void
 report_failure(const Failure *failure, bool hide)
@@ -99,7 +99,7 @@ row_result(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls)
 }
 
 /*
- * The name of a member of an object in the making, whose value comes next.
+ * Add the name of a member to an object.  Its value is added next.
  */
 void
 push_key(JsonbParseState **state, const char *name)
@@ -112,7 +112,7 @@ push_key(JsonbParseState **state, const char *name)
 }
 
 /*
- * Add a member that is a string; a null for null data.
+ * Add a member that is a string, or null for null data.
  */
 void
 push_string(JsonbParseState **state, const char *name, const Slice *string)
@@ -130,7 +130,7 @@ push_string(JsonbParseState **state, const char *name, const Slice *string)
 }
 
 /*
- * The same for a terminated string; a null for a null pointer.
+ * The same for a terminated string, or null for a null pointer.
  */
 void
 push_text(JsonbParseState **state, const char *name, const char *text)
@@ -162,7 +162,7 @@ request_arguments(FunctionCallInfo fcinfo)
 }
 
 /*
- * Verify the token that the arguments name, which is not null.
+ * Verify the token of the arguments, which is not null.
  */
 static inline bool
 verify_arguments(FunctionCallInfo fcinfo, VerifiedClaims *verified, Failure *failure)
@@ -203,7 +203,7 @@ jwt_sql_try_verify(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_inspect(token, audience, issuer, at): one row that says why.  It shows
+ * jwt_inspect(token, audience, issuer, at): one row with the reason.  It shows
  * header, issuer, kid and alg as far as they are known.  The issuer is that of
  * the key.
  */
@@ -351,7 +351,7 @@ jwt_sql_unverified_claims(PG_FUNCTION_ARGS)
 /*
  * jwt_authenticate(token, is_local, issuer, proof, method, uri, nonce): the claims,
  * or an error.  A null token removes the current token.  Without a proof, the last
- * three are not looked at.
+ * three are not used.
  */
 Datum
 jwt_sql_authenticate(PG_FUNCTION_ARGS)
@@ -369,7 +369,7 @@ jwt_sql_authenticate(PG_FUNCTION_ARGS)
 
 	if (token.len == 0)
 	{
-		session_forget(is_local);
+		session_remove_token(is_local);
 		PG_RETURN_NULL();
 	}
 	if (proof.text.data != NULL && !is_local)

@@ -56,7 +56,8 @@ expiry_of_issued(const TrustIssuer *issuer, TimestampTz issued_before)
 }
 
 /*
- * When the revocation of a session that ended then can go: no session lasts longer.
+ * When the revocation of a session that ended at a time can be pruned: after the
+ * longest lifetime of a session.
  */
 TimestampTz
 expiry_of_session(const TrustIssuer *issuer, TimestampTz ended)
@@ -92,7 +93,7 @@ issued_argument(FunctionCallInfo fcinfo, int n)
 }
 
 /*
- * Revoke what was issued until then; returns that time.
+ * Revoke the tokens that were issued until a time.  Returns that time.
  */
 static Datum
 revoke_issued(RevocationKind kind, const Slice *issuer, const Slice *value,
@@ -174,7 +175,7 @@ revoke_claims(const Jsonb *claims, bool session_first, const Slice *reason)
 Datum
 jwt_sql_revoke(PG_FUNCTION_ARGS)
 {
-	/* whoever has found a token has not the key that it is bound to */
+	/* the finder of a lost token does not have the key that it is bound to */
 	VerifyRequest request = {
 		.token = text_argument(fcinfo, 0), .at = verify_now(), .sender = SENDER_IRRELEVANT
 	};

@@ -76,7 +76,7 @@ algorithm_at(int i)
 }
 
 /*
- * Can a key be pinned to this name?
+ * Is this the name of an algorithm, or EdDSA?
  */
 bool
 algorithm_known(const char *name, int len)

@@ -5,7 +5,7 @@
  *	  and a time.
  *
  * The signature has been verified before, so messages may quote claims.  This
- * file knows no table and no key.
+ * file reads no table and no key.
  *
  *-------------------------------------------------------------------------
  */
@@ -133,10 +133,10 @@ show_ago(int64 usec)
 }
 
 /*
- * Check the claims of an access token with a good signature at a time. text is the
- * text of the claims. audience restricts the policy's audiences; its data is
- * NULL if the caller gave none. ids and times are always filled in, as far as
- * the claims have the right types.
+ * Check the claims of an access token whose signature is good. text is the text
+ * of the claims. audience restricts the policy's audiences; its data is NULL if
+ * the caller gave none. ids and times are always filled in, as far as the
+ * claims have the right types.
  */
 bool
 claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
@@ -162,8 +162,8 @@ claims_check(const JsonbValue *claims, const char *text, const Jws *jws,
 }
 
 /*
- * The same for what an event and any other token have in common: issuer, audience,
- * times and the types of the claims.  policy is that of events.
+ * The same for an event, with the policy for events: the checks that all kinds
+ * of tokens have in common.
  */
 bool
 claims_check_event(const JsonbValue *claims, const char *text, const ClaimsPolicy *policy,
@@ -226,9 +226,9 @@ check_issuer(const JsonbValue *claims, const ClaimsPolicy *policy, Failure *fail
 }
 
 /*
- * A claim that access tokens do not have; NULL when there is none.  Nothing tells an
- * ID token for certain, but most have one of these (OpenID Connect Core 1.0, sections
- * 2, 3.1.3.6 and 3.3.2.11; FAPI 1.0 for s_hash).
+ * A claim that access tokens do not have, or NULL.  No claim identifies an ID
+ * token for certain, but most ID tokens have one of these (OpenID Connect Core
+ * 1.0, sections 2, 3.1.3.6 and 3.3.2.11; FAPI 1.0 for s_hash).
  */
 static const Slice *
 foreign_claim(const JsonbValue *claims, bool of_id_tokens)
@@ -254,13 +254,13 @@ foreign_claim(const JsonbValue *claims, bool of_id_tokens)
 }
 
 /*
- * Was the token made to be an access token?  Its media type (RFC 8725 section 3.11) or
- * a claim may say that it was not.
+ * Check that the token is an access token.  The media type (RFC 8725 section
+ * 3.11) or a claim can show that it is not.
  */
 static bool
 check_purpose(const JsonbValue *claims, const Slice *typ, const ClaimsPolicy *policy, Failure *failure)
 {
-	const char *purpose = typ->data == NULL ? NULL : claims_other_purpose(typ->data, typ->len);
+	const char *purpose = claims_other_purpose(typ);
 	const Slice *claim;
 
 	if (policy->accepts_none)
@@ -332,7 +332,7 @@ audience_set(const ClaimsPolicy *policy)
 }
 
 /*
- * An audience of b that a accepts, too; NULL when there is none.
+ * An audience that both policies accept, or NULL.
  */
 const char *
 claims_shared_audience(const ClaimsPolicy *a, const ClaimsPolicy *b)
@@ -423,8 +423,9 @@ check_audience(const JsonbValue *claims, const ClaimsPolicy *policy,
 }
 
 /*
- * The time of a member that is a NumericDate (RFC 7519 section 2) of any magnitude,
- * at any depth of what was read from text; false when it is no number.
+ * Read a NumericDate (RFC 7519 section 2) of any magnitude. text is the text of
+ * the document; the member can be at any depth.  Returns false if the member is
+ * not a number.
  */
 bool
 claims_time(const char *text, const JsonbPair *member, TimestampTz *t)
@@ -439,8 +440,8 @@ claims_time(const char *text, const JsonbPair *member, TimestampTz *t)
 }
 
 /*
- * The same for a claim.  If it is absent, *t stays as it is.  In line, as the length
- * of a literal name is known.
+ * Read a claim that is a time.  If it is absent, *t stays as it is.  This is
+ * inline because the length of a literal name is known.
  */
 static pg_attribute_always_inline bool
 read_time(const JsonbValue *claims, const char *text, const char *name,
@@ -590,19 +591,18 @@ claims_check_time(const ClaimsTimes *times, const ClaimsPolicy *policy,
  * section 4.1.9).
  */
 static Slice
-short_type(const char *type, int len)
+short_type(Slice type)
 {
 	static const char prefix[] = "application/";
 	const int	prefix_len = (int) sizeof(prefix) - 1;
-	Slice		result = {type, len};
 
-	if (len > prefix_len && pg_strncasecmp(type, prefix, prefix_len) == 0 &&
-		memchr(type + prefix_len, '/', len - prefix_len) == NULL)
+	if (type.len > prefix_len && pg_strncasecmp(type.data, prefix, prefix_len) == 0 &&
+		memchr(type.data + prefix_len, '/', type.len - prefix_len) == NULL)
 	{
-		result.data += prefix_len;
-		result.len -= prefix_len;
+		type.data += prefix_len;
+		type.len -= prefix_len;
 	}
-	return result;
+	return type;
 }
 
 static bool
@@ -612,22 +612,23 @@ same_type(const Slice *a, const Slice *b)
 }
 
 /*
- * Is a "typ" this media type?
+ * Is a "typ" this media type?  An absent one is not.
  */
 bool
-claims_type_is(const char *typ, int len, const char *type)
+claims_type_is(const Slice *typ, const char *type)
 {
-	Slice		given = short_type(typ, len);
-	Slice		wanted = short_type(type, (int) strlen(type));
+	Slice		given = short_type(*typ);
+	Slice		wanted = short_type(slice_of(type));
 
 	return same_type(&given, &wanted);
 }
 
 /*
- * What a token is by its "typ" if it is no access token; NULL if it may be one.
+ * The kind of a token whose "typ" shows that it is not an access token; NULL
+ * for any other "typ" and without one.
  */
 const char *
-claims_other_purpose(const char *typ, int len)
+claims_other_purpose(const Slice *typ)
 {
 	static const struct
 	{
@@ -638,7 +639,7 @@ claims_other_purpose(const char *typ, int len)
 		{{"secevent+jwt", 12}, "a security event token"},
 		{{"dpop+jwt", 8}, "a DPoP proof"},
 	};
-	Slice		given = short_type(typ, len);
+	Slice		given = short_type(*typ);
 
 	for (int i = 0; i < (int) lengthof(others); i++)
 		if (same_type(&given, &others[i].type))
@@ -659,7 +660,7 @@ check_type(const Slice *typ, const ClaimsPolicy *policy, Failure *failure)
 		return fail(failure, FAILURE_TOKEN_TYPE,
 					psprintf("The token has no \"typ\"; the issuer \"%s\" requires \"%s\".",
 							 quote_string(policy->issuer), quote_string(policy->token_type)));
-	if (!claims_type_is(typ->data, typ->len, policy->token_type))
+	if (!claims_type_is(typ, policy->token_type))
 		return fail(failure, FAILURE_TOKEN_TYPE,
 					psprintf("The token's \"typ\" is \"%s\"; the issuer \"%s\" requires \"%s\".",
 							 quote_untrusted(typ->data, typ->len), quote_string(policy->issuer),

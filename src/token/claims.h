@@ -63,8 +63,7 @@ typedef struct ClaimsTimes
 } ClaimsTimes;
 
 /*
- * By what a token can be revoked, besides its key and its issuer; null data where it
- * has no such claim.
+ * The claims by which a token can be revoked.  Their data is NULL if absent.
  */
 typedef struct ClaimsIds
 {
@@ -73,8 +72,8 @@ typedef struct ClaimsIds
 	Slice		jti;
 } ClaimsIds;
 
-extern bool claims_type_is(const char *typ, int len, const char *type);
-extern const char *claims_other_purpose(const char *typ, int len);
+extern bool claims_type_is(const Slice *typ, const char *type);
+extern const char *claims_other_purpose(const Slice *typ);
 extern const char *claims_shared_audience(const ClaimsPolicy *a, const ClaimsPolicy *b);
 extern bool claims_issuer_is(const JsonbValue *claims, const char *issuer);
 extern bool claims_check(const JsonbValue *claims, const char *text, const Jws *jws,

@@ -4,12 +4,12 @@
  *	  DPoP proofs: the sender of a token has the key that it is bound to
  *	  (RFC 9449).
  *
- * dpop_check() is section 4.3 of the RFC, by its numbers.  Number 1, that there is
- * one proof, is the form of its argument.  That a proof is used once (section 11.1)
- * is left to the caller.
+ * The functions have the numbers of the checks in section 4.3 of the RFC.
+ * Number 1, that there is only one proof, follows from the argument.  The caller
+ * checks that a proof is used only once (section 11.1).
  *
- * The key comes with the proof, so its signature says nothing by itself.  It is the
- * token's issuer who has vouched for the key, by its thumbprint.
+ * The key is in the proof, so a good signature alone proves nothing.  The token
+ * has the thumbprint of the key, and the issuer has signed the token.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,7 +31,7 @@ refuse(Failure *failure, const char *detail)
 }
 
 /*
- * A failure of a step that is the same for tokens becomes one of the proof.
+ * Convert the failure of a check that tokens share to a failure of the proof.
  */
 static bool
 refuse_as_proof(Failure *failure)
@@ -63,8 +63,8 @@ check_header(const DpopProof *proof, Jws *jws, Failure *failure)
 }
 
 /*
- * Numbers 6 and 7, and of number 12 the key: the header has a public key, it is the
- * one that the token is bound to, and it has signed the proof.
+ * Numbers 6, 7 and 12 (the key): the header has a public key, the token is bound
+ * to this key, and it has signed the proof.
  */
 static bool
 check_signature(const Jws *jws, const char *thumbprint, Failure *failure)
@@ -101,8 +101,8 @@ check_signature(const Jws *jws, const char *thumbprint, Failure *failure)
 }
 
 /*
- * Get a claim that must be a string, and may be left out if optional; null data
- * then.
+ * Get a claim that must be a string.  An optional claim may be absent, which
+ * gives null data.
  */
 static bool
 get_claim(const JsonbValue *claims, const char *name, bool optional, Slice *string, Failure *failure)
@@ -119,7 +119,7 @@ get_claim(const JsonbValue *claims, const char *name, bool optional, Slice *stri
 }
 
 /*
- * The same for one that must be a time; *t stays as it is then.
+ * The same for a time.  If it is absent, *t stays as it is.
  */
 static bool
 get_time(const JsonbValue *claims, const char *text, const char *name, bool optional,
@@ -164,8 +164,8 @@ check_request(const DpopProof *proof, const JsonbValue *claims, Failure *failure
 }
 
 /*
- * Number 11: the proof was made just now.  Its "exp" and "nbf" hold, should it have
- * them.
+ * Number 11: the proof was made just now.  It may have "exp" and "nbf", which are
+ * checked, too.
  */
 static bool
 check_time(DpopProof *proof, const JsonbValue *claims, const char *text, TimestampTz now,
@@ -187,8 +187,8 @@ check_time(DpopProof *proof, const JsonbValue *claims, const char *text, Timesta
 }
 
 /*
- * Number 10, and of number 12 the token: the proof has the nonce that the server
- * asked for, and the digest of this token.
+ * Numbers 10 and 12 (the token): the proof has the nonce of the server, and the
+ * digest of the token.
  */
 static bool
 check_binding(const DpopProof *proof, const JsonbValue *claims, const Slice *token, Failure *failure)
@@ -212,9 +212,9 @@ check_binding(const DpopProof *proof, const JsonbValue *claims, const Slice *tok
 }
 
 /*
- * Is this proof one for this token and request, by the key that has this thumbprint?
- * now is the clock's time, not a statement's: a statement may last.  The jti and the
- * time of a good proof are filled in.
+ * Check a proof for a token and a request, by the key with this thumbprint. now
+ * is the time of the clock, because a statement may take long.  Fills in the jti
+ * and the time of a good proof.
  */
 bool
 dpop_check(DpopProof *proof, const Slice *token, const char *thumbprint,

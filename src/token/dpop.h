@@ -15,7 +15,7 @@
 #include "token/sha256.h"
 #include "token/slice.h"
 
-/* How old a proof may be, and how far ahead of our clock. */
+/* The maximal age of a proof, and how far it may be ahead of our clock. */
 #define DPOP_MAX_AGE	(60 * USECS_PER_SEC)
 #define DPOP_MAX_AHEAD	(5 * USECS_PER_SEC)
 
@@ -25,11 +25,11 @@ typedef struct DpopProof
 	Slice		text;			/* a compact JWS */
 	Slice		method;
 	Slice		uri;
-	Slice		nonce;			/* null data: the server has given none */
+	Slice		nonce;			/* null data: the server requires none */
 	int			max_size;		/* of the text */
 
-	/* what dpop_check() has found */
-	Slice		jti;			/* part of what it has read */
+	/* filled in by dpop_check() */
+	Slice		jti;			/* in the memory of dpop_check() */
 	TimestampTz issued;
 } DpopProof;
 

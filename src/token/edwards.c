@@ -7,11 +7,11 @@
  * OpenSSL accepts any bytes as a key of these curves, and
  * EVP_PKEY_public_check() checks only their number.  With a key of small
  * order, the equation for a signature does not depend on the message.  So
- * anybody can sign for such a key.
+ * signing for such a key needs no private key.
  *
  * Both curves are a x^2 + y^2 = 1 + d x^2 y^2, with another a and d, over the
  * integers modulo a prime p.  A key is y, little-endian, and above it the lowest
- * bit of x.  With u = y^2 - 1 and v = d y^2 - a the curve says x^2 = u / v, where
+ * bit of x.  With u = y^2 - 1 and v = d y^2 - a, the equation is x^2 = u / v, and
  * v is never 0.  So there is an x if u v is a square, and x itself is not needed.
  *
  * A point of small order has the order 1, 2, 4 or 8. For orders 1 and 2, x is

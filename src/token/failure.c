@@ -83,8 +83,8 @@ is_disruptive(pg_wchar c)
 }
 
 /*
- * Convert a character of the server encoding, if the other encoding has it.  *result
- * has room for any.
+ * Convert a character of the server encoding.  Returns false if the other
+ * encoding lacks it. result has room for any character.
  */
 static bool
 convert_character(const char *str, int size, int encoding, unsigned char *result)
@@ -92,7 +92,7 @@ convert_character(const char *str, int size, int encoding, unsigned char *result
 	int			server = GetDatabaseEncoding();
 	Oid			proc;
 
-	/* conversions are found in a catalog */
+	/* looking up a conversion reads a catalog */
 	if (!IsTransactionState())
 		return false;
 	proc = FindDefaultConversionProc(server, encoding);
@@ -102,9 +102,9 @@ convert_character(const char *str, int size, int encoding, unsigned char *result
 }
 
 /*
- * Can a character of an encoding be shown as it is: does it leave the line alone, and
- * can it be sent to the client?  Where that cannot be, PostgreSQL sends another error
- * than the one whose message has it.
+ * Can a message show this character unescaped?  It must not be disruptive, and
+ * the client's encoding must have it: otherwise PostgreSQL would send a
+ * conversion error in place of the message.
  */
 static bool
 can_be_shown(const char *str, int size, int encoding)
@@ -131,7 +131,7 @@ can_be_shown(const char *str, int size, int encoding)
 }
 
 /*
- * Append what stands for a character, or for bytes that are none.
+ * Append the escape of a character, or of bytes that are not a character.
  */
 static void
 append_escaped(StringInfo buf, const unsigned char *str, int size, bool is_utf8)
@@ -146,13 +146,12 @@ append_escaped(StringInfo buf, const unsigned char *str, int size, bool is_utf8)
 }
 
 /*
- * A palloc'd copy of a string from outside that a message may quote: of at
- * most max bytes before what is escaped, and without characters that could
- * forge a log line, a terminal's state or the order in which a line reads, or
- * that the client's encoding lacks. str is in the server encoding and need not
- * be terminated.  In SQL_ASCII it is read as UTF-8, which JSON is; what is no
- * character in its encoding is shown byte by byte.  A byte may become six.
- * What has been quoted can be quoted again.
+ * A palloc'd copy of an untrusted string that a message may quote.  It escapes
+ * disruptive characters, characters that the client's encoding lacks, and bytes
+ * that are not a character.  It has at most max bytes of the string, and an
+ * escape has up to six bytes for each. str is in the server encoding and need
+ * not be terminated.  In SQL_ASCII it is read as UTF-8, the encoding of JSON.  A
+ * quoted string can be quoted again.
  */
 char *
 quote_untrusted_up_to(const char *str, int len, int max)
@@ -186,7 +185,7 @@ quote_untrusted_up_to(const char *str, int len, int max)
 }
 
 /*
- * The same of a name or a value, of which a message quotes little.
+ * The same for a name or a value, with the usual limit.
  */
 char *
 quote_untrusted(const char *str, int len)
@@ -195,7 +194,7 @@ quote_untrusted(const char *str, int len)
 }
 
 /*
- * The same of a string that is terminated.
+ * The same for a terminated string.
  */
 char *
 quote_string(const char *string)

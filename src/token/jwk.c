@@ -590,7 +590,7 @@ jwk_check_key(const Jwk *jwk, const Algorithm *algorithm, char **reason)
 		return false;
 	good = passes_public_check(pkey) || passes_public_check(pkey);
 	EVP_PKEY_free(pkey);
-	if (!openssl_settle(good))
+	if (!openssl_verdict(good))
 		return refuse(reason, "OpenSSL finds that the key is not a valid public key for %s.", algorithm->name);
 	return true;
 }

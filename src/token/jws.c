@@ -3,7 +3,7 @@
  * jws.c
  *	  Compact JWS (RFC 7515): its form, its header, its signature.
  *
- * This file knows no table and no claim, and raises no error for any token.
+ * This file reads no table and no claim, and raises no error for any token.
  * The header's "alg" selects no code: a verifier is made for one key and one
  * algorithm, and uses only that algorithm.
  *
@@ -70,7 +70,7 @@ static EVP_MAC *hmac = NULL;
  */
 static bool hmac_restarts;
 
-uint64		jws_doubts;
+uint64		jws_errors;
 
 static bool hmac_can_restart(void);
 static bool get_string(const Jws *jws, const char *name, Slice *string, Failure *failure);
@@ -413,7 +413,7 @@ jws_verifier_create(const Jwk *jwk, const Algorithm *algorithm,
 pg_noreturn static void
 fail_to_compute(void)
 {
-	jws_doubts++;
+	jws_errors++;
 	openssl_check_memory();
 	ereport(ERROR,
 			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
@@ -499,12 +499,13 @@ verify_digest(JwsVerifier *verifier, const uint8 *input, int input_len, const ui
 }
 
 /*
- * Is the signature good?  If not, *clear is false if OpenSSL may have failed
- * for another reason: before 3.2 it does not always report a lack of memory.
+ * Is the signature good?  If not, *conclusive is false if OpenSSL may have
+ * failed for another reason: before 3.2 it does not always report a lack of
+ * memory.
  */
 static bool
-look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
-				  const uint8 *signature, bool *clear)
+verify_once(JwsVerifier *verifier, const uint8 *input, int input_len,
+			const uint8 *signature, bool *conclusive)
 {
 	int			result;
 	unsigned long first_error;
@@ -512,7 +513,7 @@ look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
 
 	if (verifier->mac_ctx != NULL)
 	{
-		*clear = true;
+		*conclusive = true;
 		return hmac_is_good(verifier, input, input_len, signature);
 	}
 	if (verifier->pkey_ctx != NULL)
@@ -526,9 +527,9 @@ look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
 	silent = result == 1 ? first_error == 0 : !openssl_has_errors();
 	if (!silent)
 	{
-		jws_doubts++;			/* should an error be raised */
+		jws_errors++;			/* in case an error is raised */
 		openssl_check_memory();
-		jws_doubts--;
+		jws_errors--;
 	}
 
 	/*
@@ -537,43 +538,43 @@ look_at_signature(JwsVerifier *verifier, const uint8 *input, int input_len,
 	 * does not report it in this way.
 	 */
 	if (verifier->algorithm->family == FAMILY_ECDSA)
-		*clear = result >= 0;
+		*conclusive = result >= 0;
 	else if (verifier->pkey_ctx != NULL)
-		*clear = ERR_GET_LIB(first_error) == ERR_LIB_RSA;
+		*conclusive = ERR_GET_LIB(first_error) == ERR_LIB_RSA;
 	else
-		*clear = result == 0 && silent && OpenSSL_version_num() >= 0x30200000L;
+		*conclusive = result == 0 && silent && OpenSSL_version_num() >= 0x30200000L;
 	return result == 1;
 }
 
 /*
  * Is this a signature of the input by the verifier's key and algorithm?
- * Raises an error if memory is lacking.  Then jws_doubts has increased, and
+ * Raises an error if memory is lacking.  Then jws_errors has increased, and
  * the verifier must not be used again.
  */
 bool
 jws_signature_is_good(JwsVerifier *verifier, const uint8 *input, int input_len,
 					  const uint8 *signature, int signature_len)
 {
-	bool		clear;
+	bool		conclusive;
 
 	if (signature_len != verifier->signature_size)
 		return false;
 
-	if (look_at_signature(verifier, input, input_len, signature, &clear))
+	if (verify_once(verifier, input, input_len, signature, &conclusive))
 		return true;
-	if (clear)
+	if (conclusive)
 		return false;
 
 	/* a second attempt may succeed */
-	if (look_at_signature(verifier, input, input_len, signature, &clear))
+	if (verify_once(verifier, input, input_len, signature, &conclusive))
 		return true;
 
-	/* a result that is still unclear is bad if memory is available */
-	if (!clear)
+	/* a result that is still inconclusive is bad if memory is available */
+	if (!conclusive)
 	{
-		jws_doubts++;			/* should an error be raised */
+		jws_errors++;			/* in case an error is raised */
 		openssl_require_memory();
-		jws_doubts--;
+		jws_errors--;
 	}
 	return false;
 }

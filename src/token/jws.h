@@ -41,8 +41,11 @@ typedef struct Jws
 /* A key ready to verify: opaque, owned by a memory context. */
 typedef struct JwsVerifier JwsVerifier;
 
-/* Increases when a verifier is left in an unknown state. */
-extern uint64 jws_doubts;
+/*
+ * The number of errors that were raised during a verification.  Each of them
+ * leaves a verifier in an unknown state.
+ */
+extern uint64 jws_errors;
 
 extern void jws_init(void);
 extern void jws_warm_up(void);

@@ -264,9 +264,9 @@ jwk_from_pem(const char *text, int len, Jsonb **jsonb, char **reason)
 }
 
 /*
- * A JWK from what people have: a JWK, a PEM public key or a PEM certificate.
- * The text is UTF-8, whatever the server encoding.  A JWK comes back with all
- * its members, but has passed jwk_read() and jwk_check_point().
+ * Convert a JWK, a PEM public key or a PEM certificate to a JWK.  The text is
+ * UTF-8 in every server encoding.  A JWK is returned with all its members; it
+ * has passed jwk_read() and jwk_check_point().
  */
 bool
 key_text_to_jwk(const char *text, int len, Jsonb **jsonb, char **reason)

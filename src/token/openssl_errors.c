@@ -3,7 +3,7 @@
  * openssl_errors.c
  *	  OpenSSL's errors: detecting a lack of memory, and cleaning the queue.
  *
- * A lack of memory says nothing about a key or a token, so it must never
+ * A lack of memory is not the fault of a key or a token, so it must never
  * become a verdict.  An entry that stays in the queue would look like the
  * error of a later call, of this library or of another one.
  *
@@ -92,7 +92,7 @@ openssl_require_memory(void)
  * See openssl_retry().
  */
 bool
-openssl_settle(bool good)
+openssl_verdict(bool good)
 {
 	if (good)
 		ERR_clear_error();

@@ -20,11 +20,11 @@
  * error if memory is lacking.
  */
 #define openssl_retry(attempt) \
-	openssl_settle((attempt) || (ERR_clear_error(), (attempt)))
+	openssl_verdict((attempt) || (ERR_clear_error(), (attempt)))
 
 extern bool openssl_has_errors(void);
 extern void openssl_check_memory(void);
 extern void openssl_require_memory(void);
-extern bool openssl_settle(bool good);
+extern bool openssl_verdict(bool good);
 
 #endif							/* JWT_OPENSSL_ERRORS_H */

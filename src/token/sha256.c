@@ -15,7 +15,7 @@
 static bool
 compute(const void *data, int len, uint8 *digest)
 {
-	/* fetched once a process: a fetch costs as much as a signature */
+	/* fetched once per process: a fetch costs as much as a signature */
 	static EVP_MD *md = NULL;
 
 	if (md == NULL)
@@ -24,8 +24,8 @@ compute(const void *data, int len, uint8 *digest)
 }
 
 /*
- * Compute the digest; false when OpenSSL cannot.  Raises an error if memory is
- * lacking.
+ * Compute the digest.  Returns false if OpenSSL cannot.  Raises an error if
+ * memory is lacking.
  */
 bool
 sha256(const void *data, int len, uint8 *digest)

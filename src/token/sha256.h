@@ -14,7 +14,7 @@
 
 #define SHA256_SIZE	32
 
-/* Characters of a digest as thumbprints write it. */
+/* The size of a digest in base64url, as in a thumbprint. */
 #define SHA256_TEXT_SIZE	base64url_encoded_size(SHA256_SIZE)
 
 extern bool sha256(const void *data, int len, uint8 *digest);

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * uri.c
- *	  The normal form of an HTTP URI without its query and fragment (RFC 3986
- *	  sections 6.2.2 and 6.2.3), in which two are compared.
+ *	  The normal form of an HTTP URI without query and fragment (RFC 3986
+ *	  sections 6.2.2 and 6.2.3), for comparisons.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,7 +10,7 @@
 
 #include "token/uri.h"
 
-/* RFC 3986 section 2.2; the terminator is none. */
+/* RFC 3986 section 2.2.  strchr() would also find the terminator. */
 #define is_sub_delimiter(c)	((c) != '\0' && strchr("!$&'()*+,;=", (c)) != NULL)
 
 static inline bool
@@ -48,10 +48,10 @@ hex_value(char c)
 }
 
 /*
- * Copy characters of a host (others is "") or a path (others is ":@/"): an escape
- * of an unreserved character becomes that character, and any other has capital
- * letters.  Returns the end of the copy, or NULL when a character does not belong
- * there.
+ * Copy a part of a URI.  It can have unreserved characters, sub-delimiters,
+ * escapes, and the characters in others.  An escape of an unreserved character
+ * becomes the character; other escapes get capital letters.  Returns the end of
+ * the copy, or NULL if there is another character.
  */
 static char *
 copy_escaped(char *to, const char *from, const char *end, const char *others)
@@ -88,8 +88,8 @@ copy_escaped(char *to, const char *from, const char *end, const char *others)
 }
 
 /*
- * Copy a host, in small letters but for escapes (RFC 3986 section 3.2.2); NULL when
- * it is none.
+ * Copy a host in small letters, except for escapes (RFC 3986 section 3.2.2).
+ * Returns the end of the copy, or NULL if it is not a host.
  */
 static char *
 copy_host(char *to, const char *host, const char *end)
@@ -121,8 +121,8 @@ copy_host(char *to, const char *host, const char *end)
 }
 
 /*
- * Remove "." and ".." from a path in place (RFC 3986 section 5.2.4).  It begins with
- * a slash.  Returns its end.
+ * Remove "." and ".." from a path in place (RFC 3986 section 5.2.4).  The path
+ * begins with a slash.  Returns its new end.
  */
 static char *
 remove_dots(char *path, const char *end)
@@ -158,8 +158,8 @@ remove_dots(char *path, const char *end)
 }
 
 /*
- * The normal form of an absolute URI of the scheme http or https, palloc'd; NULL
- * when it is not one, or names a user.
+ * The normal form of an absolute http or https URI, palloc'd.  NULL if it is
+ * not such a URI, or contains a user.
  */
 char *
 uri_normal_form(const Slice *uri)
@@ -174,7 +174,7 @@ uri_normal_form(const Slice *uri)
 	const char *port;
 	bool		is_https;
 
-	/* the query and the fragment do not count */
+	/* omit the query and the fragment */
 	for (const char *c = from; c < end; c++)
 		if (*c == '?' || *c == '#')
 			end = c;

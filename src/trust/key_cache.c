@@ -10,10 +10,10 @@
  *
  * A result is valid for a range of time in which no window of its keys opens
  * or closes, and for one trust_generation (catalog.c).  Revocations of its
- * keys are looked up again after each denylist_generation.  One in which
- * OpenSSL refused a key holds for a second: a flood of tokens that name such a
- * key must cost no load each, and OpenSSL may have refused it for lack of
- * something.
+ * keys are looked up again after each change of denylist_generation.  If
+ * OpenSSL refused a key, the result is valid for a second only, because the
+ * reason may be temporary.  It is cached at all so that a flood of tokens for
+ * such a key does not load it for each token.
  *
  * Only keys that can verify at the time count towards the limits.  If an
  * issuer exceeds its limit, all its keys are excluded.  So a verdict does not
@@ -43,7 +43,7 @@
 /* The maximal number of cached results without a key. */
 #define MAX_EMPTY_RESULTS	256
 
-/* Microseconds for which it is remembered that OpenSSL refused a key. */
+/* The validity of a result with a key that OpenSSL refused, in microseconds. */
 #define REFUSAL_LIFETIME	USECS_PER_SEC
 
 /* The maximal number of loads of one result if invalidations keep arriving. */
@@ -55,7 +55,7 @@ typedef struct CacheEntry
 	KeyLookupResult result;
 	TimestampTz valid_from;		/* start of validity */
 	TimestampTz valid_until;	/* end of validity, exclusive */
-	TimestampTz retry_at;		/* by the clock: OpenSSL has refused a key */
+	TimestampTz retry_at;		/* by the clock, if OpenSSL refused a key */
 	MemoryContext context;		/* owns all of the entry */
 	Size		size;
 	dlist_node	lru;
@@ -89,7 +89,7 @@ static struct
 {
 	MemoryContext context;		/* NULL until first used */
 	uint64		generation;		/* for which the cache is valid */
-	uint64		doubts;			/* valid for it, too */
+	uint64		jws_errors;		/* the same */
 	slots_hash *slots;
 	dlist_head	found;			/* least recently used last */
 	dlist_head	empty;
@@ -158,13 +158,13 @@ reset_cache(void)
 	cache.n_empty = 0;
 	cache.slots = slots_create(cache.context, 64, NULL);
 	cache.generation = trust_generation;
-	cache.doubts = jws_doubts;
+	cache.jws_errors = jws_errors;
 }
 
 static void
 make_current(void)
 {
-	if (cache.context == NULL || cache.generation != trust_generation || cache.doubts != jws_doubts)
+	if (cache.context == NULL || cache.generation != trust_generation || cache.jws_errors != jws_errors)
 		reset_cache();
 }
 

@@ -234,8 +234,8 @@ read_flag(TrustIssuer *issuer, const char *column, Datum value, bool isnull)
 }
 
 /*
- * The audiences of tokens of one purpose; null stands for tokens that are not
- * accepted.
+ * Read the audiences for tokens of one purpose.  Null means that no such tokens
+ * are accepted.
  */
 static void
 read_audience(TrustIssuer *issuer, ClaimsPolicy *policy, const char *column, Datum value, bool isnull)
@@ -248,7 +248,7 @@ read_audience(TrustIssuer *issuer, ClaimsPolicy *policy, const char *column, Dat
 }
 
 /*
- * The same for what a policy says of events.
+ * Check the part of a policy that is about events.
  */
 static void
 judge_events(TrustIssuer *issuer)
@@ -275,6 +275,8 @@ static void
 judge_policy(TrustIssuer *issuer, const bool *nulls)
 {
 	ClaimsPolicy *policy = &issuer->policy;
+	Slice		token_type = slice_of(policy->token_type);
+	const char *purpose = claims_other_purpose(&token_type);
 
 	for (int i = 0; i < policy->n_audience; i++)
 		if (policy->n_audience > 1 && strcmp(policy->audience[i], "*") == 0)
@@ -295,9 +297,8 @@ judge_policy(TrustIssuer *issuer, const bool *nulls)
 	for (const char *p = policy->token_type; p != NULL && *p; p++)
 		if (*p <= ' ' || IS_HIGHBIT_SET(*p) || *p == 0x7f)
 			refuse_policy(issuer, "token_type", "is not a media type, such as \"at+jwt\".");
-	if (policy->token_type != NULL && claims_other_purpose(policy->token_type, (int) strlen(policy->token_type)) != NULL)
-		refuse_policy(issuer, "token_type", psprintf("is that of %s, which is never accepted as an access token.",
-													 claims_other_purpose(policy->token_type, (int) strlen(policy->token_type))));
+	if (purpose != NULL)
+		refuse_policy(issuer, "token_type", psprintf("is that of %s, which is never accepted as an access token.", purpose));
 	if (policy->leeway < 0 || policy->leeway > MAX_LEEWAY)
 		refuse_policy(issuer, "leeway", "must be between 0 and 5 minutes.");
 	if (!nulls[Anum_issuer_max_lifetime - 1] && policy->max_lifetime <= 0)
