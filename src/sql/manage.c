@@ -314,7 +314,7 @@ jwt_sql_jwks(PG_FUNCTION_ARGS)
 		TimestampTz revoked_at;
 
 		rows_read_key(&scan, row);
-		rows_judge_key(row, issuer);
+		rows_check_key(row, issuer);
 		rows_try_key(row);
 		if (row->algorithm == NULL || row->algorithm->family == FAMILY_HMAC || row->unusable != NULL ||
 			row->not_after <= now || revocation_of_key(rows_thumbprint(&row->jwk), &revoked_at))

@@ -131,7 +131,7 @@ jwt_sql_key_status_rows(PG_FUNCTION_ARGS)
 		const char *state;
 
 		rows_read_key(&scan, &key);
-		rows_judge_fully(&key);
+		rows_check_key_fully(&key);
 		if (key.jwk_read)
 		{
 			thumbprint = rows_thumbprint(&key.jwk);
@@ -262,7 +262,7 @@ count_key(Status *status, KeyRow *key, MemoryContext context)
 	char	   *thumbprint;
 	TimestampTz revoked_at;
 
-	rows_judge_key(key, status->issuer);
+	rows_check_key(key, status->issuer);
 	if (key->unusable != NULL && status->issuer->unusable != NULL)
 		return;					/* the status of the issuer reports it */
 	rows_try_key(key);
@@ -342,7 +342,7 @@ read_sources(List *statuses, Status *database)
 		}
 		intervals[0] = rows_column(&scan, Anum_source_refresh_interval, &isnull[0]);
 		intervals[1] = rows_column(&scan, Anum_source_grace, &isnull[1]);
-		why = rows_judge_source(uri, isnull[0] ? NULL : DatumGetIntervalP(intervals[0]),
+		why = rows_check_source(uri, isnull[0] ? NULL : DatumGetIntervalP(intervals[0]),
 								isnull[1] ? NULL : DatumGetIntervalP(intervals[1]));
 		if (why != NULL)
 			add_problem(status, psprintf("Its row in jwt_jwks_source is not as it should be. %s", why));

@@ -349,7 +349,7 @@ load_row(Load *load, const RowScan *scan)
 	if (!window_is_open(load, &row))
 		return;
 	issuer = load_issuer(load, row.issuer);
-	rows_judge_key(&row, issuer ? issuer->issuer : NULL);
+	rows_check_key(&row, issuer ? issuer->issuer : NULL);
 	if (row.algorithm != NULL && !algorithm_is(row.algorithm, load->lookup->alg.data, load->lookup->alg.len))
 	{
 		note_fault(load, KEY_OF_OTHER_ALGORITHM, &row, 0);

@@ -251,7 +251,7 @@ read_audience(TrustIssuer *issuer, ClaimsPolicy *policy, const char *column, Dat
  * Check the part of a policy that is about events.
  */
 static void
-judge_events(TrustIssuer *issuer)
+check_event_policy(TrustIssuer *issuer)
 {
 	ClaimsPolicy *events = &issuer->events;
 
@@ -272,7 +272,7 @@ judge_events(TrustIssuer *issuer)
  * stored and verifies nothing.
  */
 static void
-judge_policy(TrustIssuer *issuer, const bool *nulls)
+check_policy(TrustIssuer *issuer, const bool *nulls)
 {
 	ClaimsPolicy *policy = &issuer->policy;
 	Slice		token_type = slice_of(policy->token_type);
@@ -316,7 +316,7 @@ judge_policy(TrustIssuer *issuer, const bool *nulls)
 		refuse_policy(issuer, "session_claim", "is null or empty; the usual name is \"sid\".");
 	if (issuer->session_lifetime <= 0)
 		refuse_policy(issuer, "session_lifetime", "must be more than 0.");
-	judge_events(issuer);
+	check_event_policy(issuer);
 }
 
 /*
@@ -362,7 +362,7 @@ rows_read_issuer(const Datum *values, const bool *nulls)
 	if (confirmation == NULL || (strcmp(confirmation, "required") != 0 && strcmp(confirmation, "gateway") != 0))
 		refuse_policy(issuer, "confirmation", "is neither \"required\" nor \"gateway\".");
 #undef VALUE
-	judge_policy(issuer, nulls);
+	check_policy(issuer, nulls);
 	return issuer;
 }
 
@@ -425,7 +425,7 @@ rows_show_algorithms(const TrustIssuer *issuer)
 
 /*
  * The key of the current row of a scan of jwt_key, in the current memory
- * context. rows_judge_key() checks it.
+ * context. rows_check_key() checks it.
  */
 void
 rows_read_key(const RowScan *scan, KeyRow *key)
@@ -456,7 +456,7 @@ rows_read_key(const RowScan *scan, KeyRow *key)
  * has no row. rows_try_key() does the checks that need OpenSSL.
  */
 void
-rows_judge_key(KeyRow *key, const TrustIssuer *issuer)
+rows_check_key(KeyRow *key, const TrustIssuer *issuer)
 {
 	if (key->jsonb == NULL)
 		key->unusable = pstrdup("The row has no JWK.");
@@ -486,7 +486,7 @@ rows_judge_key(KeyRow *key, const TrustIssuer *issuer)
 }
 
 /*
- * Do the checks that need OpenSSL, after rows_judge_key(): is the point on its
+ * Do the checks that need OpenSSL, after rows_check_key(): is the point on its
  * curve, and does this OpenSSL have the algorithm?  This is for callers that
  * do not make a verifier anyway.  Its memory is freed with the current memory
  * context.
@@ -502,9 +502,9 @@ rows_try_key(KeyRow *key)
  * Do all checks of a key, with the current row of its issuer.
  */
 void
-rows_judge_fully(KeyRow *key)
+rows_check_key_fully(KeyRow *key)
 {
-	rows_judge_key(key, key->issuer == NULL ? NULL :
+	rows_check_key(key, key->issuer == NULL ? NULL :
 				   rows_find_issuer(key->issuer, (int) strlen(key->issuer)));
 	rows_try_key(key);
 }
@@ -558,7 +558,7 @@ rows_thumbprint(const Jwk *jwk)
  * discovery.
  */
 char *
-rows_judge_source(const char *uri, const Interval *refresh_interval, const Interval *grace)
+rows_check_source(const char *uri, const Interval *refresh_interval, const Interval *grace)
 {
 	int			len = 0;
 

@@ -84,12 +84,12 @@ extern TrustIssuer *rows_current_issuer(const RowScan *scan);
 extern bool rows_issuer_allows(const TrustIssuer *issuer, const Algorithm *algorithm);
 extern char *rows_show_algorithms(const TrustIssuer *issuer);
 extern void rows_read_key(const RowScan *scan, KeyRow *key);
-extern void rows_judge_key(KeyRow *key, const TrustIssuer *issuer);
+extern void rows_check_key(KeyRow *key, const TrustIssuer *issuer);
 extern void rows_try_key(KeyRow *key);
-extern void rows_judge_fully(KeyRow *key);
+extern void rows_check_key_fully(KeyRow *key);
 extern bool rows_uri_has_user(const char *uri);
 extern char *rows_thumbprint(const Jwk *jwk);
-extern char *rows_judge_source(const char *uri, const Interval *refresh_interval, const Interval *grace);
+extern char *rows_check_source(const char *uri, const Interval *refresh_interval, const Interval *grace);
 extern int64 rows_interval_usec(const Interval *interval);
 
 #endif							/* JWT_ROWS_H */

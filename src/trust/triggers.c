@@ -239,7 +239,7 @@ why_inert(Relation rel, TupleTableSlot *slot)
 	if (catalog_is_table(relid, TRUST_SOURCE))
 	{
 #define INTERVAL(column) (slot->tts_isnull[(column) - 1] ? NULL : DatumGetIntervalP(slot->tts_values[(column) - 1]))
-		return rows_judge_source(slot->tts_isnull[Anum_source_uri - 1] ? NULL :
+		return rows_check_source(slot->tts_isnull[Anum_source_uri - 1] ? NULL :
 								 TextDatumGetCString(slot->tts_values[Anum_source_uri - 1]),
 								 INTERVAL(Anum_source_refresh_interval), INTERVAL(Anum_source_grace));
 #undef INTERVAL
@@ -251,7 +251,7 @@ why_inert(Relation rel, TupleTableSlot *slot)
 		KeyRow		key;
 
 		rows_read_key(&scan, &key);
-		rows_judge_fully(&key);
+		rows_check_key_fully(&key);
 		return key.unusable;
 	}
 	return NULL;
