@@ -146,13 +146,13 @@ def read_rows(measured):
     return lines[0][0], [row for row in rows if len(sys.argv) == 1 or set(re.findall(r"[a-z]\w+", row.value)) <= measured.keys()]
 
 
-def judge(row, counts, times, comparable):
+def check(row, counts, times, comparable):
     """The text of a row, and its verdict."""
     value, time = (eval(row.value, {}, measured) for measured in (counts, times))
     if row.bar == "-":
         verdict = ""
     elif row.unit != "x" and not comparable:
-        verdict = "not judged"
+        verdict = "not tested"
     else:
         verdict = "ok" if value <= float(row.bar) else "MISSED"
     return {**row._asdict(), "counted": value, "timed": time, "verdict": verdict}
@@ -178,13 +178,13 @@ def main():
     print(f"{'':52s}{'counted':>9s}{'at most':>9s}{'target':>9s}{'timed, noisy':>15s}")
     found = []
     for row in rows:
-        found.append(judge(row, counts, times, here == of_table))
+        found.append(check(row, counts, times, here == of_table))
         value, time = ((f"{found[-1][column]:.3f}" if row.unit == "x" else f"{found[-1][column]:.0f}") for column in ("counted", "timed"))
         print(f"{row.what:52s}{value:>9s}{row.bar:>9s}{row.target:>9s}{time + ('' if row.unit == 'x' else ' ns'):>15s}  {found[-1]['verdict']}")
     with open(os.path.join(OUT, "results.json"), "w", encoding="utf-8") as file:
         json.dump({"platform": here, "processor": processor(), "rows": found, "counts": counts, "times": times}, file, indent=1)
     verdicts = [row["verdict"] for row in found]
-    print(f"{verdicts.count('ok')} passed, {verdicts.count('MISSED')} failed, {verdicts.count('not judged')} skipped")
+    print(f"{verdicts.count('ok')} passed, {verdicts.count('MISSED')} failed, {verdicts.count('not tested')} skipped")
     sys.exit("MISSED" in verdicts)
 
 

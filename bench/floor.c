@@ -162,7 +162,7 @@ repeat(const char *name, Work work, int n)
 	while (n-- > 0)
 		if (!work())
 		{
-			fprintf(stderr, "floor: %s: OpenSSL says no\n", name);
+			fprintf(stderr, "floor: %s: OpenSSL refuses the signature\n", name);
 			exit(1);
 		}
 }

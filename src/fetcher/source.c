@@ -11,7 +11,7 @@
  * jwt_jwks_source may contain anything; workers only read it.  A source
  * without a row in jwt_jwks_state is due at once.  So is a source whose state
  * has another uri: the uri has changed, and the rest of the state is outdated.
- * A source with next_attempt infinity is parked, whatever its uri.
+ * A source with next_attempt infinity is parked, also if its uri changes.
  *
  * A restore or a publisher may write the tables at the same time.  Workers
  * lock single rows of jwt_issuer and jwt_jwks_source.  They write only

@@ -1,4 +1,4 @@
-# LifeTest: parallel sessions, standbys and subscribers.
+# LifeTest: sessions that run in parallel.
 package LifeTest;
 
 use strict;

@@ -371,7 +371,7 @@ forget_sessions();
 	my $db = new_database();
 	must($db, $bootstrap, 'CREATE SCHEMA auth AUTHORIZATION third; GRANT ALL ON SCHEMA auth TO boss; CREATE EXTENSION jwt SCHEMA auth; GRANT USAGE ON SCHEMA auth TO PUBLIC; GRANT CREATE ON DATABASE ' . $db . ' TO third');
 	my $a = token('alice', jti => 't1');
-	# functions that are bound at creation, whatever their names mean later
+	# functions that are bound at creation and not by later names
 	must($db, $bootstrap, "CREATE FUNCTION public.verdict() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT coalesce((auth.jwt_inspect('$a'::text)).sqlstate, 'valid'); END; "
 		  . "CREATE FUNCTION public.trust() RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT auth.jwt_add_issuer('$issuer', '{api}', '{HS256}'), auth.jwt_add_secret('$issuer', '\\x$hex', 'HS256', 'k1'); END; "
 		  . "CREATE FUNCTION public.revoke() RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT auth.jwt_revoke_id('$issuer', 't1', 'infinity'); END; "

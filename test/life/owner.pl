@@ -93,7 +93,7 @@ sub store_is_right
 	$expect->($owner, verdict($token), '28J11');
 	$expect->($owner, 'REVOKE EXECUTE ON FUNCTION jwt_revoke_id FROM helper; REVOKE SELECT ON jwt_issuer FROM helper CASCADE', '');
 	$expect->('helper', $_, '42501') for "SELECT FROM jwt_revoke_id('$issuer', 't1', 'infinity')", 'SELECT FROM jwt_issuer';
-	# nobody else
+	# no other role
 	for my $user (@others)
 	{
 		$expect->($user, verdict($token), '28J11');

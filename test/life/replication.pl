@@ -236,7 +236,7 @@ is(everywhere("SELECT jwt_unrevoke_id('$issuer', 'a1'); SELECT jwt_revoke_subjec
 is(everywhere("SELECT jwt_unrevoke_subject('$issuer', 'alice')", verdict($a)), 'valid', 'nor does the next');
 
 #
-# A key that was revoked, whatever happens to its rows
+# A revoked key, after all kinds of changes to its rows
 #
 
 my $set = '{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "%s", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}';
@@ -286,7 +286,7 @@ like(publish(sprintf($import, sprintf($set, 'e2'))), qr/skipped .*revoked/, 'an 
 is(everywhere('SELECT 1', $verdicts), $expected, 'the others verify as before');
 
 #
-# Where nothing can be written
+# Read-only sessions
 #
 
 for my $session ($on_standby, LifeTest->new($connstr, 'SET default_transaction_read_only = on'))

@@ -1,5 +1,5 @@
-# An updated extension equals a newly created one, for each update script. And the
-# comparison finds everything that an update script could forget.
+# An updated extension equals a newly created one, for each update script. The comparison
+# detects each statement that an update script could lack.
 use strict;
 use warnings FATAL => 'all';
 
@@ -59,7 +59,7 @@ for my $version (@from)
 	is(create($db, "CREATE EXTENSION jwt VERSION '$version'", 'ALTER EXTENSION jwt UPDATE'), $fresh, "updated from $version it is what a new one is");
 }
 
-# What an update script can forget.
+# Statements that an update script could lack.
 my $n = 0;
 for my $change (
 	q{ALTER TABLE jwt_key ALTER source SET DEFAULT 'x'}, q{DROP INDEX jwt_key_kid_idx}, q{ALTER TABLE jwt_key ENABLE TRIGGER jwt_key_check},

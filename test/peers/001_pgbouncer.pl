@@ -32,7 +32,7 @@ $node->safe_psql('postgres', qq{
 	CREATE INDEX ON account (owner);
 	ALTER TABLE account ENABLE ROW LEVEL SECURITY;
 	CREATE POLICY own ON account USING (owner = jwt_subject());
-	-- what each client is to show, and what it has seen amiss
+	-- the expected subject of each client, and wrong results
 	CREATE TABLE client (id int PRIMARY KEY, who text NOT NULL, token text NOT NULL);
 	CREATE TABLE violation (who text, subject text, n bigint, strangers bigint);
 	GRANT SELECT ON account, client TO app;

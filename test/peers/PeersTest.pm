@@ -20,7 +20,8 @@ sub find_program
 	return $path;
 }
 
-# Create the extension, and documents of which the role app reads its user's own.
+# Create the extension, and documents. A policy shows the role app those of the current
+# subject.
 sub setup_documents
 {
 	my ($node) = @_;

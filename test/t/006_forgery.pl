@@ -34,7 +34,7 @@ $node->safe_psql('postgres', q{
 	ANALYZE app.note;
 	ALTER TABLE app.note ENABLE ROW LEVEL SECURITY;
 	CREATE POLICY own ON app.note USING (owner = jwt_subject());
-	-- what the policy's function says to whoever asks
+	-- the result of the policy's function for its caller
 	CREATE VIEW app.whoami AS SELECT coalesce(jwt_subject(), 'nobody') AS who, coalesce(jwt_claims(), '{}') AS claims;
 	GRANT SELECT, INSERT, UPDATE, DELETE ON app.note TO mallory, alice;
 	GRANT SELECT ON app.whoami TO mallory, alice;

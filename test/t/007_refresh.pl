@@ -81,7 +81,7 @@ sub quiet { ok(turn($node, 'postgres', "https://localhost:$port{good}/set/one"),
 my $state = state();
 my $valid = sub { my $kid = shift; "SELECT coalesce((SELECT sqlstate FROM jwt_inspect('$token{$kid}', issuer => 'https://set.example')), 'valid')" };
 
-# beside its first worker, maybe
+# its first worker may run, too
 wait_for(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jwt_jwks launcher'}, '1', 'the launcher runs');
 
 # A source that is added is fetched at once.
@@ -115,12 +115,12 @@ my @flood;
 my $start = time();
 ok(wait_until(sub { $flood->(); push @flood, requests(); @flood >= 2 }), 'random kids cause requests');
 my $took = time() - $start;
-# a machine that is busy with something else has longer for as many
+# a busy machine takes longer, so more fetches are allowed
 cmp_ok(scalar(@flood), '<=', 2 + $took / 1.5, sprintf('but no more than one each cooldown: %d in %.1f s', scalar(@flood), $took));
 is(scalar(grep { !/304$/ } @flood), 0, 'answered by: not modified');
 is(sql('SELECT last_error IS NULL FROM jwt_jwks_state'), 't', 'which is no error');
 
-# However often the launcher would start a worker.
+# The cooldown also limits a launcher that starts workers more often.
 reload($node, q{SET jwt_jwks.cooldown = '1h'});
 sql(due());
 quiet();
@@ -169,8 +169,8 @@ sub fetched
 	wait_for("SELECT last_success = last_attempt AND last_attempt > '$now' FROM $state", 't', $what);
 	return;
 }
-# What tokens have asked for until now is over, so no worker comes that they have
-# woken; and so is the cooldown, since the last fetch was an hour ago.
+# Wait until no worker is running or was woken, and set the last fetch to an hour ago, so
+# that there is no cooldown.
 sub cooled_down
 {
 	fetched('nothing else is asked for');
@@ -192,7 +192,7 @@ $session->();
 for my $change ([ 'a key that was removed here', q{DELETE FROM jwt_key WHERE kid = 'k2'} ],
 	[ 'a key that was closed here', q{UPDATE jwt_key SET retired_at = now(), not_after = now() WHERE kid = 'k2'} ])
 {
-	# not by who is woken by the token
+	# not by the worker that the token wakes
 	sql(park() . "; $change->[1]");
 	is(sql($valid->('k2')), '28J03', $change->[0] . ' is refused');
 	fetched('the set is fetched');
@@ -203,7 +203,7 @@ sql(q{UPDATE jwt_issuer SET algorithms = '{RS256}'; UPDATE jwt_issuer SET algori
 fetched('a source whose policy was changed and changed back is fetched');
 is(join(' ', requests()), 'GET /set/one 304', 'is what it was');
 
-# A new key with a known kid, and keys without kid, are noticed, too.
+# A token wakes the worker also for a new key with a known kid, or without a kid.
 set_keys('one', 'k2', 'k3');
 sql(q{SELECT jwt_refresh_jwks('https://set.example')});
 cooled_down();
@@ -223,8 +223,8 @@ is(sql($valid->('anonymous')), '28J04', 'and the one before is trusted no longer
 set_keys('one', 'k2');
 sql(q{SELECT jwt_refresh_jwks('https://set.example')});
 
-# A single token just after a fetch, bad or good, is not forgotten: the source is
-# fetched when the cooldown has passed.
+# A single token just after a fetch, bad or good, suffices: the source is fetched when
+# the cooldown has passed.
 cooled_down();
 $session = open_session($node->connstr('postgres'));
 my $asked = sql('SELECT last_attempt FROM jwt_jwks_state');
@@ -232,7 +232,7 @@ like($session->("SELECT sqlstate FROM jwt_inspect('" . $forged->('nobody') . "')
 wait_for("SELECT last_attempt > '$asked' AND last_success = last_attempt FROM $state", 't', 'has the source fetched');
 set_keys('one', 'k2', 'k3');
 like($session->("SELECT sqlstate FROM jwt_inspect('" . $forged->('nobody') . "')"), qr/28J03/, 'the next one comes while it cools down');
-# and so does a token of a new key
+# the same for a token of a new key
 $session->($valid->('k3'));
 wait_for(q{SELECT count(*) FROM jwt_key_status WHERE kid = 'k3' AND verifies}, '1', 'which is fetched without another token');
 $session->();
@@ -246,7 +246,7 @@ requests();
 sql($valid->('k1'));
 quiet();
 is(scalar(requests()), 0, 'a source that was put off to infinity is not fetched');
-# nor when it moves, or its issuer does
+# also if its uri or the name of its issuer changes
 sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one?parked'});
 quiet();
 sql(q{UPDATE jwt_issuer SET issuer = 'https://moved.example' WHERE issuer = 'https://set.example'});
@@ -258,7 +258,7 @@ is(scalar(requests()), 0, 'without a request');
 is(sql(q{SELECT unchanged FROM jwt_refresh_jwks('https://set.example')}), '1', 'unless somebody asks for it');
 is(sql('SELECT next_attempt FROM jwt_jwks_state'), 'infinity', 'and stays there then, too');
 is(join(' ', requests()), 'GET /set/one?parked', 'by one request, to where it is now');
-# until it is asked for, or is there anew
+# until it is made due, or deleted and added again
 fetched('a source that was put off is fetched when it is due again');
 sql(park());
 sql('DELETE FROM jwt_jwks_source');
@@ -266,7 +266,7 @@ quiet();
 is(sql('SELECT count(*) FROM jwt_jwks_state'), '0', 'a source that is removed leaves nothing behind');
 sql(qq{INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://set.example', 'https://localhost:$port{good}/set/one')});
 wait_for(q{SELECT last_success = last_attempt AND next_attempt < 'infinity' FROM jwt_jwks_state}, 't', 'and is fetched when it is added again');
-# Times that are at the end of what a timestamp can hold.
+# Times at the limits of a timestamp.
 reload($node, q{SET jwt_jwks.cooldown = '1h'});
 for my $last ('infinity', '-infinity', '294276-12-31 23:59:59.9', '4713-01-02 BC')
 {
@@ -300,7 +300,7 @@ sub refresh_at_once
 	return;
 }
 refresh_at_once(2, map { "slow$_" } 1 .. 5);
-# Of one issuer, no answer overtakes another.
+# Refreshes of one issuer do not overlap.
 refresh_at_once(1, ('slow1') x 4);
 sql(q{DELETE FROM jwt_issuer WHERE issuer LIKE 'https://slow%'});
 reload($node, 'RESET jwt_jwks.timeout');
@@ -313,12 +313,12 @@ sql(join(';', map { "INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUE
 	INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://slow$_.example', 'https://localhost:$port{good}/delay/300-slow')" } 1 .. 4));
 my $one_by_one = time();
 wait_for(q{SELECT count(*) FROM jwt_jwks_state WHERE issuer LIKE 'https://slow%' AND last_success = last_attempt}, '4', 'four slow sources with one connection');
-# a machine that is busy with something else takes longer
+# a busy machine takes longer
 cmp_ok(time() - $one_by_one, '>', 1.1, 'are fetched one by one');
 reload($node, 'RESET jwt_jwks.max_connections');
 is(sql(q{SELECT max(next_attempt) - min(next_attempt) > interval '5 s' FROM jwt_jwks_state WHERE issuer LIKE 'https://slow%'}), 't', 'and not in step the next time');
 sql(q{DELETE FROM jwt_issuer WHERE issuer LIKE 'https://slow%'});
-# Nor larger documents.
+# The size of documents is limited.
 reload($node, q{SET jwt_jwks.max_document_size = '1kB'});
 for my $case ([ 1025, qr/larger than 1024 bytes/, 'a document that is a byte too large' ], [ 1024, qr/could not be imported/, 'and one that is not' ])
 {
@@ -335,7 +335,7 @@ sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/one'}
 my $where = qr/The endpoint could not be reached, or did not prove to be the host that was asked for\.$/;
 my $closed = PostgreSQL::Test::Cluster::get_free_port();
 my $no_set = qr/could not be imported as a JWK Set/;
-# an escape sequence, and a character that has what comes after it read backwards
+# an escape sequence, and a character that reverses the text after it
 my $hostile = "\e[31m\xe2\x80\xae";
 my $deep = '{"x":' . '[' x 70 . ']' x 70;
 my @faults = (
@@ -444,7 +444,7 @@ for my $path (qw(status/410 status/411 status/410 status/411 status/410))
 my %lines;
 $lines{$_}++ for substr(slurp_file($node->logfile), $news) =~ /HTTP status (41\d)/g;
 is(join(' ', map { "$_:$lines{$_}" } sort keys %lines), '410:1 411:1', 'each error is logged once');
-# for each source, and each database, by their names as a log can have them
+# once for each source and each database, with escaped names
 sql("CREATE DATABASE \"retry$hostile\" TEMPLATE retry");
 for my $case ([ 'postgres', 'https://fault.example/2' ], [ 'retry', 'https://fault.example' ], [ "retry$hostile", "https://fault.example/$hostile" ])
 {
@@ -457,7 +457,7 @@ for my $case ([ 'postgres', 'https://fault.example/2' ], [ 'retry', 'https://fau
 }
 sql(q{DELETE FROM jwt_issuer WHERE issuer = 'https://fault.example/2'});
 sql("DROP DATABASE $_") for 'retry', "\"retry$hostile\"";
-# It gets well.
+# Recovery of a source.
 sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/set/fault' WHERE issuer = 'https://fault.example'});
 wait_for("SELECT failures FROM $state WHERE issuer = 'https://fault.example'", '1', 'a set that is not there');
 my $well = -s $node->logfile;
@@ -470,7 +470,7 @@ ok(logged($node, qr/LOG:  the key set of issuer "https:\/\/fault.example" in dat
 sql(qq{UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/status/410' WHERE issuer = 'https://fault.example'});
 ok(logged($node, qr/HTTP status 410/, $well), 'and of an error that comes back');
 
-# Settings: plain http to loopback, public addresses, no setting from below.
+# Settings: plain http to loopback, public addresses, and that a session cannot set them.
 reload($node, q{SET jwt_jwks.allow_http_to_loopback = on});
 sql(qq{UPDATE jwt_jwks_source SET uri = 'http://localhost:$port{plain}/set/fault' WHERE issuer = 'https://fault.example'});
 wait_for("SELECT failures = 0 AND last_success = last_attempt FROM $state WHERE issuer = 'https://fault.example'", 't', 'plain http to loopback, when it is allowed');
@@ -538,7 +538,7 @@ is(sql("SELECT added FROM jwt_refresh_jwks('$issuer')"), '1', 'discovery finds t
 $node->safe_psql('postgres', 'DROP DATABASE owned');
 $node->safe_psql('postgres', 'CREATE DATABASE owned OWNER owner');
 pass('a database that is served can be dropped');
-# Also while it is asked for keys.
+# Also during a fetch for it.
 reload($node, q{SET jwt_jwks.allowed_hosts = 'localhost:*'}, q{SET jwt_jwks.timeout = '60s'});
 $node->safe_psql('owned', qq{CREATE EXTENSION jwt;
 	INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://set.example', '{api}', '{ES256}');

@@ -57,7 +57,7 @@ is(sql(verdict($t1)), '28J11', 'after a crash it is still revoked');
 	my $client = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port) or die $!;
 	my $user = sql('SELECT current_user');
 	my $message = sub { my ($type, $body) = @_; print $client $type, pack('N', 4 + length $body), $body };
-	# values, and the codes of errors, until a message of one of these types
+	# collect values and error codes until a message of one of these types
 	my $answer = sub {
 		my ($types) = @_;
 		my @said;

@@ -117,7 +117,7 @@ for (1 .. 8)
 	sql('DROP EXTENSION jwt');
 	is(sql(q{SELECT count(*) FROM pg_proc WHERE proname ~ '^(jwt|jws)_' AND proname !~ '^jwt_test_'}), '0', 'dropped') if $_ == 1;
 	sql('CREATE EXTENSION jwt');
-	sleep 0.2;	# for the load to run; it may also not
+	sleep 0.2;	# so that the load probably runs
 }
 $any->finish;
 my @unexpected = grep { /(ERROR|FATAL|PANIC):/ && !/does not exist|could not open relation|cache lookup failed for|has been dropped|tuple concurrently|terminating connection due to administrator|canceling statement due to user/ }

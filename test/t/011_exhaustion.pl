@@ -95,7 +95,7 @@ my $before;
 for my $line (@tokens)
 {
 	my ($kid, $token) = split(/\|/, $line);
-	# OpenSSL does not always report why it failed; no failure may look like a verdict
+	# OpenSSL does not always report the reason; no failure may become a verdict
 	$sweep->('openssl', "SELECT verdict('$token')", '{valid}', "$kid, a good token");
 	$sweep->('openssl', "SELECT verdict(spoilt('$token'))", '{28J04}', "$kid, a bad token");
 	$sweep->('openssl', "SELECT length(jws_verify('$token', (SELECT jwk FROM jwt_key WHERE kid = '$kid'), (SELECT alg FROM jwt_key WHERE kid = '$kid'))) > 0",

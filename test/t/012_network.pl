@@ -153,9 +153,9 @@ cmp_ok(scalar(grep { $_ eq '0|0|0|1' } @answers), '>', 1, 'it was asked at its p
 cmp_ok(scalar(grep { $_ =~ $unreachable } @answers), '>', 1, 'and refused at the other');
 like(detail(), qr/no address that may be connected to/, '  as the log tells');
 
-# A resolver that does not answer for an hour holds up nobody.
+# A resolver that does not answer for an hour delays no other fetch.
 like(refresh("https://slow.test:$port{good}/set/one"), $unreachable, 'a name that takes an hour');
-# its thread would keep a process that waits for it
+# a worker does not wait for the thread of the resolver
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jwt_jwks worker'}), 'keeps no worker');
 news('lookups');
 set(q{jwt_jwks.timeout = '5s'});
@@ -169,7 +169,7 @@ ok($node->poll_query_until('postgres', q{SELECT count(*) = 20 AND bool_and(failu
 sql(q{DELETE FROM jwt_issuer WHERE issuer LIKE 'https://slow%'});
 set('jwt_jwks.timeout = 1500');
 
-# The clock is changed: sources are still fetched as often as they should be.
+# After a change of the clock, sources are fetched at the same intervals.
 my $unknown = JwtTest::base64url('{"alg":"ES256","kid":"of nobody"}') . '.e30.AAAA';
 for my $step ([ -86400 * 400, 'back by a year' ], [ 0, 'forth again' ], [ 600, 'forth by ten minutes' ], [ 0, 'back again' ])
 {
@@ -206,7 +206,7 @@ news('log');
 sql("UPDATE jwt_jwks_source SET uri = 'https://localhost:$port{good}/held/late'");
 $asked->();
 set_keys('late', 'k2');
-# who asks from now on has the answer at once
+# later requests are answered at once
 hold($dir, 'late')->();
 my ($rc, $stdout, $stderr) = $node->psql('postgres', q{SELECT * FROM jwt_refresh_jwks('https://set.example')});
 is($rc, 0, 'a refresh while an earlier answer is under way') or diag $stderr;
@@ -216,7 +216,7 @@ $release->();
 ok($node->poll_query_until('postgres', $workers, '0'), 'the earlier answer comes');
 is(sql($keys), 'k2', 'and changes nothing');
 
-# Who puts a source off, or asks for it, while it is being fetched, is heard.
+# A session that parks a source or makes it due during its fetch has priority.
 for my $case ([ park(), 0, 'infinity' ], [ due(), 1, 'later' ], [ q{DELETE FROM jwt_jwks_state; UPDATE jwt_jwks_source SET grace = grace}, 1, 'later' ])
 {
 	my ($set, $n, $next) = @$case;

@@ -145,7 +145,7 @@ kill 9, $pid;
 ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)"), 'and is killed');
 ok($node->poll_query_until('postgres', $count, '5'), 'the keys are those of before');
 is(sql($verdicts), $right, 'verdicts, too');
-# it would be due again in a minute; do not wait that long
+# it is due again in a minute: make it due now
 is(sql(q{SELECT next_attempt BETWEEN now() - interval '1 minute' AND now() + interval '1 minute' FROM jwt_jwks_state}), 't', 'the worker will try again');
 sql('DROP TRIGGER nap ON jwt_key; ' . due());
 ok($node->poll_query_until('postgres', $count, '1000'), 'and it does');
@@ -170,7 +170,7 @@ SKIP:
 	sql("UPDATE jwt_jwks_source SET uri = '$uri/set/many'");
 	ok(logged($node, qr/No space left on device/, $log), 'a worker finds no room');
 	like(outcome($refresh), qr/^38000$/, 'nor does one that is asked for');
-	# on a machine that is busy with something else there are fewer
+	# on a busy machine there are fewer
 	sleep 4;
 	my $lines = () = substr(slurp_file($node->logfile), $log) =~ /No space left on device/g;
 	cmp_ok($lines, '<', 20, "the log has not filled with it: $lines lines in 4 s");

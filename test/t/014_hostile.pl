@@ -32,7 +32,7 @@ sub sql { my ($db, $sql, $user) = @_; return $node->safe_psql($db, $sql, extra_p
 sub fails { my ($db, $sql, $user) = @_; my ($rc, $o, $e) = $node->psql($db, $sql, extra_params => $user ? [ '-U', $user ] : []); return $rc == 0 ? 'accepted' : $e }
 sub su { return $node->safe_psql('postgres', shift) }
 sub database { my ($name, $owner) = @_; su("CREATE ROLE $owner LOGIN"); su("CREATE DATABASE $name OWNER $owner"); return }
-# This database must be served whatever happens in the others.
+# This database must be served during all that happens in the others.
 my $served = sub {
 	my $what = shift;
 	my $before = su("SELECT clock_timestamp(); $due");
@@ -54,7 +54,7 @@ ok($node->poll_query_until('added', "$workers AND datname = 'added'", '0'), 'its
 is(sql('added', 'SELECT count(*) FROM ran'), '0', 'and has not called them');
 $served->('with it');
 
-# Nor do the database's settings decide what its statements mean, or end them.
+# The settings of the database change neither the meaning of statements nor end them.
 sql('added', q{CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO PUBLIC; GRANT INSERT ON ran TO PUBLIC;
 	CREATE FUNCTION trap.concat_ws(text, VARIADIC anyarray) RETURNS text LANGUAGE sql AS $$ INSERT INTO public.ran VALUES ('concat_ws'); SELECT 'x'::text $$;
 	CREATE FUNCTION trap.octet_length(text) RETURNS int LANGUAGE sql AS $$ INSERT INTO public.ran VALUES ('octet_length'); SELECT 1 $$;
@@ -74,8 +74,7 @@ sql('added', q{CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO PUBLIC; GRANT I
 }
 $served->('with these');
 
-# A row that is not what it should be is taken for one that is, or is an error, and
-# never a crash.
+# An invalid row is read as a valid one, or raises an error, and never causes a crash.
 su(q{UPDATE jwt_jwks_source SET refresh_interval = NULL, grace = NULL;
 	UPDATE jwt_jwks_state SET uri = NULL, etag = NULL, etag_state = NULL, last_attempt = NULL, last_success = NULL, last_change = NULL, next_attempt = NULL, failures = NULL;
 	UPDATE jwt_jwks_source SET grace = grace});
@@ -97,8 +96,8 @@ su('ALTER TABLE jwt_jwks_state ALTER last_success TYPE timestamptz USING last_su
 su($due);
 ok($node->poll_query_until('postgres', 'SELECT last_success = last_attempt FROM jwt_jwks_state'), 'a column of the right type again');
 
-# An extension in another role's schema is served, and replacing the schema at any
-# moment gains nothing.
+# An extension in the schema of another role is served. Replacing the schema at any time
+# has no effect.
 database('lodged', 'landlord');
 su('CREATE ROLE lodger LOGIN');
 sql('lodged', 'CREATE SCHEMA house AUTHORIZATION lodger; GRANT CREATE ON DATABASE lodged TO lodger');
@@ -148,25 +147,25 @@ my $renaming = open_session($node->connstr('postgres') . ' user=renamer');
 sql('renamed', $due, 'renamer');
 ok($node->poll_query_until('renamed', $workers, '0'), 'no worker is there');
 $renaming->('BEGIN; ALTER DATABASE renamed RENAME TO "Renamed-2"');
-# names as they are written, in double quotes where need be
+# names are not folded; some need double quotes
 reload($node, q{SET jwt_jwks.databases = 'postgres, "renamed", Renamed-2'});
 $served->('while one is being renamed');
 $renaming->('COMMIT');
 $renaming->();
-# which databases there are is looked at anew
+# a reload reads the list of databases again
 reload($node);
 $served->('when it has been');
 sql('Renamed-2', $due, 'renamer');
 ok($node->poll_query_until('Renamed-2', 'SELECT last_success = last_attempt AND next_attempt > now() FROM jwt_jwks_state'), 'which is served under its new name');
-# also where a name differs in its case alone
+# also if names differ only in case
 reload($node, q{SET jwt_jwks.databases = 'postgres, renamed-2, "RENAMED-2"'});
-# twice, as the launcher may have been about to start the worker of the first time when
-# it had to read the settings
+# twice, because the launcher may have started the first worker before it read the
+# settings
 $served->('when it alone is to be') for 1, 2;
 sql('Renamed-2', "UPDATE jwt_jwks_source SET uri = '$uri/two'", 'renamer');
 $served->('while another that is not wants to be');
 is(sql('Renamed-2', q{SELECT uri LIKE '%/one' FROM jwt_jwks_state}), 't', 'and the others are not');
-# in quotes that are quoted
+# a name with a double quote
 sql('postgres', 'ALTER DATABASE "Renamed-2" RENAME TO "Re""named, 2"');
 reload($node, q{SET jwt_jwks.databases = 'postgres, "Re""named, 2"'});
 ok($node->poll_query_until('Re"named, 2', q{SELECT uri LIKE '%/two' AND last_success = last_attempt FROM jwt_jwks_state}), 'until it is listed in quotes');
@@ -191,7 +190,7 @@ ok(wait_until(sub {
 	return $starts >= 3 && su($last) ne $before;
 }), 'while a row is locked, tokens have the other fetched by workers');
 my $took = time() - $start;
-# a machine that is busy with something else has longer for as many
+# a busy machine takes longer, so more starts are allowed
 cmp_ok($starts, '<=', 2 + $took, sprintf('of which few are started: %d in %.1f s', $starts, $took));
 $locking->('ROLLBACK');
 $locking->();
@@ -216,7 +215,7 @@ su(sprintf($churn, $_)) for 1 .. 4;
 cmp_ok(su('SELECT count(*) FROM jwt_key'), '<=', 1000 + 2 * 900, 'keys that are retired over and over are forgotten');
 is(su(q{SELECT count(*) FROM jwt_key_status WHERE verifies}), '900', 'but those that verify');
 
-# Plain http goes to a host that is named, not to what "*" allows.
+# Plain http is allowed to a listed host, and not to one that only "*" allows.
 reload($node, 'SET jwt_jwks.allow_http_to_loopback = on', q{SET jwt_jwks.allowed_hosts = '*:*'});
 su("UPDATE jwt_jwks_source SET uri = 'http://localhost:$port{plain}/set/one'");
 like(fails('postgres', q{SELECT jwt_refresh_jwks('https://set.example')}), qr/not one of those in jwt_jwks.allowed_hosts/, 'plain http where "*" allows it');

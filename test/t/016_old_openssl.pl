@@ -1,5 +1,5 @@
-# HMAC with an EVP_MAC_init() that without a key does not start a new message, as in
-# OpenSSL 3.0.0 to 3.0.2: a reused verifier gives the same verdicts.
+# HMAC in OpenSSL 3.0.0 to 3.0.2, where EVP_MAC_init() without a key does not start a new
+# message: a reused verifier gives the same verdicts.
 use strict;
 use warnings FATAL => 'all';
 

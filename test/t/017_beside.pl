@@ -87,7 +87,7 @@ for my $publication ('everything', 'trust')
 	set_keys('one', 'k1');
 	is($subscriber->safe_psql('postgres', $refresh), '0|1|1|0', 'without the subscription it fetches');
 	is($subscriber->safe_psql('postgres', 'SELECT last_error IS NULL FROM jwt_jwks_state'), 't', 'and says so');
-	# when there is one again before the endpoint has answered
+	# a subscription is created again before the endpoint answers
 	set_keys('one', 'k2');
 	requests();
 	my $release = hold($dir, 'one');
@@ -117,7 +117,7 @@ requests();
 sql(due());
 ok($node->poll_query_until('postgres', "SELECT last_success = last_attempt AND next_attempt > now() FROM $state"), 'and again');
 is(requests(), 'GET /set/one 304', 'when it was not modified');
-# as if the restore had come between the import and its end
+# as after a restore during the import
 sql(park() . q{; INSERT INTO jwt_key (issuer, kid, alg, jwk, source, created_at) SELECT issuer, kid, alg, jwk, source, created_at + interval '1 s' FROM jwt_key});
 is(sql($keys), 'k1 k1 k2 k2', 'keys that are there twice');
 sql(due());
@@ -176,8 +176,7 @@ for my $round (1, 2)
 	ok($node->poll_query_until('postgres', $workers, '2'), 'sessions have all workers');
 	my $now = sql('SELECT clock_timestamp(); ' . due(q{issuer = 'https://set.example'}));
 	ok(logged($node, qr/LOG:  no background worker is free to fetch key sets\n.*HINT:  You may need to increase max_worker_processes/, $log), 'the log tells of the shortage');
-	# it is tried again each second; on a machine that is busy with something else perhaps
-	# not meanwhile, so that this notices less
+	# the launcher tries again each second, less often on a busy machine
 	sleep 2.5;
 	is(scalar(() = substr(slurp_file($node->logfile), $log) =~ /no background worker is free/g), 1, 'once');
 	sql(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT jwt_refresh_jwks(%'});

@@ -59,7 +59,7 @@ my @took;
 my $kid = 1;
 for my $run (1 .. $runs)
 {
-	# wherever in the cooldown that is: nothing is to have happened afterwards
+	# at a random time within the cooldown
 	sleep rand(6);
 	$kid = 1 + $kid % 3;
 	my $token = $token{"k$kid"};
@@ -70,14 +70,13 @@ for my $run (1 .. $runs)
 	sleep 0.1 until $session->($ask) eq 'valid' || time() - $published > 180;
 	push @took, time() - $published;
 	isnt($before, 'valid', "rotation $run: a key that is not trusted yet");
-	# the promise itself, of which a rotation takes 2 to 6 s on a machine with nothing else to do
+	# on an idle machine it takes 2 to 6 s
 	cmp_ok($took[-1], '<', 30, sprintf('  is trusted %.1f s after it was published', $took[-1]));
 }
 my @soon = grep { $_ < $bound } @took;
 cmp_ok(scalar(@soon), '>=', $runs > 2 ? $runs - 1 : $runs, scalar(@soon) . " of $runs rotations within $bound s");
 
-# The endpoint has been asked no more often than the default cooldown allows, however
-# long that took.
+# There are no more requests to the endpoint than the default cooldown allows.
 my $seconds = time() - $start;
 my %asked;
 $asked{$_}++ for substr(slurp_file("$dir/log"), $log) =~ m{/set/(\w+)}g;

@@ -1,6 +1,5 @@
-# Who may use a token that is bound to its owner: by a DPoP proof, or by the client
-# certificate of the connection.  Every rule of RFC 9449 section 4.3 has a proof that
-# breaks it alone.
+# Tokens that are bound to a key: their sender needs a DPoP proof. For every rule of RFC
+# 9449 section 4.3 there is a proof that breaks only this rule.
 use strict;
 use warnings FATAL => 'all';
 
@@ -26,7 +25,7 @@ $node->init;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = jwt\nlog_min_error_statement = panic");
 $node->start;
 setup_trust($node);
-# Who somebody is, or why not.
+# The subject after an attempt to authenticate, or the error.
 my $attempt = q{
 	CREATE FUNCTION attempt(token text, proof text DEFAULT NULL, method text DEFAULT 'GET', uri text DEFAULT 'https://api.example/things',
 		nonce text DEFAULT NULL, is_local boolean DEFAULT true) RETURNS text LANGUAGE plpgsql AS $$
@@ -45,7 +44,7 @@ sub ask { my ($sql, @more) = @_; return $node->safe_psql('postgres', $sql, @more
 sub literal { return join(', ', map { defined $_ ? "'" . s/'/''/gr . "'" : 'NULL' } @_) }
 sub attempt { return ask('SELECT attempt(' . literal(@_) . ')') }
 
-# A server that has just started accepts nothing that can have been used before.
+# A server that has just started refuses proofs that may have been used before.
 like(attempt($token, proof('alice')), qr/^(28J13 .*before this server started|alice)/, 'a proof right after the start');
 for (1 .. 100)
 {
@@ -78,8 +77,8 @@ for (
 	like(attempt($token, proof('alice')), qr/^28J13 .*client certificate/, 'each that is understood must be confirmed');
 }
 
-# Where a gateway confirms senders, a bound token is a bearer token here; a proof that
-# comes all the same is checked.
+# If a gateway confirms senders, a bound token is a bearer token here. A proof is checked
+# if there is one.
 ask("UPDATE jwt_issuer SET confirmation = 'gateway'");
 is(attempt($token), 'alice', 'behind a gateway: a token that is bound to a key');
 is(attempt(bound($_->[1])), 'alice', "behind a gateway: $_->[0]") for [ 'to a certificate', { 'x5t#S256' => 'A' x 43 } ], [ 'to something else', { kid => 'x' } ], [ 'to nonsense', 'x' ];
@@ -90,11 +89,11 @@ ask("UPDATE jwt_issuer SET confirmation = 'none'");
 like(attempt($token), qr/^28J0[37]/, 'neither required nor gateway: the issuer is not usable');
 ask("UPDATE jwt_issuer SET confirmation = DEFAULT");
 like(attempt($token), qr/^28J13 .*has not been confirmed/, 'required again');
-# Who revokes a token that was stolen need not have its key.
+# A stolen token can be revoked without its key.
 is(ask("BEGIN; SELECT jwt_revoke('" . bound({ jkt => $jkt }, jti => 'stolen') . "') IS NOT NULL; ROLLBACK"), 't', 'jwt_revoke takes a bound token');
 
-# RFC 9449 section 4.3, each rule by its number.  The cases come as name, changes to
-# the proof, changes to the request, what is said.
+# RFC 9449 section 4.3, each rule by its number. Cases are a name, changes to the proof,
+# changes to the request, and the error.
 my @cases = (
 	[ '2: no JWT', { raw => 'x' }, {}, qr/refused: The token has 1 part/ ],
 	[ '2: an empty proof', { raw => '' }, {}, qr/refused: The token is empty/ ],
@@ -144,7 +143,7 @@ my @cases = (
 	[ '12: of another token', { claims => { ath => 'A' x 43 } }, {}, qr/"ath" is not/ ],
 	[ '12: a key that the token is not bound to', { proof => 'mallory' }, {}, qr/not the one that the token is bound to/ ],
 );
-# and what is accepted beside it
+# similar cases that are accepted
 my @accepted = (
 	[ '3: more claims than these', { claims => { sub => 'x', exp => time() + 600, nbf => 1, nonce => 'n1' } }, {} ],
 	[ '6: a jwk with a kid and for signatures', { jwk_members => { kid => 'x', use => 'sig', alg => 'ES256', key_ops => ['verify'] } }, {} ],
@@ -214,7 +213,7 @@ like(attempt($token, proof('alice', claims => { jti => 'the same', htm => 'PUT' 
 	local $token = bound({ jkt => order(key => 'other', alg => 'ES256') });
 	is(attempt($token, proof('other', %same)), 'alice', 'and in one by another key, which is none of its business');
 }
-# What is refused is not used up.
+# A refused proof is not used.
 $used = proof('alice');
 like(attempt($token, $used, 'POST'), qr/^28J13 .*htm/, 'a proof for another request');
 is(attempt($token, $used), 'alice', 'is good for its own');
@@ -223,7 +222,7 @@ ask("SELECT jwt_revoke_subject('https://idp.example', 'alice')");
 like(attempt($token, $used), qr/^28J11/, 'a revoked token');
 ask("SELECT jwt_unrevoke_subject('https://idp.example', 'alice')");
 is(attempt($token, $used), 'alice', 'uses up no proof');
-# Of sessions that come at once with one proof, one gets in.
+# If several sessions use a proof at the same time, one of them is accepted.
 for my $round (1 .. 10)
 {
 	$used = proof('alice');
@@ -232,7 +231,7 @@ for my $round (1 .. 10)
 	is(scalar(grep { ${ $_->[1] } eq "alice\n" } @clients), 1, "one of eight at once, round $round");
 }
 
-# What was confirmed holds for the transaction, for this token.
+# A confirmation is valid for this transaction and this token.
 is(ask("BEGIN; SELECT attempt('$token', '" . proof('alice') . "'); SELECT jwt_subject(); COMMIT; SELECT coalesce(jwt_subject(), 'nobody'), current_setting('jwt.confirmed') = ''"),
 	"alice\nalice\nnobody|t", 'until the end of the transaction');
 like(ask("BEGIN; SELECT attempt('$token', '" . proof('alice') . "'); SELECT attempt('$token'); SELECT jwt_subject(); COMMIT"),
@@ -265,7 +264,7 @@ is(ask(q{
 	CREATE TABLE seen (who text);
 	} . "CALL twice('$token', '" . proof('alice') . "'); TABLE seen"), 'nobody', 'a procedure that commits has lost it');
 
-# Nobody else sets what was confirmed.
+# No role can set what was confirmed.
 my $digest = ask("BEGIN; SELECT attempt('$token', '" . proof('alice') . "'); SELECT current_setting('jwt.confirmed'); COMMIT") =~ s/^alice\n//r;
 like($digest, qr/^dpop [\w-]{43}$/, 'what is confirmed');
 my $refused = qr/cannot be set|cannot be changed|not allowed in this file/;
@@ -288,11 +287,11 @@ for my $name ('confirmed', 'certificate')
 	$node->psql('postgres', "SELECT 1", stderr => \$err, connstr => $node->connstr('postgres') . " options='-c jwt.$name=x'");
 	like($err, qr/cannot be set/, "$name as an option of the connection");
 }
-# in the transaction that has it, a function cannot keep it
+# within the transaction a function cannot keep the value
 ($out, $err) = ('', '');
 $node->psql('postgres', "BEGIN; SELECT attempt('$token', '" . proof('alice') . "'); CREATE FUNCTION keeper() RETURNS int LANGUAGE sql SET jwt.confirmed FROM CURRENT AS 'SELECT 1'", stderr => \$err);
 like($err, $refused, 'FROM CURRENT is refused');
-# nor by an error where it would be set, which a parallel query brings about
+# an error in a parallel query, while the setting is restored, has no effect
 $node->psql('postgres', qq{
 	CREATE FUNCTION in_parallel(text, boolean, text, text, text, text, text) RETURNS jsonb LANGUAGE c PARALLEL SAFE AS 'jwt', 'jwt_sql_authenticate';
 	SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET max_parallel_workers = 0;
@@ -340,14 +339,14 @@ like($err, qr/is not confirmed/, 'they refuse without it');
 $node->append_conf('postgresql.conf', "jwt.dpop_max_proofs = 1024");
 $node->restart;
 sleep 0.2 while attempt($token, proof('alice')) ne 'alice';
-# Use so many proofs by a key; how many of them were good, and what was said last.
+# Use a number of proofs of a key. Returns how many were good, and the last error.
 sub use_up
 {
 	my ($key, $n) = @_;
 	my @answers = split(/\n/, ask(join(';', map { 'SELECT attempt(' . literal($token, proof($key)) . ')' } 1 .. $n)));
 	return (scalar(grep { $_ eq 'alice' } @answers), $answers[-1]);
 }
-# a proof that is a little ahead of us is good for the longest time
+# a proof with an iat in the future is good for the longest time
 $used = proof('alice', age => 4);
 is(attempt($token, $used), 'alice', 'a proof that is good for longer than a minute');
 my ($good, $said) = use_up('alice', 70);
@@ -389,7 +388,7 @@ $node->psql('postgres', "SELECT jwt_authenticate('$token', true, NULL, '" . proo
 like($err, qr/HINT:  Add jwt to shared_preload_libraries/, 'the hint');
 unlike($err, qr/eyJ/, 'no token');
 
-# Placeholders, of before the library is loaded, give nobody anything.
+# Placeholders from before the library is loaded have no effect.
 ($out, $err) = ('', '');
 $node->psql('postgres', "SET jwt.confirmed = '$digest'; SET jwt.certificate = '" . 'A' x 43 . "'; SET jwt.token = '$token'; SELECT jwt_subject()", stdout => \$out, stderr => \$err);
 is($out, '', 'placeholders confirm nothing');
@@ -399,7 +398,7 @@ like(ask("SET jwt.confirmed = '$digest'; LOAD 'jwt'; SHOW jwt.confirmed"), qr/^$
 $node->psql('postgres', "$parallel SET jwt.confirmed = '$digest'; SET jwt.certificate = '" . 'A' x 43 . "'; SET jwt.token = '$token'; $count", stdout => \$out, stderr => \$err);
 is($out, '', 'nor in parallel workers');
 is(ask("$parallel SET jwt.token = '$bearer'; $count"), '2500|bob', 'where one that holds a token is the current token');
-# nor does the SET clause of a function, which a worker may run, and which was not checked when it was made
+# nor does the SET clause of a function that a worker runs and that was created before
 ask("CREATE FUNCTION forge() RETURNS text LANGUAGE plpgsql PARALLEL SAFE SET jwt.confirmed = '$digest' AS \$\$ BEGIN RETURN current_setting('jwt.confirmed'); END \$\$");
 $node->psql('postgres', "LOAD 'jwt'; $parallel RESET ROLE; SELECT DISTINCT forge() FROM many", stdout => \$out, stderr => \$err);
 is($out, '', 'nor by a function in a parallel worker');

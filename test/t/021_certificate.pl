@@ -1,4 +1,4 @@
-# Tokens that are bound to a client certificate: the one of this very connection.
+# Tokens that are bound to a client certificate: it must be that of the connection.
 use strict;
 use warnings FATAL => 'all';
 
@@ -46,7 +46,7 @@ $node->safe_psql('postgres', q{
 	CREATE FUNCTION within() RETURNS text LANGUAGE plpgsql PARALLEL SAFE AS $$ BEGIN RETURN jwt_subject(); END $$;
 });
 
-# What a client with a certificate, or with none, gets to see; and its errors.
+# The output and the errors of a client with or without a certificate.
 sub client
 {
 	my ($who, $sql) = @_;
@@ -85,7 +85,7 @@ for my $preloaded (0, 1)
 	$node->psql('postgres', "SELECT jwt_authenticate('$alice')", stderr => \$err);
 	like($err, qr/sender of the JSON Web Token is not confirmed/, "${how}without TLS");
 
-	# Workers have no connection; they know the certificate of their leader.
+	# Workers have no connection, and use the certificate of their leader.
 	like(client('alice', "$parallel EXPLAIN (COSTS OFF) $count"), qr/Workers Planned/, "${how}a parallel plan");
 	is(client('alice', "$parallel SET jwt.token = '$alice'; $count"), "2500|alice\n", "${how}parallel workers, with the certificate");
 	like(client('mallory', "$parallel SET jwt.token = '$alice'; $count"), $refused, "${how}parallel workers, with another");

@@ -60,8 +60,8 @@ sub setup_trust
 	return;
 }
 
-# Create notes of Alice and Bob, enough for parallel workers, of which the role reader reads
-# its user's own.
+# Create notes of Alice and Bob, enough for parallel workers. A policy shows the role
+# reader the notes of the current subject.
 sub setup_notes
 {
 	my ($node) = @_;
@@ -76,20 +76,20 @@ sub setup_notes
 	return;
 }
 
-# The SQL that tells of a token whether it is valid, or its SQLSTATE.
+# The SQL for the verdict on a token: "valid" or an SQLSTATE.
 sub verdict
 {
 	my ($token) = @_;
 	return "SELECT coalesce(sqlstate, 'valid') FROM jwt_inspect('$token')";
 }
 
-# For FROM: how the fetches of sources went, of the places where they are now.
+# For FROM: the states of sources for their current uri.
 sub state
 {
 	return '(SELECT t.* FROM jwt_jwks_state t JOIN jwt_jwks_source s USING (issuer) WHERE t.uri IS NOT DISTINCT FROM s.uri) t';
 }
 
-# The SQL that has sources fetched now; and that which parks them.
+# The SQL that makes sources due, and the SQL that parks them.
 sub due
 {
 	my ($where) = @_;
@@ -105,8 +105,8 @@ sub park
 		ON CONFLICT (issuer) DO UPDATE SET next_attempt = excluded.next_attempt";
 }
 
-# Wait until the workers have had their turn in a database: what was due, or was woken,
-# is over. $uri is of a key set that can be fetched.
+# Wait until workers have finished all that was due or woken in a database. $uri is the
+# URL of a key set that can be fetched.
 sub turn
 {
 	my ($node, $db, $uri) = @_;
@@ -118,9 +118,8 @@ sub turn
 	return $done;
 }
 
-# Change the configuration, as by "SET name = value" or "RESET ALL", and wait until the
-# server has read it: whoever is started from now on knows it, and all others have
-# their signal.
+# Change the configuration by "SET name = value" or "RESET ALL", and wait until the
+# postmaster has read it. Later processes use it, and the others have their signal.
 sub reload
 {
 	my ($node, @changes) = @_;
@@ -165,8 +164,8 @@ sub start_peer
 	return $out =~ /^(\S+) (\d+)$/mg;
 }
 
-# Start proofs.py, which makes keys, tokens and proofs, until the test ends; a
-# function that orders one of it.
+# Start proofs.py, which makes keys, tokens and proofs. Returns a function that requests
+# one of them.
 sub order_maker
 {
 	my ($in, $out) = ('', '');
@@ -174,7 +173,7 @@ sub order_maker
 	my $maker = IPC::Run::start([ '/usr/bin/python3', "${folder}proofs.py" ], '<', \$in, '>', \$out, $timer);
 	push @peers, $maker;
 	return sub {
-		$timer->start;	# for each order anew
+		$timer->start;	# for each request
 		$out = '';
 		$in .= JSON::PP::encode_json({@_}) . "\n";
 		$maker->pump until $out =~ /\n/;
@@ -183,8 +182,8 @@ sub order_maker
 	};
 }
 
-# Have endpoint.mjs hold back its answers to /held/NAME, to who asks from now on, until
-# the function is called that this gives.
+# Let endpoint.mjs delay its answers to later requests of /held/NAME. Returns a function
+# that ends the delay.
 my $gates = 0;
 sub hold
 {
@@ -195,8 +194,8 @@ sub hold
 	return sub { PostgreSQL::Test::Utils::append_to_file("$dir/$gate", 'x') };
 }
 
-# Wait until a function says yes; false if it does not, for as long as PostgreSQL's
-# tests wait for anything.
+# Wait until a function returns true. Returns false after the timeout of PostgreSQL's
+# tests.
 sub wait_until
 {
 	my ($condition) = @_;
@@ -208,7 +207,7 @@ sub wait_until
 	return 0;
 }
 
-# The same for something in a server's log, after so many bytes of it.
+# The same for a pattern in a server's log, from an offset on.
 sub logged
 {
 	my ($node, $pattern, $from) = @_;
@@ -226,7 +225,7 @@ sub open_session
 		'<', \$in, '>', \$out, '2>', \$err, $timer);
 	return sub {
 		my ($sql) = @_;
-		$timer->start;	# for each question anew
+		$timer->start;	# for each statement
 		if (!defined $sql)
 		{
 			$in .= "\\q\n";
