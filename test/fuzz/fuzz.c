@@ -549,8 +549,8 @@ fuzz_jwks(const char *data, int len)
 }
 
 /*
- * A URI's normal form is its own, and has neither query nor fragment nor dots for
- * segments.
+ * The normal form of a URI is its own normal form.  It has no query, no fragment
+ * and no dot segment.
  */
 static void
 fuzz_uri(const char *data, int len)
@@ -574,8 +574,8 @@ fuzz_uri(const char *data, int len)
 }
 
 /*
- * A DPoP proof.  The input is a whole one if it begins with a space; else it is the
- * payload of one by the key of RFC 8037 appendix A.1.
+ * A DPoP proof.  An input that begins with a space is a whole proof.  Other
+ * inputs are the payload of a proof by the key of RFC 8037 appendix A.1.
  */
 static void
 fuzz_dpop(const char *data, int len)

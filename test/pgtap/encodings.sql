@@ -1,6 +1,6 @@
 --
--- encodings: keys, sets and tokens in databases of other encodings.  What a database
--- cannot hold is refused, and nothing is stored as other characters.
+-- encodings: keys, sets and tokens in databases of other encodings. A character that the
+-- encoding lacks is refused, and never stored as another one.
 --
 \set encoding LATIN1
 \ir encoding.psql

@@ -1,6 +1,6 @@
 --
--- events: every kind of token, by every way in, under every purpose that an issuer's
--- row can say; what breaks one rule; and who is signed out by what
+-- events: every kind of token with every function and every purpose of an issuer;
+-- events that break one rule; and the sessions that each event ends
 --
 SELECT plan(17);
 
@@ -8,13 +8,13 @@ CREATE TEMP TABLE secret (issuer text PRIMARY KEY, kid text, key bytea);
 INSERT INTO secret SELECT 'https://' || kid || '.example', kid, sha256(kid::bytea) FROM unnest('{op,other,hub}'::text[]) kid;
 INSERT INTO jwt_issuer (issuer, audience, event_audience, algorithms) SELECT issuer, '{api}', '{app}', '{HS256}' FROM secret;
 SELECT count(jwt_add_secret(issuer, key, 'HS256', kid)) FROM secret \g /dev/null
--- Claims and header with changes; a null takes a member away, at the top alone.
+-- Claims and header with changes; null removes a member of the top level.
 CREATE FUNCTION pg_temp.without_nulls(j jsonb) RETURNS jsonb LANGUAGE sql RETURN (SELECT jsonb_object_agg(key, value) FROM jsonb_each(j) WHERE value <> 'null');
 CREATE FUNCTION pg_temp.token(claims jsonb, header jsonb DEFAULT '{}', signer text DEFAULT 'op') RETURNS text LANGUAGE sql
 RETURN sign(pg_temp.without_nulls(jsonb_build_object('iss', 'https://' || signer || '.example', 'aud', ARRAY['api', 'app'], 'iat', 1767225600, 'jti', 'j1') || claims)::text,
 	pg_temp.without_nulls(jsonb_build_object('alg', 'HS256', 'kid', signer) || header)::text, sha256(signer::bytea));
 
--- The matrix. Each token has every audience, and what else it may have in common with
+-- The matrix. Each token has every audience, and all other claims that it may share with
 -- the others.
 CREATE TEMP TABLE kind AS
 SELECT kind, purpose, pg_temp.token(claims::jsonb, header::jsonb) AS token FROM (VALUES
@@ -45,7 +45,7 @@ CREATE FUNCTION pg_temp.receive(token text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	answer jsonb := jwt_receive_event(token);
 BEGIN
-	-- what it says is what it did
+	-- the answer agrees with the rows
 	IF (answer ? 'revoked') <> EXISTS (SELECT FROM jwt_denylist) THEN
 		RETURN 'lies';
 	END IF;
@@ -96,7 +96,7 @@ SELECT set_eq($$SELECT way, verdict FROM outcome$$, $$SELECT way, verdict FROM u
 SELECT is_empty('SELECT kind FROM outcome WHERE verdict = ''accepted'' GROUP BY kind HAVING bool_or(way = ''jwt_receive_event'') AND bool_or(way <> ''jwt_receive_event'')',
 	'no token is accepted as both');
 
--- What breaks one rule is refused and writes nothing; what is nearest to it is accepted.
+-- An event that breaks one rule is refused and writes nothing. A similar one is accepted.
 UPDATE jwt_issuer SET audience = '{api}', event_audience = '{app}', accept_id_tokens = DEFAULT, event_without_exp = DEFAULT, event_opaque_is_sub = DEFAULT;
 CREATE TEMP TABLE rule (base text, what text, claims jsonb, header jsonb, err text, near_claims jsonb, near_header jsonb);
 INSERT INTO rule
@@ -148,7 +148,7 @@ SELECT 'SET', 'sub_id ' || sub_id, jsonb_build_object('sub_id', sub_id::jsonb), 
 	('{"format":"aliases","identifiers":[{"format":"aliases","identifiers":[{"format":"iss_sub","iss":"https://op.example","sub":"alice"}]}]}', 'invalid_request', NULL), ('{"format":"aliases","identifiers":[{"format":"iss_sub","iss":"https://op.example","sub":"alice"}],"x":1}', 'invalid_request', NULL),
 	('{"format":"opaque"}', 'invalid_request', NULL), ('{"format":"opaque","id":""}', 'invalid_request', NULL), ('{"format":"email","mail":"x"}', 'invalid_request', NULL), ('{"format":"account","uri":1}', 'invalid_request', NULL),
 	('{"format":"phone_number"}', 'invalid_request', NULL), ('{"format":"did","uri":"did:x"}', 'invalid_request', NULL), ('{"format":"uri"}', 'invalid_request', NULL), ('{"format":"saml_assertion_id","issuer":"x"}', 'invalid_request', NULL)) s (sub_id, err, near);
--- the base of each, and the same with changes
+-- a valid event of each kind, and the same with changes
 CREATE FUNCTION pg_temp.of_base(base text, claims jsonb, header jsonb) RETURNS text LANGUAGE sql RETURN CASE base
 	WHEN 'logout' THEN pg_temp.token('{"sub":"alice","sid":"s1","exp":4102444800,"events":{"http://schemas.openid.net/event/backchannel-logout":{}}}' || coalesce(claims, '{}'), '{"typ":"logout+jwt"}' || coalesce(header, '{}'))
 	ELSE pg_temp.token('{"sub_id":{"format":"iss_sub","iss":"https://op.example","sub":"alice"},"events":{"https://schemas.openid.net/secevent/caep/event-type/session-revoked":{}}}' || coalesce(claims, '{}'), '{"typ":"secevent+jwt"}' || coalesce(header, '{}')) END;
@@ -158,8 +158,8 @@ SELECT is_empty('SELECT base, what, near_claims, near_header, verdict FROM rule,
 SELECT is(pg_temp.receive(regexp_replace(pg_temp.of_base('logout', NULL, NULL), '.....$', 'AAAAA')), 'authentication_failed', 'a signature that is another''s');
 SELECT is(pg_temp.receive(pg_temp.of_base('logout', NULL, '{"kid":"other"}')), 'authentication_failed', 'or another issuer''s key');
 
--- Who is signed out by what: of users of three issuers, whose names look alike, in
--- sessions that began before and after.
+-- The sessions that each event ends: of users of three issuers with similar names, in
+-- sessions that began before and after it.
 UPDATE jwt_issuer SET events_for = '{https://op.example}' WHERE issuer = 'https://hub.example';
 CREATE TEMP TABLE person AS
 SELECT row_number() OVER () AS n, signer, sub, sid, iat, jti, pg_temp.token(jsonb_build_object('sub', sub, 'sid', sid, 'iat', iat, 'jti', jti, 'exp', 4102444800), '{}', signer) AS token
@@ -187,9 +187,9 @@ FROM unnest('{op,other,hub}'::text[]) signer, (VALUES
 	('{"format":"complex","user":{"format":"iss_sub","iss":"https://op.example","sub":"alice"},"x":{"format":"x"}}', NULL, NULL, NULL), ('{"format":"complex","device":{"format":"iss_sub","iss":"https://op.example","sub":"alice"}}', NULL, NULL, NULL),
 	('{"format":"complex","tenant":{"format":"iss_sub","iss":"https://op.example","sub":"alice"}}', NULL, NULL, NULL), ('{"format":"complex","group":{"format":"opaque","id":"alice"}}', NULL, NULL, NULL), ('{"format":"complex","org_unit":{"format":"opaque","id":"alice"}}', NULL, NULL, NULL),
 	('{"format":"complex","application":{"format":"opaque","id":"alice"}}', NULL, NULL, NULL)) s (sub_id, issuer, kind, value);
--- what names another's is nobody's
+-- a subject of another issuer ends nothing
 UPDATE act SET kind = NULL, value = NULL WHERE issuer IS NULL;
--- times of which none is later than the token's, or than now
+-- the time of an event is at most its token's iat, and at most now
 INSERT INTO act (signer, claims, issuer, kind, value, until)
 SELECT 'op', jsonb_build_object('sub_id', '{"format":"iss_sub","iss":"https://op.example","sub":"alice"}'::jsonb, 'events', jsonb_build_object('https://schemas.openid.net/secevent/caep/event-type/session-revoked', jsonb_build_object('event_timestamp', t::jsonb))), 'op', 'sub', 'alice', until
 FROM (VALUES ('1767225599', 1767225599), ('1767225599.999', 1767225599), ('1767225601', 1767225600), ('4000000000', 1767225600), ('1767225600000', 1767225600), ('1e300', 1767225600), ('0', 0), ('-1', -1), ('-1e300', NULL), ('-0.5', -1)) t (t, until);
@@ -211,8 +211,8 @@ SELECT is_empty('SELECT a.*, p.signer, p.sub, p.sid, p.iat, p.jti FROM (TABLE si
 SELECT is_empty('SELECT a.*, p.signer, p.sub, p.sid, p.iat, p.jti FROM (TABLE named EXCEPT TABLE signed_out) x JOIN act a ON a.n = x.act JOIN person p ON p.n = x.person', 'and each that was is');
 SELECT cmp_ok((SELECT count(DISTINCT act) FROM named), '>', 30::bigint, 'most events name somebody');
 
--- A flood of what anybody can send leaves nothing behind: no row, no fetch, no token in
--- the cache, no memory.
+-- A flood of unsigned events leaves no row, no fetch, no cached token and no memory
+-- behind.
 SELECT jwt_test_wakes() \g /dev/null
 SELECT count(jwt_try_verify(pg_temp.token('{}', '{"kid":"nobody"}'))) \g /dev/null
 SELECT cmp_ok(jwt_test_wakes(), '>', 0::bigint, 'an unknown kid in an access token asks for keys');
@@ -237,7 +237,7 @@ SELECT is_empty('SELECT what, jwt_receive_event(token) FROM hostile WHERE jwt_re
 SELECT is(jwt_test_wakes(), 0::bigint, 'they ask for no keys');
 SELECT is_empty('TABLE jwt_denylist', 'they leave no row');
 SELECT results_eq('SELECT entries, bytes FROM jwt_cache()', format('VALUES (%s::bigint, %s::bigint)', :entries, :bytes), 'and no token is remembered');
--- A good one that is sent a thousand times is one row.
+-- A valid event that is sent a thousand times writes one row.
 SELECT count(jwt_receive_event(pg_temp.of_base(base, jsonb_build_object('jti', i::text), NULL))) FROM unnest('{logout,SET}'::text[]) base, generate_series(1, 1000) i \g /dev/null
 SELECT is(count(*), 2::bigint, 'two events that are sent a thousand times are two rows') FROM jwt_denylist;
 

@@ -1,14 +1,14 @@
 --
--- messages: every text from outside is quoted where a message shows it
+-- messages: every message quotes untrusted text
 --
 SELECT plan(5);
 
--- Turns the line round, is a control of C1, and begins a line that looks like another.
+-- Characters that reverse the line, a control of C1, and a forged line of the log.
 CREATE FUNCTION bad(what text) RETURNS text LANGUAGE sql IMMUTABLE RETURN what || U&'\202e\0085\000aERROR:  ' || what;
 CREATE FUNCTION shown(what text) RETURNS text LANGUAGE sql IMMUTABLE RETURN what || '\u202e\u0085\u000aERROR:  ' || what;
 CREATE TEMP TABLE message (what text, message text, quotes text[]);
 
--- A token of the issuer with these claims and this header changed; null takes one away.
+-- A token of the issuer with changed claims and header; null removes a member.
 CREATE FUNCTION pg_temp.token(claims jsonb = '{}', header jsonb = '{}') RETURNS text LANGUAGE sql STABLE
 RETURN sign(jsonb_strip_nulls(jsonb_build_object('iss', bad('issuer'), 'aud', bad('audience'), 'exp', 4102444800, 'iat', 1767225600, bad('required'), 1) || claims)::text,
 	jsonb_strip_nulls(jsonb_build_object('alg', 'HS256', 'kid', bad('kid')) || header)::text);
@@ -42,7 +42,7 @@ INSERT INTO message VALUES
 	('another signature', (SELECT detail FROM jwt_inspect(pg_temp.token() || 'AAAA')), '{kid,issuer}'),
 	('a key in hand for another alg', refusal(format('SELECT jws_verify(%L, %L, %L)', pg_temp.token(), '{"kty":"oct"}', bad('asked'))), '{}'),
 	('a key in hand for an unknown alg', refusal(format('SELECT jws_verify(%L, %L, %L)', pg_temp.token(), '{"kty":"oct","k":"' || repeat('Q', 43) || '"}', bad('asked'))), '{asked}');
--- Of these only the issuer's row says otherwise.
+-- These depend on the policy of the issuer.
 UPDATE jwt_issuer SET max_lifetime = '1 hour', max_age = '1 day', token_type = 'at+jwt';
 INSERT INTO message VALUES
 	('a lifetime', pg_temp.detail(), '{issuer}'),
@@ -71,7 +71,7 @@ INSERT INTO message VALUES ('a key', pg_temp.detail(), '{kid,issuer}');
 DELETE FROM jwt_denylist;
 COMMIT;
 
--- Keys: functions that raise, and rows that are inert.
+-- Keys: functions that raise an error, and rows that verify nothing.
 CREATE FUNCTION pg_temp.add(key jsonb, alg text = NULL, kid text = NULL, issuer text = bad('issuer')) RETURNS text LANGUAGE sql
 RETURN refusal(format('SELECT jwt_add_key(%L, %L, %L, %L)', issuer, key::text, alg, kid));
 INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES (bad('two'), '{api}', '{RS256,PS256}'), (bad('inert'), ARRAY['x', bad('twice'), bad('twice')], '{RS256}');
@@ -115,7 +115,7 @@ INSERT INTO message VALUES
 	('a standby key', pg_temp.detail('{}', jsonb_build_object('kid', bad('standby'))), '{standby,issuer}'),
 	('a previous key', pg_temp.detail('{}', jsonb_build_object('kid', bad('previous'))), '{previous,issuer}');
 
--- What jwt_status says.
+-- The problems in jwt_status.
 BEGIN;
 CREATE FUNCTION pg_temp.grant_to(role text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
 	EXECUTE format('CREATE ROLE %I', role);
@@ -131,7 +131,7 @@ SELECT is_empty('SELECT what FROM message WHERE message IS NULL OR message ~ (''
 SELECT is_empty($$ SELECT m.what, q, m.message FROM message m, unnest(quotes) q WHERE position(shown(q) IN m.message) = 0 $$, 'each shows what is wrong');
 SELECT is(count(*), 60::bigint, 'as many messages') FROM message;
 SELECT is(count(*), 0::bigint, 'and no token was accepted') FROM message WHERE message = 'accepted';
--- One that cannot be converted would be sent in place of the error.
+-- A character that cannot be converted would replace the message by another error.
 SET client_encoding = 'LATIN1';
 SELECT is(sqlstate || ' ' || detail, '28J03 Of 6 keys, none has the kid "' || chr(233) || '\u20ac\U0001f600".', 'a client that has not all characters')
 FROM jwt_inspect(pg_temp.token('{}', jsonb_build_object('kid', U&'\00e9\20ac\+01f600')));

@@ -22,14 +22,14 @@ EXCEPTION WHEN out_of_memory THEN
 END $$;
 SELECT is_empty('SELECT entries FROM queue WHERE pg_temp.left_over(entries)', 'and nothing is left in any');
 
--- An OpenSSL that fails for another reason than memory.
+-- OpenSSL fails for another reason than a lack of memory.
 SELECT jwt_test_properties('provider=nobody') \g /dev/null
 SELECT throws_ok($$ SELECT jwt_jwk(E'-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n') $$, '22023', NULL,
 	'a bad key is bad where OpenSSL has no algorithm');
 SELECT jwt_test_properties('') \g /dev/null
 SELECT lives_ok($$ SELECT jwt_jwk(fixture('pem', 'ec spki')) $$, 'and afterwards a good one is good');
 
--- A key that OpenSSL refuses is not loaded anew for each token that names it.
+-- A key that OpenSSL refuses is not loaded for each token with its kid.
 INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://flood.example', '{api}', '{ES256}');
 SET client_min_messages = error;
 INSERT INTO jwt_key (issuer, kid, alg, jwk) VALUES ('https://flood.example', 'flood', 'ES256', fixture('key', 'ES256')::jsonb || '{"y":"RuMJdcM9UsO8T9IFRQyCx7o08m9eGGbt8Qbw6VMGsTU"}');

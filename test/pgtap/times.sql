@@ -2,7 +2,7 @@
 -- times: exp, nbf and iat, each absent, and before, at and after the limit of a policy,
 -- with every combination of leeway, max_lifetime and max_age
 --
--- Compared with RFC 7519 sections 4.1.4 to 4.1.6 and the order of verification.
+-- The expected results follow RFC 7519 sections 4.1.4 to 4.1.6 and the order of checks.
 --
 SELECT plan(17);
 

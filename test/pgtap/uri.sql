@@ -8,9 +8,9 @@ SELECT is(jwt_test_uri(uri), normal, uri) FROM (VALUES
 	('https://api.example/things', 'https://api.example/things'),
 	-- letters
 	('HTTPS://API.Example/Things', 'https://api.example/Things'),
-	-- query and fragment do not count
+	-- query and fragment are removed
 	('https://api.example/a?b', 'https://api.example/a'), ('https://api.example/a#b?c', 'https://api.example/a'), ('https://api.example?a/b', 'https://api.example/'),
-	-- empty paths and ports, and those that go without saying
+	-- empty paths and ports, and default ports
 	('http://api.example', 'http://api.example/'), ('http://api.example:', 'http://api.example/'), ('http://api.example:80/', 'http://api.example/'),
 	('https://api.example:443', 'https://api.example/'), ('https://api.example:80/', 'https://api.example:80/'), ('http://api.example:443/', 'http://api.example:443/'),
 	-- escapes
@@ -21,7 +21,7 @@ SELECT is(jwt_test_uri(uri), normal, uri) FROM (VALUES
 	('https://h/a/%2e%2e/b', 'https://h/b'),
 	-- addresses
 	('https://[2001:DB8::1]:8443/a', 'https://[2001:db8::1]:8443/a'), ('http://[::1]', 'http://[::1]/'),
-	-- none
+	-- not such URIs
 	('', NULL), ('/a', NULL), ('api.example/a', NULL), ('ftp://api.example/', NULL), ('https:/a', NULL), ('https:///a', NULL), ('https://a@h/', NULL),
 	('https://h/a b', NULL), ('https://h/%4', NULL), ('https://h:x/', NULL), ('https://h/é', NULL)
 	) t (uri, normal);
