@@ -7,6 +7,8 @@
  * is a second name of Ed25519 and Ed448.  The curve of the key decides which
  * one it means (RFC 9864 section 2.2).
  *
+ * To add an algorithm, begin here; doc/architecture.md has the other steps.
+ *
  *-------------------------------------------------------------------------
  */
 #include "compat.h"

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * jwk.h
- *	  Keys: JWK, PEM, certificate and secret, to and from OpenSSL's EVP_PKEY.
+ *	  JSON Web Keys: the checks of a key, and its conversion to an OpenSSL key.
  *
  *-------------------------------------------------------------------------
  */

@@ -3,6 +3,10 @@
  * triggers.c
  *	  The triggers on the tables of trust.
  *
+ * If a row of jwt_issuer, jwt_key or jwt_denylist changes, the triggers check
+ * the row (here), and invalidate what every session has cached (catalog.c).
+ * The SQL functions of the triggers are in src/sql/manage.c.
+ *
  * A row is refused only for its own content, and only by this list.  The list
  * does not grow after a release, so that rows of one version can be copied
  * into every later version, in any order:

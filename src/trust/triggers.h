@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * triggers.h
- *	  The triggers on the tables of trust.
+ *	  The triggers on the tables of trust: what happens when a row changes.
  *
  *-------------------------------------------------------------------------
  */
