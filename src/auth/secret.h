@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * secret.h
+ *	  Memory for secrets, which is overwritten before it is freed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JWT_AUTH_SECRET_H
+#define JWT_AUTH_SECRET_H
+
+#include "postgres.h"
+
+extern void *secret_alloc(Size size);
+extern void secret_cleanse(void *secret);
+
+#endif							/* JWT_AUTH_SECRET_H */
