@@ -10,9 +10,9 @@
 
 #include "postgres.h"
 
-/* A derived key, and the longest name of a key. */
+#include "auth/key_lines.h"
+
 #define DERIVED_KEY_SIZE	32
-#define KEY_NAME_MAX		32
 
 /*
  * A derived key and the name of the key of the file that it was derived from.

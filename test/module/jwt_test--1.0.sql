@@ -80,3 +80,28 @@ CREATE FUNCTION jwt_test_wakes() RETURNS bigint
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION jwt_test_wakes()
 IS 'how often this session has asked for key sets to be fetched since the last call; from the first call on';
+
+CREATE FUNCTION jwt_test_derive(name text, salt bytea, info text, OUT used text, OUT derived bytea)
+AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION jwt_test_derive(text, bytea, text)
+IS 'what is derived from a key of the key file, or without a name from the first that fits this database';
+
+CREATE FUNCTION jwt_test_has_key(name text) RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_has_key(text)
+IS 'whether the key file has a key for this database';
+
+CREATE FUNCTION jwt_test_seal(seed text, id uuid, issuer text, kid text, alg text, thumbprint text, OUT sealed bytea, OUT salt bytea)
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_seal(text, uuid, text, text, text, text)
+IS 'a sealed secret for a row: SHA-256 of the seed and each of 0 to 4';
+
+CREATE FUNCTION jwt_test_open(sealed bytea, salt bytea, id uuid, issuer text, kid text, alg text, thumbprint text) RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_open(bytea, bytea, uuid, text, text, text, text)
+IS 'the SHA-256 of what opens, in hexadecimal, or why it does not';
+
+CREATE FUNCTION jwt_test_refresh_mac(name text, seed bytea, issuer text, data bytea) RETURNS bytea
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_refresh_mac(text, bytea, text, bytea)
+IS 'the MAC of a refresh token; null when there is no such key';
