@@ -7,6 +7,7 @@
  */
 #include "compat.h"
 
+#include "auth/key_file.h"
 #include "auth/tables.h"
 #include "token/jws.h"
 #include "utils/guc.h"
@@ -24,7 +25,7 @@ extern JWT_EXPORT void _PG_init(void);
  */
 static void (*const inits[]) (void) =
 {
-	jws_init, tables_init
+	jws_init, key_file_init, tables_init
 };
 
 /*

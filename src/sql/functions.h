@@ -10,6 +10,7 @@
 
 #include "compat.h"
 
+#include "extension/arguments.h"
 #include "fmgr.h"
 #include "token/failure.h"
 #include "token/jws.h"
@@ -17,12 +18,6 @@
 
 pg_noreturn extern void raise_failure(const Failure *failure);
 pg_noreturn extern void raise_bad_key(const char *reason);
-extern Slice text_argument(FunctionCallInfo fcinfo, int n);
-extern Slice required_argument(FunctionCallInfo fcinfo, int n, const char *name);
-extern Datum row_result(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls);
-extern void push_key(JsonbParseState **state, const char *name);
-extern void push_string(JsonbParseState **state, const char *name, const Slice *string);
-extern void push_text(JsonbParseState **state, const char *name, const char *text);
 extern TrustIssuer *require_issuer(const Slice *name);
 extern void require_new_kid(const char *issuer, const Slice *kid);
 extern TimestampTz expiry_of_issued(const TrustIssuer *issuer, TimestampTz issued_before);

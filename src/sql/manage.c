@@ -48,20 +48,6 @@ JWT_SQL_FUNCTION(jwt_sql_warn_of_inert_rows);
 JWT_SQL_FUNCTION(jwt_sql_issuer_cascade);
 
 /*
- * A text argument.  Raises an error if it is null.
- */
-Slice
-required_argument(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name),
-				 errhidesecret()));
-	return text_argument(fcinfo, n);
-}
-
-/*
  * The row of an issuer.  Raises an error if there is none.
  */
 TrustIssuer *
