@@ -142,7 +142,7 @@ jwt_sql_receive_event(PG_FUNCTION_ARGS)
 	Event		event;
 
 	row_require_write_with_hint("jwt_receive_event()",
-							"Send the token to the primary server, in a transaction that may write.");
+								"Send the token to the primary server, in a transaction that may write.");
 	if (PG_ARGISNULL(0))
 		token = slice_of("");
 	event_verify(&token, &event);

@@ -189,7 +189,10 @@ add_key(const Slice *issuer_name, const Jsonb *jsonb, const Slice *alg, const Sl
 		raise_bad_key("The end of its window is not later than the beginning.");
 
 	if (new_kid.data == NULL)
-		new_kid = (Slice) {key.jwk.kid, key.jwk.kid_len};
+		new_kid = (Slice)
+	{
+		key.jwk.kid, key.jwk.kid_len
+	};
 	if (new_kid.data != NULL)
 		require_new_kid(issuer->policy.issuer, &new_kid);
 

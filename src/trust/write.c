@@ -44,7 +44,7 @@ write_key_end(const pg_uuid_t *id, TimestampTz not_after)
 	Relation	rel = catalog_open(TRUST_KEY, RowExclusiveLock);
 	TupleTableSlot *slot = row_lock(rel, UUIDPGetDatum(id));
 	bool		found = slot != NULL && !slot->tts_isnull[Anum_key_source - 1] &&
-		strcmp(TextDatumGetCString(slot->tts_values[Anum_key_source - 1]), "signing") == 0;
+	strcmp(TextDatumGetCString(slot->tts_values[Anum_key_source - 1]), "signing") == 0;
 
 	if (found)
 	{
