@@ -127,7 +127,7 @@ setup_test()
 	local node=()
 	command -v node >/dev/null || node+=(nodejs)
 	setup_build "${test_packages[@]}" "${node[@]}" "$@" && setup_perl &&
-		setup_pgtap
+		setup_pgtap && setup_spin
 }
 
 # Install the packages for the bench.
@@ -168,6 +168,16 @@ find_pgtap()
 	done
 	pgtap_dir=
 	return 1
+}
+
+# Install spin, where there is a package.
+setup_spin()
+{
+	if command -v spin >/dev/null || ! command -v apt-get >/dev/null; then
+		return 0
+	fi
+	apt-cache show spin >/dev/null 2>&1 || as_root apt-get update -q >/dev/null 2>&1 || true
+	! apt-cache show spin >/dev/null 2>&1 || install_missing spin
 }
 
 # Find PostgreSQL's Perl modules for tests. A server that is not from Debian may lack
