@@ -1,6 +1,6 @@
 # jwt: a PostgreSQL extension.  "make help" lists the targets.
 
-EXTENSION = jwt jwt_auth
+EXTENSION = jwt jwt_auth jwt_pgjwt
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" jwt.control)
 MODULE_big = jwt
 OBJS = src/module.o \
@@ -9,10 +9,10 @@ OBJS = src/module.o \
 	$(addprefix src/trust/, catalog.o rows.o revocation.o key_cache.o new_key.o key_set.o write.o triggers.o refresh.o) \
 	$(addprefix src/session/, verify_cache.o replay.o confirmation.o verify.o session.o event.o) \
 	$(addprefix src/sql/, functions.o accessors.o manage.o revoke.o event.o status.o entries.o)
-DATA = jwt--1.0.sql jwt_auth--1.0.sql
+DATA = jwt--1.0.sql jwt_auth--1.0.sql jwt_pgjwt--1.0.sql
 
 # init makes what the others use; the rest follows the way of a token.
-REGRESS = init verify order claims limits issuer key privileges secrets jwks session confirmation revocation event status cache attacks
+REGRESS = init verify order claims limits issuer key privileges secrets jwks session confirmation revocation event status cache attacks pgjwt
 REGRESS_OPTS = --inputdir=.
 
 PG_CONFIG ?= pg_config
@@ -48,7 +48,7 @@ src/token/base64url.o src/token/json.o: override CFLAGS += -O3
 # Each library of its own is made by a Makefile of its own.  jwt_jwks, which fetches
 # key sets, is the only one that needs libcurl; WITH_JWKS=no leaves it out.
 WITH_JWKS ?= yes
-LIBRARIES = auth $(if $(filter no,$(WITH_JWKS)),,fetcher)
+LIBRARIES = auth pgjwt $(if $(filter no,$(WITH_JWKS)),,fetcher)
 .PHONY: libcurl
 libcurl:
 	@echo '#include <curl/curl.h>' | $(CC) -E - >/dev/null 2>&1 || \
@@ -71,9 +71,9 @@ all install installcheck clean:
 	@exit 1
 endif
 
-## all            build the extension
-## install        install it into the PostgreSQL of PG_CONFIG
-## installcheck   run the regression tests against a running server that has it
+## all            build the extensions
+## install        install them into the PostgreSQL of PG_CONFIG
+## installcheck   run the regression tests against a running server that has them
 
 ## demo           set up what is missing, and show tokens verified in a private PostgreSQL
 .PHONY: demo

@@ -93,6 +93,20 @@ typedef struct JumbleState hook_jumble;
 #define eval_plan_qual_init(epq, estate) EvalPlanQualInit(epq, estate, NULL, NIL, -1)
 #endif
 
+/* 16: input functions can report an error without raising it; a file that uses this includes the header */
+#if PG_VERSION_NUM >= 160000
+#define READ_FLOAT8_HEADER "nodes/miscnodes.h"
+#define read_float8(string, failed) \
+	({ ErrorSaveContext read_context = {T_ErrorSaveContext}; \
+	   float8 read_value = float8in_internal(string, NULL, "double precision", string, (Node *) &read_context); \
+	   *(failed) = read_context.error_occurred; \
+	   read_value; })
+#else
+#define READ_FLOAT8_HEADER "utils/float.h"
+#define read_float8(string, failed) \
+	float8in_internal_opt_error(string, NULL, "double precision", string, failed)
+#endif
+
 /*
  * We build with hidden visibility: PostgreSQL loads libraries with global
  * symbols, and other libraries own jwt_* names.  Before 16, PGDLLEXPORT does
