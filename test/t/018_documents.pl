@@ -33,6 +33,7 @@ page('doc/providers.md', 1, sub {
 });
 page('doc/cookbook.md', 1);
 page('doc/sign-out.md', 1);
+page('doc/migrate/pgjwt.md', 0);
 
 # How long the revocation of a session is kept. The key is that of RFC 8037.
 page('doc/revocation.md', 1, sub {
