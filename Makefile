@@ -1,7 +1,10 @@
 # jwt: a PostgreSQL extension.  "make help" lists the targets.
 
+# where the sources are, if the build is elsewhere
+top := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+
 EXTENSION = jwt jwt_auth jwt_pgjwt
-EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" jwt.control)
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" '$(top)/jwt.control')
 MODULE_big = jwt
 OBJS = src/module.o \
 	$(addprefix src/token/, base64url.o json.o failure.o algorithm.o openssl_errors.o sha256.o edwards.o jwk.o jwk_set.o key_text.o jws.o claims.o uri.o dpop.o) \
@@ -13,7 +16,7 @@ DATA = jwt--1.0.sql jwt_auth--1.0.sql jwt_pgjwt--1.0.sql
 
 # init makes what the others use; the rest follows the way of a token.
 REGRESS = init verify order claims limits issuer key privileges secrets jwks session confirmation revocation event status cache attacks pgjwt
-REGRESS_OPTS = --inputdir=.
+REGRESS_OPTS = --inputdir=$(top)
 
 PG_CONFIG ?= pg_config
 HAVE_PG_CONFIG := $(shell command -v $(PG_CONFIG) 2>/dev/null)
@@ -39,20 +42,27 @@ EXTRA_CLEAN = build results regression.diffs regression.out jwt-*.zip
 
 .DEFAULT_GOAL := all
 
-ifneq ($(PGXS),)
-include $(PGXS)
-$(OBJS): $(wildcard src/*.h src/*/*.h)
-# What reads each byte of a token.
-src/token/base64url.o src/token/json.o: override CFLAGS += -O3
-
 # Each library of its own is made by a Makefile of its own.  jwt_jwks, which fetches
 # key sets, is the only one that needs libcurl; WITH_JWKS=no leaves it out.
 WITH_JWKS ?= yes
 LIBRARIES = auth pgjwt $(if $(filter no,$(WITH_JWKS)),,fetcher)
+
+ifneq ($(PGXS),)
+include $(PGXS)
+FOLDERS = $(sort $(patsubst %/,$(CURDIR)/%,$(dir $(OBJS))) $(LIBRARIES:%=$(CURDIR)/src/%))
+$(FOLDERS):
+	@mkdir -p $@
+$(OBJS): $(wildcard $(top)/src/*.h $(top)/src/*/*.h) | $(FOLDERS)
+# What reads each byte of a token.
+src/token/base64url.o src/token/json.o: override CFLAGS += -O3
+
 .PHONY: libcurl
 libcurl:
 	@echo '#include <curl/curl.h>' | $(CC) -E - >/dev/null 2>&1 || \
 	{ echo "The headers of libcurl are missing; install libcurl4-openssl-dev, or set WITH_JWKS=no." >&2; exit 1; }
+ifneq ($(abspath $(top)),$(CURDIR))
+elsewhere = -f '$(abspath $(top))/src/$(1)/Makefile' VPATH='$(abspath $(top))/src/$(1)'
+endif
 define library
 .PHONY: all-$(1) install-$(1) uninstall-$(1) clean-$(1)
 all: all-$(1)
@@ -60,8 +70,8 @@ install: install-$(1)
 uninstall: uninstall-$(1)
 clean: clean-$(1)
 install-$(1): all-$(1)
-all-$(1) install-$(1) uninstall-$(1) clean-$(1): %-$(1):
-	+$$(MAKE) -C src/$(1) $$* EXTVERSION='$$(EXTVERSION)' PG_CONFIG='$$(PG_CONFIG)'
+all-$(1) install-$(1) uninstall-$(1) clean-$(1): %-$(1): | $(CURDIR)/src/$(1)
+	+$$(MAKE) -C src/$(1) $(elsewhere) $$* EXTVERSION='$$(EXTVERSION)' PG_CONFIG='$$(PG_CONFIG)'
 endef
 $(foreach name,$(LIBRARIES),$(eval $(call library,$(name))))
 all-fetcher: libcurl

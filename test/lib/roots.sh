@@ -24,16 +24,27 @@ release_of()
 	esac
 }
 
-# Make the root with a version of PostgreSQL and all packages for building and testing,
-# unless it exists. Prints the reason of a failure.
+# The packages of a root with a version of PostgreSQL, for a purpose: none, to build and
+# test the extension; "build", to build its Debian packages; "clean", to install them.
+root_packages()
+{
+	case ${2:-} in
+		'') echo "${build_packages[*]} ${test_packages[*]} nodejs procps ca-certificates postgresql-$1 postgresql-server-dev-$1 postgresql-$1-pgtap" ;;
+		build) echo "build-essential debhelper lintian libssl-dev libcurl4-openssl-dev postgresql-all postgresql-server-dev-all" ;;
+		# curl brings the release's libcurl
+		clean) echo "autopkgtest make curl postgresql-$1" ;;
+	esac
+}
+
+# Make such a root, unless it exists. Prints the reason of a failure.
 make_root()
 {
-	local version=$1 release root packages
+	local version=$1 purpose=${2:-} release root packages
 	release=$(release_of "$version") || { echo "no release is known that has PostgreSQL $version" >&2; return 1; }
-	root=$JWT_ROOTS/$release
+	root=$JWT_ROOTS/$release${purpose:+.$purpose}
 	[ "$(id -u)" = 0 ] || { echo "the root of $release takes root to make" >&2; return 1; }
 	unshare --mount true 2>/dev/null || { echo "nothing can be mounted here" >&2; return 1; }
-	packages="${build_packages[*]} ${test_packages[*]} nodejs procps ca-certificates postgresql-$version postgresql-server-dev-$version postgresql-$version-pgtap"
+	packages=$(root_packages "$version" "$purpose")
 	mkdir -p "$JWT_ROOTS"
 	(
 		# wait for another process that makes it
@@ -44,7 +55,7 @@ make_root()
 			exit 1
 		fi
 		install_missing mmdebstrap || exit 1
-		echo "making a root of $release for PostgreSQL $version" >&2
+		echo "making a root of $release for PostgreSQL $version${purpose:+ ($purpose)}" >&2
 		rm -rf "$root" "$root.new"
 		# the signature of a frozen release may have expired
 		touch "$root.failed"
@@ -55,7 +66,7 @@ make_root()
 		echo "$packages" >"$root.new/.packages"
 		mv "$root.new" "$root"
 		rm "$root.failed"
-	) 9>"$JWT_ROOTS/$release.lock"
+	) 9>"$root.lock"
 }
 
 # Run a command in the root with a version of PostgreSQL; returns 77 if there can be no
