@@ -20,9 +20,10 @@ REGRESS_OPTS = --inputdir=$(top)
 
 PG_CONFIG ?= pg_config
 HAVE_PG_CONFIG := $(shell command -v $(PG_CONFIG) 2>/dev/null)
-# libpq-dev brings a pg_config, too, and the client PGXS, but not the server's headers
+# libpq-dev brings a pg_config, too, and the client PGXS, but not the server's headers,
+# which only a build needs
 HAVE_HEADERS := $(if $(HAVE_PG_CONFIG),$(wildcard $(shell $(PG_CONFIG) --includedir-server)/postgres.h))
-PGXS := $(if $(HAVE_HEADERS),$(wildcard $(shell $(PG_CONFIG) --pgxs)))
+PGXS := $(if $(or $(HAVE_HEADERS),$(filter installcheck clean,$(MAKECMDGOALS))),$(wildcard $(shell $(PG_CONFIG) --pgxs)))
 
 # The server's headers are not ours to warn about.  Hidden visibility: libraries
 # are loaded with global symbols, and others own jwt_* names too.
@@ -94,6 +95,11 @@ demo:
 .PHONY: test
 test:
 	@test/run $(SUITES)
+
+## test-package   the Debian packages for PostgreSQL 15 and 18, and an extension image, in clean roots (as root)
+.PHONY: test-package
+test-package:
+	@test/package $(VERSIONS)
 
 ## test-life      restore, upgrade, owner, replication, standby
 .PHONY: test-life

@@ -97,6 +97,27 @@ in_root()
 			PG_CONFIG="/usr/lib/postgresql/$version/bin/pg_config" "$@"' in_root "$root" "$work" "$version" "$@"
 }
 
+# Run a command in a copy of a root that is thrown away, as root and with the folder as
+# /work. All processes end with the command.
+in_copy()
+{
+	local version=$1 purpose=$2 work=$3
+	shift 3
+	make_root "$version" "$purpose" || return 77
+	# shellcheck disable=SC2016
+	unshare --mount --pid --fork --kill-child --propagation private bash -c '
+		root=$1 work=$2
+		shift 2
+		copy=$(mktemp -d) && mount -t tmpfs tmpfs "$copy" && mkdir "$copy"/{changes,scratch,root} &&
+			mount -t overlay -o "lowerdir=$root,upperdir=$copy/changes,workdir=$copy/scratch" overlay "$copy/root" &&
+			mount -t proc proc "$copy/root/proc" && mount -t tmpfs tmpfs "$copy/root/dev/shm" &&
+			mount --bind "$work" "$copy/root/work" || exit 77
+		chroot "$copy/root" env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
+		status=$?
+		umount -l "$copy" && rmdir "$copy"
+		exit $status' in_copy "$JWT_ROOTS/$(release_of "$version").$purpose" "$work" "$@"
+}
+
 # Print the pg_config of a version of PostgreSQL, 16 or 18, from the wheel.
 wheel_config()
 {
