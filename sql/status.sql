@@ -53,14 +53,38 @@ ROLLBACK;
 -- Revocations and sources.
 --
 SELECT jwt_revoke_id('https://status.example', 'a', NULL), jwt_revoke_subject('https://status.example', 'b', '2026-01-01'), jwt_revoke_issuer('https://status.example', '2026-01-01');
+-- This server has no workers that could fetch them, as a writer is warned.
 INSERT INTO jwt_jwks_source (issuer, uri) VALUES ('https://status.example', 'https://status.example/jwks.json');
+SELECT problems FROM jwt_status WHERE issuer = 'https://status.example';
 SELECT ok, revocations, source, last_success, next_attempt, last_error FROM jwt_status WHERE issuer = 'https://status.example';
 -- Revocations of keys count for the database.
 SELECT revocations FROM jwt_status WHERE issuer IS NULL;
 -- The state that a worker writes after a failure.
 INSERT INTO jwt_jwks_state (issuer, last_success, next_attempt, failures, last_error) VALUES ('https://status.example', '2026-01-01', '2026-01-02', 3, 'The server answered 404.');
 SELECT ok, problems, last_success, next_attempt, last_error FROM jwt_status WHERE issuer = 'https://status.example';
-DELETE FROM jwt_issuer WHERE issuer = 'https://status.example';
+DELETE FROM jwt_jwks_source;
+
+--
+-- Roles that tokens may name, and that do not exist: a role may come later, so this is
+-- a warning, once for the statement, and none to a subscriber.
+--
+INSERT INTO jwt_issuer (issuer, audience, algorithms, roles) VALUES
+	('https://roles1.example', '{api}', '{ES256}', '{regress_jwt_user}'),
+	('https://roles2.example', '{api}', '{ES256}', '{regress_jwt_user,regress_jwt_first,regress_jwt_second}'),
+	('https://roles3.example', '{api}', '{ES256}', ARRAY(SELECT 'regress_jwt_' || i FROM generate_series(1, 12) i));
+SELECT issuer, problem FROM jwt_status, unnest(problems) problem WHERE issuer LIKE 'https://roles%' AND problem LIKE '%role%' ORDER BY issuer;
+-- A row that verifies nothing is worse, and is what the statement is warned of.
+UPDATE jwt_issuer SET audience = CASE issuer WHEN 'https://roles2.example' THEN NULL ELSE audience END WHERE issuer LIKE 'https://roles%';
+SET session_replication_role = replica;
+UPDATE jwt_issuer SET leeway = leeway WHERE issuer LIKE 'https://roles%';
+RESET session_replication_role;
+DELETE FROM jwt_issuer WHERE issuer LIKE 'https://roles%';
+-- The function warns in its own words.
+SELECT jwt_add_issuer('https://roles.example', '{api}', '{ES256}', role_claim => 'role', roles => '{regress_jwt_user,regress_jwt_first}');
+CREATE ROLE regress_jwt_first;
+SELECT problems FROM jwt_status WHERE issuer = 'https://roles.example';
+DROP ROLE regress_jwt_first;
+DELETE FROM jwt_issuer WHERE issuer IN ('https://status.example', 'https://roles.example');
 DELETE FROM jwt_denylist;
 
 --

@@ -127,6 +127,7 @@ jwt_sql_add_issuer(PG_FUNCTION_ARGS)
 	bool		nulls[Natts_issuer];
 	Slice		name = required_argument(fcinfo, 0, "issuer");
 	TrustIssuer *issuer;
+	char	   *missing;
 
 	row_require_write("jwt_add_issuer()");
 	for (int i = 0; i < Natts_issuer; i++)
@@ -144,6 +145,11 @@ jwt_sql_add_issuer(PG_FUNCTION_ARGS)
 				 errmsg("policy of issuer \"%s\" is not acceptable", quote_untrusted(name.data, name.len)),
 				 errdetail_internal("%s", issuer->unusable)));
 	write_insert(TRUST_ISSUER, values, nulls);
+	missing = rows_missing_roles(issuer);
+	if (missing != NULL)
+		ereport(WARNING,
+				(errmsg("issuer \"%s\" may give roles that do not exist", quote_untrusted(name.data, name.len)),
+				 errdetail_internal("%s", missing)));
 	PG_RETURN_VOID();
 }
 

@@ -15,6 +15,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xlog.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_attribute.h"
@@ -24,12 +25,14 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_init_privs.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_subscription_rel.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "token/failure.h"
 #include "trust/catalog.h"
+#include "trust/refresh.h"
 #include "trust/revocation.h"
 #include "trust/rows.h"
 #include "utils/acl.h"
@@ -37,10 +40,12 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
+#include "utils/varlena.h"
 #include "utils/timestamp.h"
 
 JWT_SQL_FUNCTION(jwt_sql_key_status_rows);
@@ -234,6 +239,7 @@ read_issuers(void)
 	{
 		Status	   *status = palloc0(sizeof(Status));
 		const char *shared;
+		char	   *missing;
 
 		status->issuer = rows_current_issuer(&scan);
 		status->name = status->issuer->policy.issuer;
@@ -241,7 +247,10 @@ read_issuers(void)
 		status->next_attempt = status->last_success = DT_NOBEGIN;
 		if (status->issuer->unusable != NULL)
 			add_problem(status, psprintf("Its policy cannot be used. %s", status->issuer->unusable));
-		else if ((shared = claims_shared_audience(&status->issuer->policy, &status->issuer->events)) != NULL)
+		else if ((missing = rows_missing_roles(status->issuer)) != NULL)
+			add_problem(status, missing);
+		if (status->issuer->unusable == NULL &&
+			(shared = claims_shared_audience(&status->issuer->policy, &status->issuer->events)) != NULL)
 			add_problem(status, psprintf("The audience \"%s\" is that of access tokens and of events. If it is the client's, its ID tokens may pass as access tokens.",
 										 quote_string(shared)));
 		statuses = lappend(statuses, status);
@@ -318,12 +327,35 @@ read_keys(List *statuses, Status *database)
 }
 
 /*
+ * Do the rows of jwt_key come from a publisher?  Then no worker fetches keys.
+ */
+static bool
+is_subscribed(void)
+{
+	Relation	keys = catalog_open(TRUST_KEY, AccessShareLock);
+	Relation	rel = table_open(SubscriptionRelRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
+
+	ScanKeyInit(&key, Anum_pg_subscription_rel_srrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(RelationGetRelid(keys)));
+	scan = systable_beginscan(rel, SubscriptionRelSrrelidSrsubidIndexId, true, NULL, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	table_close(keys, AccessShareLock);
+	return found;
+}
+
+/*
  * Read the sources of key sets, and the results of their fetches.
  */
 static void
 read_sources(List *statuses, Status *database)
 {
 	RowScan		scan = rows_begin(TRUST_SOURCE, INDEX_SOURCE, InvalidAttrNumber, NULL, InvalidAttrNumber, NULL);
+	const char *idle = RecoveryInProgress() || is_subscribed() ? NULL : refresh_why_idle();
 	int			orphans = 0;
 
 	while (rows_next(&scan))
@@ -346,6 +378,8 @@ read_sources(List *statuses, Status *database)
 								isnull[1] ? NULL : DatumGetIntervalP(intervals[1]));
 		if (why != NULL)
 			add_problem(status, psprintf("Its row in jwt_jwks_source is not as it should be. %s", why));
+		if (idle != NULL)
+			add_problem(status, pstrdup(idle));
 		status->has_source = true;
 		/* the uri may contain a password or another secret */
 		status->source = uri == NULL ? pstrdup("discovery") :
@@ -396,6 +430,32 @@ check_tables(Status *database)
 											   name, catalog_index_columns(index)));
 		table_close(rel, AccessShareLock);
 	}
+}
+
+/*
+ * Report that the server cannot start again.  ALTER SYSTEM takes several libraries
+ * in one pair of quotes for the name of one, and says nothing.
+ */
+static void
+check_preload(Status *database)
+{
+	ConfigVariable *head = NULL;
+	ConfigVariable *tail = NULL;
+
+	(void) ParseConfigFile(PG_AUTOCONF_FILENAME, false, NULL, 0, 0, DEBUG2, &head, &tail);
+	for (ConfigVariable *item = head; item != NULL; item = item->next)
+	{
+		List	   *libraries;
+		ListCell   *lc;
+
+		if (item->name == NULL || strcmp(item->name, "shared_preload_libraries") != 0 ||
+			!SplitDirectoriesString(pstrdup(item->value), ',', &libraries))
+			continue;
+		foreach(lc, libraries)
+			if (strchr(lfirst(lc), ',') != NULL && strstr(lfirst(lc), "jwt") != NULL)
+				add_problem(database, pstrdup("The server will not start again, because ALTER SYSTEM made one name of all libraries in shared_preload_libraries. As a superuser, name them without quotes, such as: ALTER SYSTEM SET shared_preload_libraries = jwt, jwt_jwks;"));
+	}
+	FreeConfigVariables(head);
 }
 
 /*
@@ -639,6 +699,7 @@ jwt_sql_status_rows(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	catalog_accept_changes();
 	check_tables(&database);
+	check_preload(&database);
 	compare_acls(&database);
 	check_schema(&database);
 	statuses = read_issuers();

@@ -77,6 +77,17 @@ refresh_wake_at_commit(void)
 	wake_at_commit = true;
 }
 
+/*
+ * The reason why no worker fetches a source that is due; NULL if one does.
+ */
+const char *
+refresh_why_idle(void)
+{
+	if (*find_rendezvous_variable(REFRESH_RENDEZVOUS) != NULL)
+		return NULL;
+	return "No worker fetches its keys, because \"jwt_jwks\" is not in shared_preload_libraries.";
+}
+
 static void
 transaction_ended(XactEvent event, void *arg)
 {

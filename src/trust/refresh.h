@@ -60,6 +60,7 @@ typedef struct RefreshRequest
 extern void refresh_init(void);
 extern void refresh_wake(const Slice *issuer);
 extern void refresh_wake_at_commit(void);
+extern const char *refresh_why_idle(void);
 extern void refresh_now(Oid function, const Slice *issuer, RefreshCounts *counts);
 
 #endif							/* JWT_REFRESH_H */

@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "trust/rows.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -42,6 +43,9 @@
 
 /* The maximal number of elements in an array of a policy. */
 #define MAX_ELEMENTS	100000
+
+/* How many roles that do not exist a message names. */
+#define MAX_MISSING_ROLES	10
 
 /*
  * Begin a scan of the rows in which one or two text columns have these values.
@@ -395,6 +399,25 @@ rows_find_issuer(const char *name, int len)
 		issuer = rows_current_issuer(&scan);
 	rows_end(&scan);
 	return issuer;
+}
+
+/*
+ * The reason why some roles of a valid issuer cannot be taken, which is that they do
+ * not exist now; or NULL.
+ */
+char *
+rows_missing_roles(const TrustIssuer *issuer)
+{
+	StringInfoData buf;
+	int			n = 0;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < issuer->n_roles; i++)
+		if (!OidIsValid(get_role_oid(issuer->roles[i], true)) && ++n <= MAX_MISSING_ROLES)
+			appendStringInfo(&buf, "%s\"%s\"", n == 1 ? "" : ", ", quote_string(issuer->roles[i]));
+	if (n > MAX_MISSING_ROLES)
+		appendStringInfo(&buf, " and %d more", n - MAX_MISSING_ROLES);
+	return n == 0 ? NULL : psprintf("The column \"roles\" names roles that do not exist: %s.", buf.data);
 }
 
 /*

@@ -37,6 +37,7 @@
 #include "miscadmin.h"
 #include "token/failure.h"
 #include "token/json.h"
+#include "trust/refresh.h"
 #include "trust/revocation.h"
 #include "trust/rows.h"
 #include "trust/triggers.h"
@@ -229,24 +230,33 @@ trigger_check_row(TriggerData *trigger, TrustTable table)
 }
 
 /*
- * The reason why a row of a transition table verifies nothing; NULL if it can
- * verify.
+ * What is wrong with a row of a transition table, or NULL. *inert is whether it
+ * therefore verifies nothing.
  */
-static char *
-why_inert(Relation rel, TupleTableSlot *slot)
+static const char *
+what_is_wrong(Relation rel, TupleTableSlot *slot, bool *inert)
 {
 	Oid			relid = RelationGetRelid(rel);
 
+	*inert = false;
 	slot_getallattrs(slot);
 	if (catalog_is_table(relid, TRUST_ISSUER))
-		return rows_read_issuer(slot->tts_values, slot->tts_isnull)->unusable;
+	{
+		TrustIssuer *issuer = rows_read_issuer(slot->tts_values, slot->tts_isnull);
+
+		*inert = issuer->unusable != NULL;
+		return *inert ? issuer->unusable : rows_missing_roles(issuer);
+	}
 	if (catalog_is_table(relid, TRUST_SOURCE))
 	{
+		const char *why;
+
 #define INTERVAL(column) (slot->tts_isnull[(column) - 1] ? NULL : DatumGetIntervalP(slot->tts_values[(column) - 1]))
-		return rows_check_source(slot->tts_isnull[Anum_source_uri - 1] ? NULL :
-								 TextDatumGetCString(slot->tts_values[Anum_source_uri - 1]),
-								 INTERVAL(Anum_source_refresh_interval), INTERVAL(Anum_source_grace));
+		why = rows_check_source(slot->tts_isnull[Anum_source_uri - 1] ? NULL :
+								TextDatumGetCString(slot->tts_values[Anum_source_uri - 1]),
+								INTERVAL(Anum_source_refresh_interval), INTERVAL(Anum_source_grace));
 #undef INTERVAL
+		return why != NULL ? why : refresh_why_idle();
 	}
 	if (catalog_is_table(relid, TRUST_KEY))
 	{
@@ -256,14 +266,16 @@ why_inert(Relation rel, TupleTableSlot *slot)
 
 		rows_read_key(&scan, &key);
 		rows_check_key_fully(&key);
+		*inert = key.unusable != NULL;
 		return key.unusable;
 	}
 	return NULL;
 }
 
 /*
- * Warn of rows that were stored and verify nothing (AFTER INSERT or AFTER UPDATE,
- * with a transition table), once for the statement.
+ * Warn of rows that were stored and verify nothing, or else of rows that do not
+ * work as they should (AFTER INSERT or AFTER UPDATE, with a transition table), once
+ * for the statement.
  */
 void
 trigger_warn(TriggerData *trigger)
@@ -272,8 +284,10 @@ trigger_warn(TriggerData *trigger)
 	TupleTableSlot *slot;
 	MemoryContext each;
 	MemoryContext old;
-	char	   *first = NULL;
-	int			n = 0;
+	char	   *first[2] = {NULL, NULL};
+	int			count[2] = {0, 0};	/* of rows that verify, and of others */
+	bool		inert;
+	int			n;
 
 	if (trigger->tg_newtable == NULL)
 		return;
@@ -281,32 +295,34 @@ trigger_warn(TriggerData *trigger)
 	each = AllocSetContextCreate(CurrentMemoryContext, "jwt rows", ALLOCSET_DEFAULT_SIZES);
 	while (tuplestore_gettupleslot(trigger->tg_newtable, true, false, slot))
 	{
-		char	   *why;
+		const char *why;
 
 		CHECK_FOR_INTERRUPTS();
 		old = MemoryContextSwitchTo(each);
-		why = why_inert(rel, slot);
+		why = what_is_wrong(rel, slot, &inert);
 		MemoryContextSwitchTo(old);
-		if (why != NULL && n++ == 0)
-			first = pstrdup(why);
+		if (why != NULL && count[inert]++ == 0)
+			first[inert] = pstrdup(why);
 		MemoryContextReset(each);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	MemoryContextDelete(each);
+	inert = count[true] > 0;
+	n = count[inert];
 	if (n > 0)
 	{
 		ErrorContextCallback *context = error_context_stack;
 
 		error_context_stack = NULL;
 		ereport(WARNING,
-				(catalog_is_table(RelationGetRelid(rel), TRUST_SOURCE) ?
-				 errmsg_plural("%d row of \"%s\" was stored and is not as it should be",
-							   "%d rows of \"%s\" were stored and are not as they should be", n, n,
-							   RelationGetRelationName(rel)) :
+				(inert ?
 				 errmsg_plural("%d row of \"%s\" was stored and verifies nothing",
 							   "%d rows of \"%s\" were stored and verify nothing", n, n,
+							   RelationGetRelationName(rel)) :
+				 errmsg_plural("%d row of \"%s\" was stored and is not as it should be",
+							   "%d rows of \"%s\" were stored and are not as they should be", n, n,
 							   RelationGetRelationName(rel)),
-				 errdetail_internal("%s%s", n == 1 ? "" : "The first: ", first),
+				 errdetail_internal("%s%s", n == 1 ? "" : "The first: ", first[inert]),
 				 errhint("The view jwt_status says what is to be done."),
 				 errhidestmt(true)));
 		error_context_stack = context;
