@@ -156,7 +156,7 @@ FROM (SELECT extract(epoch FROM now())) n (t), LATERAL (VALUES
 	('iat in an hour', forge(jsonb_build_object('iat', t + 3600))),
 	('another issuer', forge('{"iss":"https://other.example"}')),
 	('another audience', forge('{"aud":"other"}')),
-	('another signature', forge('{}', more => 'x'))) c (what, token), public.jwt_inspect(token) i;
+	('another signature', forge('{}', more => 'x'))) c (what, token), public.jwt_inspect(token, issuer => 'https://pgjwt.example') i;
 DO $$
 DECLARE
 	claims json;
