@@ -107,6 +107,11 @@ typedef struct JumbleState hook_jumble;
 	float8in_internal_opt_error(string, NULL, "double precision", string, failed)
 #endif
 
+/* 16: the macros of varlena values have a header of their own */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /*
  * We build with hidden visibility: PostgreSQL loads libraries with global
  * symbols, and other libraries own jwt_* names.  Before 16, PGDLLEXPORT does

@@ -34,6 +34,7 @@
 #include "storage/fd.h"
 #include "token/openssl_errors.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 /* How often to open a file that is replaced in the meantime. */
@@ -80,17 +81,6 @@ refuse(KeyFailure *failure, const char *detail, const char *hint)
 	return fail(failure, "the key file is refused", detail, hint);
 }
 
-static bool
-check_key_file(char **value, void **extra, GucSource source)
-{
-	(void) extra;
-	(void) source;
-	if (**value == '\0' || is_absolute_path(*value))
-		return true;
-	GUC_check_errdetail("The path must be absolute.");
-	return false;
-}
-
 /*
  * Define the settings.
  */
@@ -103,7 +93,7 @@ key_file_init(void)
 							   NULL,
 							   &key_file, "",
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY | GUC_DISALLOW_IN_AUTO_FILE,
-							   check_key_file, NULL, NULL);
+							   NULL, NULL, NULL);
 	DefineCustomStringVariable("jwt_auth.key_command",
 							   "Sets the command that prints such a file when the server starts and reloads.",
 							   NULL,
@@ -232,6 +222,8 @@ read_all(int file, char **text, int *len, bool *replaced, KeyFailure *failure)
 static bool
 read_file(char **text, int *len, KeyFailure *failure)
 {
+	if (!is_absolute_path(key_file))
+		return refuse(failure, "Its path is not absolute.", NULL);
 	for (int attempt = 1;; attempt++)
 	{
 		/* opening a pipe must not block */
@@ -378,8 +370,10 @@ key_file_try_derive(const char *name, const uint8 *salt, int salt_len,
 	DerivedKey *derived = secret_alloc(sizeof(*derived));
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "key file", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	FileKey    *key = find(name, failure);
+	FileKey    *key;
 
+	memset(failure, 0, sizeof(*failure));
+	key = find(name, failure);
 	if (key != NULL && !openssl_retry(hkdf(key, salt, salt_len, info, info_len, derived->bytes)))
 	{
 		key = NULL;
