@@ -460,7 +460,10 @@ for my $case (
 	unlike(read_log($from), qr/secret:bad/, "$what: and not what it printed");
 	is(attempt(), 'c2', "$what: the keys before stay");
 }
-ok(wait_until(sub { kill(0, $_) == 0 }), 'none of its processes is left') for split /\n/, slurp_file("$dir/pids");
+for my $left (split /\n/, slurp_file("$dir/pids"))
+{
+	ok(wait_until(sub { kill(0, $left) == 0 }), "none of its processes is left");
+}
 put(line('c4'));
 printing("head -c \$((65536 - \$(wc -c <$file) - 1)) /dev/zero | tr '\\0' '#'", 'echo', "cat $file");
 configure();
