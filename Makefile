@@ -7,7 +7,7 @@ EXTENSION = jwt jwt_auth jwt_pgjwt
 EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" '$(top)/jwt.control')
 MODULE_big = jwt
 OBJS = src/module.o \
-	$(addprefix src/token/, base64url.o json.o failure.o algorithm.o openssl_errors.o sha256.o edwards.o jwk.o jwk_set.o key_text.o jws.o claims.o uri.o dpop.o) \
+	$(addprefix src/token/, base64url.o json.o failure.o algorithm.o openssl_errors.o sha256.o secret.o edwards.o jwk.o jwk_set.o key_text.o jws.o claims.o uri.o dpop.o) \
 	$(addprefix src/extension/, arguments.o install.o members.o row.o) \
 	$(addprefix src/trust/, catalog.o rows.o revocation.o key_cache.o new_key.o key_set.o write.o triggers.o refresh.o) \
 	$(addprefix src/session/, verify_cache.o replay.o confirmation.o verify.o session.o event.o) \

@@ -28,10 +28,10 @@
 
 #include "auth/key_command.h"
 #include "auth/key_lines.h"
-#include "auth/secret.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "portability/instr_time.h"
+#include "token/secret.h"
 #include "utils/memutils.h"
 
 /* How long the command may run, and how long a killed one has to end. */

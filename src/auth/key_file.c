@@ -28,11 +28,11 @@
 
 #include "auth/key_command.h"
 #include "auth/key_file.h"
-#include "auth/secret.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "token/openssl_errors.h"
+#include "token/secret.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"

@@ -23,10 +23,10 @@
 #include <openssl/params.h>
 
 #include "auth/seal.h"
-#include "auth/secret.h"
 #include "lib/stringinfo.h"
 #include "port/pg_bswap.h"
 #include "token/openssl_errors.h"
+#include "token/secret.h"
 
 #define SEAL_VERSION	1
 #define NONCE_SIZE		12

@@ -28,6 +28,7 @@
 #include "token/json.h"
 #include "token/jwk.h"
 #include "token/openssl_errors.h"
+#include "token/secret.h"
 #include "token/sha256.h"
 
 #define RSA_MIN_BITS	2048
@@ -102,17 +103,17 @@ read_optional_string(const Jsonb *jsonb, const char *name,
  * sections 4.2 and 4.3).
  */
 static bool
-check_purpose(const Jsonb *jsonb, char **reason)
+check_purpose(const Jsonb *jsonb, const char *operation, char **reason)
 {
 	JsonbValue	value;
 	const char *use;
 	int			use_len;
-	bool		may_verify = false;
+	bool		allowed = false;
 
 	if (!read_optional_string(jsonb, "use", &use, &use_len, reason))
 		return false;
 	if (use != NULL && !(use_len == 3 && memcmp(use, "sig", 3) == 0))
-		return refuse(reason, "The member \"use\" of the JWK is \"%s\"; a key that verifies has \"sig\" or none.",
+		return refuse(reason, "The member \"use\" of the JWK is \"%s\"; a key for signatures has \"sig\" or none.",
 					  quote_untrusted(use, use_len));
 
 	if (!jsonb_member(jsonb, "key_ops", &value))
@@ -127,12 +128,24 @@ check_purpose(const Jsonb *jsonb, char **reason)
 
 		if (op_str == NULL)
 			return refuse(reason, "The member \"key_ops\" of the JWK has an element that is not a string.");
-		if (op_len == 6 && memcmp(op_str, "verify", 6) == 0)
-			may_verify = true;
+		if (op_len == (int) strlen(operation) && memcmp(op_str, operation, op_len) == 0)
+			allowed = true;
 	}
-	if (!may_verify)
-		return refuse(reason, "The member \"key_ops\" of the JWK does not name \"verify\".");
+	if (!allowed)
+		return refuse(reason, "The member \"key_ops\" of the JWK does not name \"%s\".", operation);
 	return true;
+}
+
+/*
+ * Is this the name of a private member?
+ */
+bool
+jwk_is_private_member(const char *name, int len)
+{
+	for (int i = 0; i < (int) lengthof(private_members); i++)
+		if ((int) strlen(private_members[i]) == len && memcmp(private_members[i], name, len) == 0)
+			return true;
+	return false;
 }
 
 /*
@@ -157,6 +170,19 @@ jwk_private_member(const Jsonb *jsonb)
 bool
 jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason)
 {
+	if (JB_ROOT_IS_OBJECT(jsonb) && jwk_private_member(jsonb) != NULL)
+		return refuse(reason, "The JWK has the private member \"%s\"; a database that verifies needs the public key only.",
+					  jwk_private_member(jsonb));
+	return jwk_read_half(jsonb, "verify", jwk, reason);
+}
+
+/*
+ * The same for the public half of a JWK that may have private members, and for
+ * an operation of RFC 7517 section 4.3.
+ */
+bool
+jwk_read_half(const Jsonb *jsonb, const char *operation, Jwk *jwk, char **reason)
+{
 	const char *kty;
 	int			kty_len;
 	const KeyType *type;
@@ -165,9 +191,6 @@ jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason)
 	memset(jwk, 0, sizeof(*jwk));
 	if (!JB_ROOT_IS_OBJECT(jsonb))
 		return refuse(reason, "The JWK is not a JSON object.");
-	if (jwk_private_member(jsonb) != NULL)
-		return refuse(reason, "The JWK has the private member \"%s\"; a database that verifies needs the public key only.",
-					  jwk_private_member(jsonb));
 
 	if (!read_optional_string(jsonb, "kty", &kty, &kty_len, reason))
 		return false;
@@ -179,7 +202,7 @@ jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason)
 					  quote_untrusted(kty, kty_len));
 	jwk->kty = type->kty;
 
-	if (!check_purpose(jsonb, reason) ||
+	if (!check_purpose(jsonb, operation, reason) ||
 		!read_optional_string(jsonb, "alg", &jwk->alg, &jwk->alg_len, reason) ||
 		!read_optional_string(jsonb, "kid", &jwk->kid, &jwk->kid_len, reason))
 		return false;
@@ -268,22 +291,33 @@ check_sizes(const Jwk *jwk, const KeyType *type, char **reason)
 	return true;
 }
 
-/*
- * Decode a base64url member.
- */
 static bool
 read_bytes(const Jsonb *jsonb, const char *name, JwkBytes *bytes, char **reason)
 {
 	JsonbValue	value;
-	const char *text;
-	int			len;
 
-	if (!jsonb_member(jsonb, name, &value) ||
-		(text = json_string(&value, &len)) == NULL)
+	return jsonb_member(jsonb, name, &value) &&
+		jwk_decode(&value, name, bytes, reason);
+}
+
+/*
+ * Decode the base64url value of a member, into cleansed memory if it is
+ * secret.
+ */
+bool
+jwk_decode(const JsonbValue *value, const char *name, JwkBytes *bytes, char **reason)
+{
+	int			len;
+	const char *text = json_string(value, &len);
+	bool		is_secret = strcmp(name, "k") == 0 || jwk_is_private_member(name, (int) strlen(name));
+	Size		size;
+
+	if (text == NULL)
 		return refuse(reason, "The member \"%s\" of the JWK is not a string.", name);
 	if (len > base64url_encoded_size(JWK_MAX_PART_SIZE))
 		return refuse(reason, "The member \"%s\" of the JWK is longer than any key.", name);
-	bytes->data = palloc(base64url_decoded_size(len) + 1);
+	size = base64url_decoded_size(len) + 1;
+	bytes->data = is_secret ? secret_alloc(size) : palloc(size);
 	bytes->len = base64url_decode(text, len, bytes->data);
 	if (bytes->len < 0)
 		return refuse(reason, "The member \"%s\" of the JWK is not base64url without padding.", name);
@@ -556,6 +590,119 @@ bool
 jwk_make_key(const Jwk *jwk, const Algorithm *algorithm, EVP_PKEY **pkey, char **reason)
 {
 	return openssl_retry(make_key(jwk, algorithm, pkey, reason));
+}
+
+/*
+ * The algorithm to which a key of type RSASSA-PSS is restricted (RFC 4055
+ * section 3.1), or NULL.  A JWK can name one algorithm, but not PSS in
+ * general, so an unrestricted key cannot be converted.  OpenSSL omits the
+ * default digest, which is SHA-1.
+ */
+static const Algorithm *
+pss_algorithm(const EVP_PKEY *pkey)
+{
+	const Algorithm *algorithm;
+	char		digest[64];
+	char		mgf1_digest[64];
+	int			salt_len;
+
+	if (!EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_RSA_DIGEST,
+										digest, sizeof(digest), NULL) ||
+		!EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_RSA_MGF1_DIGEST,
+										mgf1_digest, sizeof(mgf1_digest), NULL) ||
+		!EVP_PKEY_get_int_param(pkey, OSSL_PKEY_PARAM_RSA_PSS_SALTLEN, &salt_len) ||
+		strcmp(digest, mgf1_digest) != 0)
+		return NULL;
+	for (int i = 0; (algorithm = algorithm_at(i)) != NULL; i++)
+		if (algorithm->family == FAMILY_RSA_PSS && salt_len <= algorithm->digest_size &&
+			(strcmp(digest, algorithm->digest) == 0 ||
+			 (strncmp(digest, "SHA", 3) == 0 && strcmp(digest + 3, algorithm->digest + 5) == 0)))
+			return algorithm;
+	return NULL;
+}
+
+/*
+ * Make a Jwk from the public half of an OpenSSL key.  The caller has allocated
+ * its parts, of JWK_MAX_PART_SIZE each, because no error may be raised while
+ * an OpenSSL handle is open.  Returns false for a type or curve of no known
+ * algorithm.
+ */
+bool
+jwk_from_pkey(const EVP_PKEY *pkey, Jwk *jwk)
+{
+	static const char *const bn_params[][2] = {
+		{OSSL_PKEY_PARAM_RSA_N, OSSL_PKEY_PARAM_RSA_E},
+		{OSSL_PKEY_PARAM_EC_PUB_X, OSSL_PKEY_PARAM_EC_PUB_Y},
+	};
+	bool		is_rsa = EVP_PKEY_is_a(pkey, "RSA") || EVP_PKEY_is_a(pkey, "RSA-PSS");
+	char		name[64];
+
+	if (is_rsa)
+	{
+		jwk->kty = "RSA";
+		if (EVP_PKEY_is_a(pkey, "RSA-PSS"))
+		{
+			const Algorithm *algorithm = pss_algorithm(pkey);
+
+			if (algorithm == NULL)
+				return false;
+			jwk->alg = algorithm->name;
+			jwk->alg_len = (int) strlen(algorithm->name);
+		}
+	}
+	else
+	{
+		const Algorithm *algorithm;
+		int			explicit_curve;
+
+		/*
+		 * only named curves are allowed (RFC 5480 section 2.1.1)
+		 */
+		if (EVP_PKEY_is_a(pkey, "EC") &&
+			(!EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_GROUP_NAME, name, sizeof(name), NULL) ||
+			 !EVP_PKEY_get_int_param(pkey, OSSL_PKEY_PARAM_EC_DECODED_FROM_EXPLICIT_PARAMS, &explicit_curve) ||
+			 explicit_curve))
+			return false;
+		for (int i = 0; (algorithm = algorithm_at(i)) != NULL; i++)
+		{
+			if (algorithm->family == FAMILY_ECDSA ?
+				(EVP_PKEY_is_a(pkey, "EC") && strcmp(algorithm->key_name, name) == 0) :
+				(algorithm->part_size > 0 && EVP_PKEY_is_a(pkey, algorithm->key_name)))
+				break;
+		}
+		if (algorithm == NULL)
+			return false;
+		jwk->implied_algorithm = algorithm;
+		jwk->kty = algorithm->kty;
+		if (algorithm->family != FAMILY_ECDSA)
+		{
+			size_t		len = JWK_MAX_PART_SIZE;
+
+			if (EVP_PKEY_get_raw_public_key(pkey, jwk->part[0].data, &len) <= 0)
+				return false;
+			jwk->part[0].len = (int) len;
+			return true;
+		}
+	}
+
+	for (int i = 0; i < 2; i++)
+	{
+		BIGNUM	   *bn = NULL;
+		int			len;
+
+		if (!EVP_PKEY_get_bn_param(pkey, bn_params[is_rsa ? 0 : 1][i], &bn))
+			return false;
+		len = is_rsa ? BN_num_bytes(bn) : jwk->implied_algorithm->part_size;
+		if (len <= JWK_MAX_PART_SIZE)
+			len = BN_bn2binpad(bn, jwk->part[i].data, len);
+		else
+			len = -1;
+		BN_free(bn);
+		if (len < 0)
+			return false;
+		jwk->part[i].len = len;
+	}
+	return true;
 }
 
 static bool

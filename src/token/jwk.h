@@ -42,13 +42,17 @@ typedef struct Jwk
 } Jwk;
 
 extern const char *jwk_private_member(const Jsonb *jsonb);
+extern bool jwk_is_private_member(const char *name, int len);
 extern bool jwk_read(const Jsonb *jsonb, Jwk *jwk, char **reason);
+extern bool jwk_read_half(const Jsonb *jsonb, const char *operation, Jwk *jwk, char **reason);
+extern bool jwk_decode(const JsonbValue *value, const char *name, JwkBytes *bytes, char **reason);
 extern bool jwk_fits(const Jwk *jwk, const char *alg, int alg_len,
 					 const Algorithm **algorithm, char **reason);
 extern bool jwk_check_point(const Jwk *jwk, char **reason);
 extern bool jwk_check_key(const Jwk *jwk, const Algorithm *algorithm, char **reason);
 extern bool jwk_make_key(const Jwk *jwk, const Algorithm *algorithm,
 						 EVP_PKEY **pkey, char **reason);
+extern bool jwk_from_pkey(const EVP_PKEY *pkey, Jwk *jwk);
 extern Jsonb *jwk_normal_form(const Jwk *jwk, bool with_alg);
 extern char *jwk_thumbprint(const Jwk *jwk);
 

@@ -25,14 +25,6 @@
 #include "token/openssl_errors.h"
 #include "utils/memutils.h"
 
-#define DIGEST_MAX_SIZE	64
-
-/*
- * The maximal size of an ECDSA signature in DER: two integers of up to 66
- * bytes, and their headers.
- */
-#define ECDSA_DER_MAX_SIZE	160
-
 /*
  * OpenSSL's objects for one key.  They are initialised once: a reused context
  * verifies RS256 15 % faster than a new one.  A second initialisation would
@@ -302,7 +294,7 @@ compute_hmac(EVP_MAC_CTX *ctx, bool restart, const uint8 *input, int input_len,
 {
 	return (!restart || EVP_MAC_init(ctx, NULL, 0, NULL) == 1) &&
 		EVP_MAC_update(ctx, input, input_len) == 1 &&
-		EVP_MAC_final(ctx, mac, mac_len, DIGEST_MAX_SIZE) == 1;
+		EVP_MAC_final(ctx, mac, mac_len, JWS_DIGEST_MAX_SIZE) == 1;
 }
 
 /*
@@ -314,7 +306,7 @@ hmac_can_restart(void)
 {
 	static const uint8 secret[32] = {1};
 	EVP_MAC_CTX *ctx = EVP_MAC_CTX_new(hmac);
-	uint8		mac[2][DIGEST_MAX_SIZE];
+	uint8		mac[2][JWS_DIGEST_MAX_SIZE];
 	size_t		mac_len[2];
 	bool		good = ctx != NULL && set_secret(ctx, "SHA2-256", secret, sizeof(secret));
 
@@ -334,24 +326,39 @@ prepare_hmac(JwsVerifier *verifier, const Jwk *jwk)
 				   jwk->part[0].data, jwk->part[0].len);
 }
 
-static bool
-prepare_pkey_ctx(JwsVerifier *verifier)
+/*
+ * The digest of an algorithm, or NULL if it or OpenSSL has none.
+ */
+const EVP_MD *
+jws_digest(const Algorithm *algorithm)
 {
-	AlgorithmFamily family = verifier->algorithm->family;
-	EVP_PKEY_CTX *ctx;
+	jws_init();
+	for (int i = 0; i < (int) lengthof(digests); i++)
+		if (algorithm->digest != NULL && strcmp(digests[i].name, algorithm->digest) == 0)
+			return digests[i].md;
+	return NULL;
+}
 
-	verifier->pkey_ctx = ctx = EVP_PKEY_CTX_new_from_pkey(NULL, verifier->pkey, NULL);
-	if (ctx == NULL || verifier->digest == NULL || EVP_PKEY_verify_init(ctx) <= 0)
+/*
+ * Set up a context of an RSA or EC key for an algorithm.  init is
+ * EVP_PKEY_verify_init() or EVP_PKEY_sign_init().
+ */
+bool
+jws_prepare_pkey_ctx(EVP_PKEY_CTX *ctx, int (*init) (EVP_PKEY_CTX *ctx), const Algorithm *algorithm)
+{
+	const EVP_MD *digest = jws_digest(algorithm);
+
+	if (ctx == NULL || digest == NULL || init(ctx) <= 0)
 		return false;
-	if (family == FAMILY_RSA_PKCS1)
+	if (algorithm->family == FAMILY_RSA_PKCS1)
 		return EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) > 0 &&
-			EVP_PKEY_CTX_set_signature_md(ctx, verifier->digest) > 0;
-	if (family == FAMILY_RSA_PSS)
+			EVP_PKEY_CTX_set_signature_md(ctx, digest) > 0;
+	if (algorithm->family == FAMILY_RSA_PSS)
 		return EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING) > 0 &&
-			EVP_PKEY_CTX_set_signature_md(ctx, verifier->digest) > 0 &&
-			EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, verifier->digest) > 0 &&
+			EVP_PKEY_CTX_set_signature_md(ctx, digest) > 0 &&
+			EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, digest) > 0 &&
 			EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_DIGEST) > 0;
-	return EVP_PKEY_CTX_set_signature_md(ctx, verifier->digest) > 0;
+	return EVP_PKEY_CTX_set_signature_md(ctx, digest) > 0;
 }
 
 /*
@@ -362,11 +369,8 @@ prepare(JwsVerifier *verifier, const Jwk *jwk)
 {
 	const Algorithm *algorithm = verifier->algorithm;
 
-	jws_init();
 	free_contexts(verifier);	/* from a previous attempt */
-	for (int i = 0; i < (int) lengthof(digests); i++)
-		if (algorithm->digest != NULL && strcmp(digests[i].name, algorithm->digest) == 0)
-			verifier->digest = digests[i].md;
+	verifier->digest = jws_digest(algorithm);
 
 	if (algorithm->family == FAMILY_HMAC)
 		return prepare_hmac(verifier, jwk);
@@ -374,7 +378,8 @@ prepare(JwsVerifier *verifier, const Jwk *jwk)
 	{
 		verifier->signature_size = algorithm->signature_size ?
 			algorithm->signature_size : EVP_PKEY_get_size(verifier->pkey);
-		return prepare_pkey_ctx(verifier);
+		verifier->pkey_ctx = EVP_PKEY_CTX_new_from_pkey(NULL, verifier->pkey, NULL);
+		return jws_prepare_pkey_ctx(verifier->pkey_ctx, EVP_PKEY_verify_init, algorithm);
 	}
 	verifier->signature_size = algorithm->signature_size;
 	return (verifier->md_ctx = EVP_MD_CTX_new()) != NULL;
@@ -421,15 +426,16 @@ fail_to_compute(void)
 }
 
 /*
+ * Compute a MAC, of JWS_DIGEST_MAX_SIZE at most, by a verifier for an HMAC secret.
+ *
  * EVP_MAC_init() with a null key keeps the secret and starts a new message.
  * In OpenSSL 3.0.0 to 3.0.2, and in a FIPS provider of these versions under a
  * later OpenSSL, it does nothing.  Then each message uses a copy of the
  * context.
  */
-static bool
-hmac_is_good(JwsVerifier *verifier, const uint8 *input, int input_len, const uint8 *signature)
+void
+jws_compute_mac(JwsVerifier *verifier, const uint8 *input, int input_len, uint8 *mac)
 {
-	uint8		mac[DIGEST_MAX_SIZE];
 	size_t		mac_len;
 	bool		computed;
 
@@ -442,10 +448,8 @@ hmac_is_good(JwsVerifier *verifier, const uint8 *input, int input_len, const uin
 		computed = copy != NULL && compute_hmac(copy, false, input, input_len, mac, &mac_len);
 		EVP_MAC_CTX_free(copy);
 	}
-	if (!computed)
+	if (!computed || mac_len != (size_t) verifier->signature_size)
 		fail_to_compute();
-	return mac_len == (size_t) verifier->signature_size &&
-		CRYPTO_memcmp(mac, signature, mac_len) == 0;
 }
 
 /*
@@ -464,7 +468,7 @@ ecdsa_to_der(const uint8 *raw, int part_size, uint8 *der)
 	{
 		r = s = NULL;			/* sig owns them now */
 		len = i2d_ECDSA_SIG(sig, NULL);
-		if (len > 0 && len <= ECDSA_DER_MAX_SIZE)
+		if (len > 0 && len <= JWS_ECDSA_DER_MAX_SIZE)
 			len = i2d_ECDSA_SIG(sig, &der);
 		else
 			len = -1;
@@ -481,8 +485,8 @@ ecdsa_to_der(const uint8 *raw, int part_size, uint8 *der)
 static int
 verify_digest(JwsVerifier *verifier, const uint8 *input, int input_len, const uint8 *signature)
 {
-	uint8		digest[DIGEST_MAX_SIZE];
-	uint8		der[ECDSA_DER_MAX_SIZE];
+	uint8		digest[JWS_DIGEST_MAX_SIZE];
+	uint8		der[JWS_ECDSA_DER_MAX_SIZE];
 	unsigned int digest_len;
 	int			signature_len = verifier->signature_size;
 
@@ -513,8 +517,11 @@ verify_once(JwsVerifier *verifier, const uint8 *input, int input_len,
 
 	if (verifier->mac_ctx != NULL)
 	{
+		uint8		mac[JWS_DIGEST_MAX_SIZE];
+
 		*conclusive = true;
-		return hmac_is_good(verifier, input, input_len, signature);
+		jws_compute_mac(verifier, input, input_len, mac);
+		return CRYPTO_memcmp(mac, signature, verifier->signature_size) == 0;
 	}
 	if (verifier->pkey_ctx != NULL)
 		result = verify_digest(verifier, input, input_len, signature);

@@ -10,6 +10,8 @@
 
 #include "postgres.h"
 
+#include <openssl/types.h>
+
 #include "token/algorithm.h"
 #include "token/failure.h"
 #include "token/jwk.h"
@@ -18,6 +20,15 @@
 
 /* Largest token that the setting jwt.max_token_size can allow, in bytes. */
 #define JWS_MAX_SIZE	(1024 * 1024)
+
+/* The maximal size of a digest and of a MAC, in bytes. */
+#define JWS_DIGEST_MAX_SIZE	64
+
+/*
+ * The maximal size of an ECDSA signature in DER: two integers of up to 66
+ * bytes, and their headers.
+ */
+#define JWS_ECDSA_DER_MAX_SIZE	160
 
 /*
  * A compact JWS taken apart.  All of it lives in the memory context of
@@ -42,8 +53,8 @@ typedef struct Jws
 typedef struct JwsVerifier JwsVerifier;
 
 /*
- * The number of errors that were raised during a verification.  Each of them
- * leaves a verifier in an unknown state.
+ * The number of errors that were raised while verifying or signing.  Each of them
+ * leaves a verifier or signer in an unknown state.
  */
 extern uint64 jws_errors;
 
@@ -56,5 +67,11 @@ extern JwsVerifier *jws_verifier_create(const Jwk *jwk, const Algorithm *algorit
 extern bool jws_signature_is_good(JwsVerifier *verifier,
 								  const uint8 *input, int input_len,
 								  const uint8 *signature, int signature_len);
+
+/* for jws_sign.c */
+extern const EVP_MD *jws_digest(const Algorithm *algorithm);
+extern bool jws_prepare_pkey_ctx(EVP_PKEY_CTX *ctx, int (*init) (EVP_PKEY_CTX *ctx),
+								 const Algorithm *algorithm);
+extern void jws_compute_mac(JwsVerifier *verifier, const uint8 *input, int input_len, uint8 *mac);
 
 #endif							/* JWT_JWS_H */

@@ -26,13 +26,14 @@ typedef struct PrivateKey
 {
 	const Algorithm *algorithm;
 	EVP_PKEY   *pkey;			/* NULL for an HMAC secret */
-	Jwk			half;			/* the public half, or the HMAC secret */
+	Jwk			half;			/* the public half, or the HMAC secret; the
+								 * kid of the JWK, but no alg */
 	MemoryContextCallback free_callback;
 } PrivateKey;
 
 /*
  * Each of these returns NULL with a reason if there is no such key. alg is the
- * name of an algorithm, or NULL: then the key itself must imply it.
+ * name of an algorithm, or NULL: then the key itself must imply one.
  */
 extern PrivateKey *private_key_generate(const char *alg, MemoryContext context, char **reason);
 extern PrivateKey *private_key_from_text(const char *text, int len, const char *alg,

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * secret.c
- *	  Memory for secret bytes, which is cleansed before it is freed.
+ *	  Memory for secrets, which is overwritten before it is freed.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,9 +14,9 @@
 
 typedef struct Secret
 {
-	MemoryContextCallback cleanse_callback;
+	MemoryContextCallback callback;
 	Size		size;
-	uint8		bytes[FLEXIBLE_ARRAY_MEMBER];
+	char		data[FLEXIBLE_ARRAY_MEMBER];
 } Secret;
 
 static void
@@ -24,22 +24,32 @@ cleanse(void *arg)
 {
 	Secret	   *secret = arg;
 
-	OPENSSL_cleanse(secret->bytes, secret->size);
+	OPENSSL_cleanse(secret->data, secret->size);
 }
 
 /*
- * Allocate memory for secret bytes.  It is cleansed when the context is reset
- * or deleted, also after an error.  It must not be freed by pfree(): a caller
- * that is done with it earlier calls OPENSSL_cleanse().
+ * Allocate zeroed memory for a secret in the current memory context.  When the
+ * context is reset or deleted, also after an error, the memory is overwritten.
+ * It must not be freed or enlarged before that.  If the context lives long, call
+ * secret_cleanse() as soon as the secret has been used.
  */
-uint8 *
-secret_alloc(MemoryContext context, Size size)
+void *
+secret_alloc(Size size)
 {
-	Secret	   *secret = MemoryContextAlloc(context, offsetof(Secret, bytes) + size);
+	Secret	   *secret = palloc0(offsetof(Secret, data) + size);
 
 	secret->size = size;
-	secret->cleanse_callback.func = cleanse;
-	secret->cleanse_callback.arg = secret;
-	MemoryContextRegisterResetCallback(context, &secret->cleanse_callback);
-	return secret->bytes;
+	secret->callback.func = cleanse;
+	secret->callback.arg = secret;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &secret->callback);
+	return secret->data;
+}
+
+/*
+ * Overwrite a secret now.  The memory stays allocated.
+ */
+void
+secret_cleanse(void *secret)
+{
+	cleanse((char *) secret - offsetof(Secret, data));
 }

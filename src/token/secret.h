@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * secret.h
- *	  Memory for secret bytes, which is cleansed before it is freed.
+ *	  Memory for secrets, which is overwritten before it is freed.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
-extern uint8 *secret_alloc(MemoryContext context, Size size);
+extern void *secret_alloc(Size size);
+extern void secret_cleanse(void *secret);
 
 #endif							/* JWT_SECRET_H */

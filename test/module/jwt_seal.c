@@ -13,9 +13,9 @@
 
 #include "access/htup_details.h"
 #include "auth/seal.h"
-#include "auth/secret.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "token/secret.h"
 #include "token/sha256.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"

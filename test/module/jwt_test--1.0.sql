@@ -16,6 +16,22 @@ AS 'MODULE_PATHNAME' LANGUAGE C STRICT IMMUTABLE;
 COMMENT ON FUNCTION jwt_test_ed25519(text)
 IS 'the member x of a JWK for Ed25519, another for each seed';
 
+CREATE FUNCTION jwt_test_private_key(how text, key bytea, alg text,
+	OUT algorithm text, OUT jwk jsonb, OUT thumbprint text, OUT kid text, OUT der bytea, OUT reason text)
+AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION jwt_test_private_key(text, bytea, text)
+IS 'a private key from text, from DER ("der"), from jsonb ("jwk") or a new one ("new"), or why it is none';
+
+CREATE FUNCTION jwt_test_sign(der bytea, alg text, header text, payload bytea) RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_sign(bytea, text, text, bytea)
+IS 'a compact JWS by a private key in DER';
+
+CREATE FUNCTION jwt_test_residue(alg text, is_open boolean) RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION jwt_test_residue(text, boolean)
+IS 'makes a key, writes it, reads it and signs; then how often this process still has a part of it in memory, before or after all is freed';
+
 CREATE FUNCTION jwt_test_jwk_set(document bytea, OUT n integer, OUT first jsonb, OUT last jsonb, OUT reason text)
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION jwt_test_jwk_set(bytea)

@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <malloc.h>
 #include <openssl/evp.h>
+#include <sys/mman.h>
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
@@ -22,11 +23,14 @@
 #include "token/failure.h"
 #include "token/jwk_set.h"
 #include "token/jws.h"
+#include "token/jws_sign.h"
 #include "token/openssl_errors.h"
+#include "token/private_key.h"
 #include "token/uri.h"
 #include "trust/refresh.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -37,6 +41,9 @@ PG_MODULE_MAGIC;
 JWT_SQL_FUNCTION(jwt_test_signature);
 JWT_SQL_FUNCTION(jwt_test_available);
 JWT_SQL_FUNCTION(jwt_test_ed25519);
+JWT_SQL_FUNCTION(jwt_test_private_key);
+JWT_SQL_FUNCTION(jwt_test_sign);
+JWT_SQL_FUNCTION(jwt_test_residue);
 JWT_SQL_FUNCTION(jwt_test_jwk_set);
 JWT_SQL_FUNCTION(jwt_test_uri);
 JWT_SQL_FUNCTION(jwt_test_dpop);
@@ -124,6 +131,164 @@ jwt_test_ed25519(PG_FUNCTION_ARGS)
 		elog(ERROR, "OpenSSL made no key");
 	x[base64url_encode(public_key, (int) len, x)] = '\0';
 	PG_RETURN_TEXT_P(cstring_to_text(x));
+}
+
+/*
+ * jwt_test_private_key(how, key, alg)
+ */
+Datum
+jwt_test_private_key(PG_FUNCTION_ARGS)
+{
+	char	   *how = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bytea	   *bytes = PG_ARGISNULL(1) ? NULL : PG_GETARG_BYTEA_PP(1);
+	char	   *data = bytes ? VARDATA_ANY(bytes) : "";
+	int			len = bytes ? (int) VARSIZE_ANY_EXHDR(bytes) : 0;
+	char	   *alg = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	TupleDesc	desc;
+	Datum		values[6];
+	bool		nulls[6] = {true, true, true, true, true, true};
+	PrivateKey *key;
+	char	   *reason;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (strcmp(how, "new") == 0)
+		key = private_key_generate(alg, CurrentMemoryContext, &reason);
+	else if (strcmp(how, "der") == 0)
+		key = private_key_from_der((uint8 *) data, len, alg, CurrentMemoryContext, &reason);
+	else if (strcmp(how, "jwk") == 0)
+		key = private_key_from_jwk(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(pnstrdup(data, len)))),
+								   alg, CurrentMemoryContext, &reason);
+	else
+		key = private_key_from_text(data, len, alg, CurrentMemoryContext, &reason);
+
+	if (key == NULL)
+	{
+		values[5] = CStringGetTextDatum(reason);
+		nulls[5] = false;
+		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	}
+	values[0] = CStringGetTextDatum(key->algorithm->name);
+	nulls[0] = false;
+	if (key->pkey != NULL)
+	{
+		int			der_len;
+		uint8	   *der = private_key_to_der(key, CurrentMemoryContext, &der_len);
+
+		values[1] = JsonbPGetDatum(private_key_public_jwk(key));
+		values[2] = CStringGetTextDatum(private_key_thumbprint(key));
+		values[4] = PointerGetDatum(cstring_to_text_with_len((char *) der, der_len));
+		nulls[1] = nulls[2] = nulls[4] = false;
+	}
+	if (key->half.kid != NULL)
+	{
+		values[3] = CStringGetTextDatum(key->half.kid);
+		nulls[3] = false;
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/*
+ * jwt_test_sign(der, alg, header, payload): signs twice.
+ */
+Datum
+jwt_test_sign(PG_FUNCTION_ARGS)
+{
+	bytea	   *der = PG_GETARG_BYTEA_PP(0);
+	char	   *alg = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	text	   *header = PG_GETARG_TEXT_PP(2);
+	bytea	   *payload = PG_GETARG_BYTEA_PP(3);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jwt_test", ALLOCSET_SMALL_SIZES);
+	PrivateKey *key;
+	JwsSigner  *signer = NULL;
+	text	   *token = NULL;
+	char	   *reason;
+
+	key = private_key_from_der((uint8 *) VARDATA_ANY(der), (int) VARSIZE_ANY_EXHDR(der), alg, context, &reason);
+	if (key != NULL)
+		signer = jws_signer_create(key, CurrentMemoryContext, &reason);
+	MemoryContextDelete(context);
+	if (signer == NULL)
+		elog(ERROR, "%s", reason);
+	for (int i = 0; i < 2; i++)
+		token = jws_sign(signer, VARDATA_ANY(header), (int) VARSIZE_ANY_EXHDR(header),
+						 VARDATA_ANY(payload), (int) VARSIZE_ANY_EXHDR(payload));
+	PG_RETURN_TEXT_P(token);
+}
+
+/*
+ * jwt_test_residue(alg): see the SQL.
+ */
+Datum
+jwt_test_residue(PG_FUNCTION_ARGS)
+{
+	char	   *alg = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int			der_len;
+	uint8		wanted[2][16];
+	int64		found = -2;
+	FILE	   *maps;
+	FILE	   *memory;
+	char		line[512];
+
+	{
+		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "jwt_test", ALLOCSET_SMALL_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(context);
+		char	   *reason;
+		PrivateKey *key = private_key_generate(alg, context, &reason);
+		uint8	   *der = key ? private_key_to_der(key, context, &der_len) : NULL;
+		JwsSigner  *signer;
+		int			at;
+
+		if (key == NULL || (key = private_key_from_der(der, der_len, alg, context, &reason)) == NULL ||
+			(signer = jws_signer_create(key, context, &reason)) == NULL)
+			elog(ERROR, "%s", reason);
+		(void) jws_sign(signer, "{}", 2, "{}", 2);
+		/* of the private half, masked so that these are no copies */
+		at = der_len - 20;
+		for (int i = 0; i < 16; i++)
+		{
+			wanted[0][i] = der[at + i] ^ 0x55;
+			wanted[1][15 - i] = der[at + i] ^ 0x55;
+		}
+		found += 2;
+		MemoryContextSwitchTo(old);
+		if (!PG_GETARG_BOOL(1))
+			MemoryContextDelete(context);
+	}
+
+	maps = fopen("/proc/self/maps", "r");
+	memory = fopen("/proc/self/mem", "r");
+	if (maps == NULL || memory == NULL)
+		elog(ERROR, "this process cannot read its memory");
+	while (fgets(line, sizeof(line), maps) != NULL)
+	{
+		unsigned long start;
+		unsigned long end;
+		char		mode[8];
+		uint8	   *copy;
+		size_t		n;
+
+		if (sscanf(line, "%lx-%lx %7s", &start, &end, mode) != 3 || mode[0] != 'r' || mode[1] != 'w' || mode[3] == 's')
+			continue;
+		copy = mmap(NULL, end - start, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (copy == MAP_FAILED)
+			elog(ERROR, "out of memory");
+		(void) fseek(memory, (long) start, SEEK_SET);
+		n = fread(copy, 1, end - start, memory);
+		for (size_t i = 0; i + 16 <= n; i++)
+			for (int k = 0; k < 2; k++)
+			{
+				int			j = 0;
+
+				while (j < 16 && (copy[i + j] ^ 0x55) == wanted[k][j])
+					j++;
+				found += j == 16;
+			}
+		munmap(copy, end - start);
+	}
+	fclose(maps);
+	fclose(memory);
+	PG_RETURN_INT64(found);
 }
 
 /*
