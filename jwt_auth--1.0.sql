@@ -180,6 +180,14 @@ ALTER TABLE @extschema@.jwt_signing_key
 -- Signing
 --
 
+-- VOLATILE, because most signatures are different each time.
+CREATE FUNCTION @extschema@.jws_sign(payload bytea, jwk jsonb, alg text, header jsonb DEFAULT '{}'::jsonb) RETURNS text
+AS 'MODULE_PATHNAME', 'jwt_sql_jws_sign'
+LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION @extschema@.jws_sign(bytea, jsonb, text, jsonb)
+IS 'signs a payload under a private JWK or a secret that the caller has: a compact JWS';
+
 --
 -- Sessions
 --
@@ -199,6 +207,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON
 	@extschema@.jwt_signing_key,
 	@extschema@.jwt_session
 	TO pg_database_owner WITH GRANT OPTION;
+
+-- It knows no key of ours.
+GRANT EXECUTE ON FUNCTION @extschema@.jws_sign(bytea, jsonb, text, jsonb) TO PUBLIC;
 
 SELECT @extschema@.jwt_auth_install_end();
 
