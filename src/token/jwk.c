@@ -113,7 +113,7 @@ check_purpose(const Jsonb *jsonb, const char *operation, char **reason)
 	if (!read_optional_string(jsonb, "use", &use, &use_len, reason))
 		return false;
 	if (use != NULL && !(use_len == 3 && memcmp(use, "sig", 3) == 0))
-		return refuse(reason, "The member \"use\" of the JWK is \"%s\"; a key for signatures has \"sig\" or none.",
+		return refuse(reason, "The member \"use\" of the JWK is \"%s\"; a key that verifies has \"sig\" or none.",
 					  quote_untrusted(use, use_len));
 
 	if (!jsonb_member(jsonb, "key_ops", &value))

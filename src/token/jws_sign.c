@@ -248,8 +248,8 @@ ecdsa_from_der(const uint8 *der, size_t len, int part_size, uint8 *raw)
 {
 	ECDSA_SIG  *sig = d2i_ECDSA_SIG(NULL, &der, (long) len);
 	bool		good = sig != NULL &&
-		BN_bn2binpad(ECDSA_SIG_get0_r(sig), raw, part_size) == part_size &&
-		BN_bn2binpad(ECDSA_SIG_get0_s(sig), raw + part_size, part_size) == part_size;
+	BN_bn2binpad(ECDSA_SIG_get0_r(sig), raw, part_size) == part_size &&
+	BN_bn2binpad(ECDSA_SIG_get0_s(sig), raw + part_size, part_size) == part_size;
 
 	ECDSA_SIG_free(sig);
 	return good;

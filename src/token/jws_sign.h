@@ -23,6 +23,6 @@ extern char *jws_header_text(const char *alg, const char *kid, const char *typ);
 extern bool jws_header_merge(const Jsonb *members, const char *alg, char **header, char **reason);
 extern JwsSigner *jws_signer_create(const PrivateKey *key, MemoryContext context, char **reason);
 extern text *jws_sign(JwsSigner *signer, const char *header, int header_len,
-					  const char *payload, int payload_len);
+					   const char *payload, int payload_len);
 
 #endif							/* JWT_JWS_SIGN_H */

@@ -634,7 +634,7 @@ private_key_from_der(const uint8 *der, int len, const char *alg, MemoryContext c
 /*
  * The key as unencrypted PKCS#8, in memory of secret_alloc().
  */
-uint8 *
+uint8	   *
 private_key_to_der(const PrivateKey *key, MemoryContext context, int *len)
 {
 	/* RSA: numbers up to the size of n; each element has a header */

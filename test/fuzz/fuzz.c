@@ -32,6 +32,7 @@
 #include "token/jwk.h"
 #include "token/jws.h"
 #include "token/key_text.h"
+#include "token/private_key.h"
 #include "token/uri.h"
 #include "trust/catalog.h"
 #include "trust/key_set.h"
@@ -372,6 +373,37 @@ fuzz_key_text(const char *data, int len)
 }
 
 /*
+ * Private keys: PKCS#8 of an accepted key gives the same key, and no message
+ * has the text.
+ */
+static void
+fuzz_private_key(const char *data, int len)
+{
+	char	   *reason = NULL;
+	PrivateKey *key = private_key_from_text(data, len, NULL, CurrentMemoryContext, &reason);
+	PrivateKey *again;
+	uint8	   *der;
+	uint8	   *der_again;
+	int			der_len;
+	int			len_again;
+
+	if (key == NULL)
+		key = private_key_from_text(data, len, "RS256", CurrentMemoryContext, &reason);
+	if (key == NULL)
+	{
+		claim(reason != NULL && reason[strlen(reason) - 1] == '.');
+		return;
+	}
+	claim(key->pkey != NULL);
+	der = private_key_to_der(key, CurrentMemoryContext, &der_len);
+	again = private_key_from_der(der, der_len, key->algorithm->name, CurrentMemoryContext, &reason);
+	claim(again != NULL && again->algorithm == key->algorithm);
+	claim(strcmp(private_key_thumbprint(again), private_key_thumbprint(key)) == 0);
+	der_again = private_key_to_der(again, CurrentMemoryContext, &len_again);
+	claim(len_again == der_len && memcmp(der_again, der, der_len) == 0);
+}
+
+/*
  * An accepted compact JWS consists of three base64url parts.
  */
 static void
@@ -682,6 +714,7 @@ static const Target targets[] = {
 	{"json", fuzz_json},
 	{"jwk", fuzz_jwk},
 	{"key_text", fuzz_key_text},
+	{"private_key", fuzz_private_key},
 	{"jws", fuzz_jws},
 	{"claims", fuzz_claims},
 	{"jwks", fuzz_jwks},

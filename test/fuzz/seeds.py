@@ -106,3 +106,9 @@ for patterns in ("idp.example", "*.example:8443, idp.example:*", "*", "a.example
     for host in ("idp.example", "x.b.example", "[::1]"):
         for address in (b"\0" * 15 + b"\1", b"\0" * 10 + b"\xff\xff\x7f\0\0\1", b"\x20\1\x0d\xb8" + b"\x08" * 12):
             seed("address", patterns.encode() + b"\n" + host.encode() + b"\n" + address)
+
+# private keys: PKCS #8, and the JWKs of RFC 7515 appendix A.3 and RFC 8037 appendix A
+for private in (rsa_key, ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP521R1()), ed25519.Ed25519PrivateKey.generate()):
+    seed("private_key", private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+seed("private_key", '{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}')
+seed("private_key", '{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}')
