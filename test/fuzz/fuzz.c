@@ -24,6 +24,8 @@
 #include "fetcher/address.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "session/event.h"
+#include "session/verify.h"
 #include "token/algorithm.h"
 #include "token/base64url.h"
 #include "token/claims.h"
@@ -657,6 +659,148 @@ fuzz_dpop(const char *data, int len)
 	claim(proof.jti.len > 0 && proof.issued >= at - DPOP_MAX_AGE && proof.issued <= at + DPOP_MAX_AHEAD);
 }
 
+/* What verify_signature() finds: the target "event" fills it in. */
+static Verdict signed_event;
+
+/*
+ * The step before the claims, which the target "event" leaves out: it would need a
+ * signature.
+ */
+bool
+verify_signature(const VerifyRequest *request, Verdict *verdict)
+{
+	claim(request->fetch_nothing);
+	*verdict = signed_event;
+	return true;
+}
+
+/*
+ * Has an object, at any depth, a member of one of these names that is this string?
+ */
+static bool
+has_string(const JsonbValue *value, const char *const *names, const Slice *wanted)
+{
+	bool		found = false;
+
+	if (value->type == jbvArray)
+		for (int i = 0; i < value->val.array.nElems && !found; i++)
+			found = has_string(&value->val.array.elems[i], names, wanted);
+	if (value->type != jbvObject)
+		return found;
+	for (int i = 0; i < value->val.object.nPairs && !found; i++)
+		found = has_string(&value->val.object.pairs[i].value, names, wanted);
+	for (; *names != NULL && !found; names++)
+	{
+		const JsonbPair *member = json_member(value, *names);
+		Slice		string;
+
+		if (member == NULL)
+			continue;
+		string.data = json_string(&member->value, &string.len);
+		found = slice_equal(&string, wanted);
+	}
+	return found;
+}
+
+/*
+ * What an event ends is named in it, and is of the sender or an issuer that it may
+ * speak for.
+ */
+static void
+check_effect(const EventEffect *effect, const JsonbValue *object, const TrustIssuer *sender, bool is_set)
+{
+	static const char *const subjects[] = {"sub", "id", NULL};
+	static const char *const sessions[] = {CLAIMS_SESSION, "id", NULL};
+	static const char *const tokens[] = {"jti", NULL};
+	static const char *const issuers[] = {"iss", NULL};
+	Slice		issuer = slice_of(effect->issuer->policy.issuer);
+	bool		own = slice_is(&issuer, sender->policy.issuer);
+
+	claim(effect->value.len > 0 && effect->value.len <= TRUST_MAX_NAME);
+	claim(effect->kind == REVOKED_SUBJECT || effect->kind == REVOKED_SESSION || effect->kind == REVOKED_ID);
+	claim(has_string(object, effect->kind == REVOKED_SUBJECT ? subjects :
+					 effect->kind == REVOKED_SESSION ? sessions : tokens, &effect->value));
+	claim(has_string(object, issuers, &issuer));
+	if (!own)
+	{
+		claim(is_set && effect->kind == REVOKED_SUBJECT);
+		own = false;
+		for (int i = 0; i < sender->n_events_for; i++)
+			own = own || slice_is(&issuer, sender->events_for[i]);
+		claim(own);
+	}
+}
+
+/*
+ * The claims of an event with a good signature.  The first byte of the input selects
+ * the issuer, one of those that run has added, and the header's typ.
+ */
+static void
+fuzz_event(const char *data, int len)
+{
+	static const char *const senders[] = {"https://op.example", "https://hub.example", "https://api.example", "https://gone.example"};
+	static const char *const types[] = {NULL, "JWT", "logout+jwt", "application/logout+jwt", "secevent+jwt", "application/SecEvent+JWT", "at+jwt", ""};
+	static const char *const errors[] = {"invalid_request", "invalid_issuer", "invalid_audience", "access_denied"};
+	int			choice = len > 0 ? (uint8) data[0] : 0;
+	const char *sender_name = senders[choice & 3];
+	TrustIssuer *sender = rows_find_issuer(sender_name, (int) strlen(sender_name));
+	TrustIssuer nobody = {.policy.issuer = unconstify(char *, sender_name)};
+	TrustKey	key = {.issuer = &nobody};
+	JsonbValue	object;
+	Slice		token = {data, len};
+	Slice		iss;
+	Event		event;
+	bool		is_set;
+	bool		known = false;
+
+	if (len < 1 || json_read_object(data + 1, len - 1, &object) != NULL)
+		return;
+	memset(&signed_event, 0, sizeof(signed_event));
+	signed_event.key = &key;
+	signed_event.claims = object;
+	signed_event.jws.payload = (uint8 *) unconstify(char *, data + 1);
+	signed_event.jws.payload_len = len - 1;
+	signed_event.jws.typ = slice_of(types[(choice >> 2) & 7]);
+
+	event_judge(&token, &event);
+	if (event.err != NULL)
+	{
+		for (int i = 0; i < (int) lengthof(errors); i++)
+			known = known || strcmp(event.err, errors[i]) == 0;
+		claim(known && event.description != NULL && event.description[0] != '\0');
+		return;
+	}
+	claim(sender != NULL && !sender->events.accepts_none);
+	claim((event.ignored == NULL) == (event.n_effects > 0));
+	iss.data = json_string(&json_member(&object, "iss")->value, &iss.len);
+	claim(slice_is(&iss, sender_name) && slice_is(&event.issuer, sender_name));
+	claim(json_member(&object, "aud") != NULL);
+	claim(json_member(&object, "jti")->value.type == jbvString);
+	claim(json_member(&object, "iat")->value.type == jbvNumeric);
+	claim(json_member(&json_member(&object, "events")->value, pnstrdup(event.type.data, event.type.len)) != NULL);
+
+	is_set = strstr(pnstrdup(event.type.data, event.type.len), "backchannel-logout") == NULL;
+	if (is_set)
+		claim(json_member(&object, "exp") == NULL && json_member(&object, "sub") == NULL &&
+			  json_member(&object, "sub_id") != NULL && claims_type_is(signed_event.jws.typ.data, signed_event.jws.typ.len, "secevent+jwt"));
+	else
+		claim(event.n_effects == 1 && json_member(&object, "nonce") == NULL &&
+			  (sender->event_without_exp || json_member(&object, "exp") != NULL));
+
+	claim(event.n_effects <= 100);
+	for (int i = 0; i < event.n_effects; i++)
+		check_effect(&event.effects[i], &object, sender, is_set);
+
+	/* nothing is ended that began after the event, or after its token, or now */
+	if (event.n_effects == 0)
+		return;
+	claim(IS_VALID_TIMESTAMP(event.ended) && IS_VALID_TIMESTAMP(event.issued_before) && IS_VALID_TIMESTAMP(event.issued));
+	claim(event.ended <= event.issued && event.ended <= event.issued_before);
+	claim(event.issued_before <= GetCurrentTimestamp());
+	claim(event.issued_before < event.issued + USECS_PER_SEC && event.issued_before < event.ended + USECS_PER_SEC);
+	claim(event.issued <= verify_now() + sender->events.leeway);
+}
+
 /*
  * Allowed hosts and addresses: the lines of the input are a list of patterns,
  * a host and an address.  A host is allowed only if the list contains its end.
@@ -720,6 +864,7 @@ static const Target targets[] = {
 	{"jwks", fuzz_jwks},
 	{"uri", fuzz_uri},
 	{"dpop", fuzz_dpop},
+	{"event", fuzz_event},
 	{"address", fuzz_address},
 };
 

@@ -102,6 +102,26 @@ for uri in ("https://api.example/things", "HTTP://[::1]:80/a/./b/../%7e%2f?q#f",
     seed("dpop", json.dumps({"jti": "x", "htm": "GET", "htu": uri, "iat": AT, "ath": "PEaenWxYddN6Q_NT1PiOYfz4EsZu7jRXRlpAsNpBU-A", "nonce": "n"}))
 seed("dpop", " " + b64(b'{"typ":"dpop+jwt","alg":"ES256","jwk":{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",'
                        b'"y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}}') + ".e30." + b64(bytes(64)))
+# the first byte: which of the issuers of run, and which typ
+LOGOUT = "http://schemas.openid.net/event/backchannel-logout"
+SECEVENT = "https://schemas.openid.net/secevent/"
+IDP, OTHER = ("https://op.example", "https://hub.example")
+for changes in ({"sid": "s1", "exp": 4102444800}, {"sub": "alice", "exp": 4102444800}, {"sub": "alice"}, {"sid": "s1", "nonce": "n", "exp": 4102444800}):
+    for choice, iss in ((2 << 2, IDP), (0, IDP), (1 << 2 | 1, OTHER), (2 << 2 | 2, "https://api.example"), (3 << 2 | 3, "https://gone.example")):
+        seed("event", bytes([choice]) + json.dumps({"iss": iss, "aud": "app", "iat": AT, "jti": "l1", "events": {LOGOUT: {}}, **changes}).encode())
+NAMES = [{"format": "iss_sub", "iss": IDP, "sub": "alice"}, {"format": "opaque", "id": "s1"}, {"format": "jwt_id", "iss": OTHER, "jti": "j1"},
+         {"format": "email", "email": "alice@op.example"}, {"format": "iss_sub", "iss": "https://gone.example", "sub": "x"}, {"format": "saml_assertion_id", "issuer": IDP, "assertion_id": "x"}]
+SUBJECTS = NAMES + [{"format": "aliases", "identifiers": NAMES}, {"format": "complex", "user": NAMES[0]}, {"format": "complex", "session": NAMES[1], "user": NAMES[0]},
+                    {"format": "complex", "session": NAMES[2], "tenant": NAMES[1]}, {"format": "complex", "user": {"format": "aliases", "identifiers": NAMES[:1]}},
+                    {"format": "complex", "user": NAMES[0], "device": NAMES[1]}, {"format": "complex", "user": {"format": "complex", "user": NAMES[0]}}]
+EVENTS = [{"caep/event-type/session-revoked": {"event_timestamp": AT - 1.5}}, {"caep/event-type/credential-change": {"change_type": "delete"}},
+          {"caep/event-type/credential-change": {"change_type": "create"}, "risc/event-type/account-purged": {"event_timestamp": 1e300}},
+          {"risc/event-type/sessions-revoked": {}, "ssf/event-type/verification": {"state": "x"}}, {"risc/event-type/account-enabled": {}}]
+for sub_id in SUBJECTS:
+    for n, events in enumerate(EVENTS):
+        iss = (IDP, OTHER)[n % 2]
+        seed("event", bytes([4 << 2 | n % 2]) + json.dumps({"iss": iss, "aud": ["app", "x"], "iat": AT, "jti": "e1", "toe": AT - n, "sub_id": sub_id,
+                                                           "events": {SECEVENT + name: payload for name, payload in events.items()}}).encode())
 for patterns in ("idp.example", "*.example:8443, idp.example:*", "*", "a.example,*.b.example:1", "[::1]:443"):
     for host in ("idp.example", "x.b.example", "[::1]"):
         for address in (b"\0" * 15 + b"\1", b"\0" * 10 + b"\xff\xff\x7f\0\0\1", b"\x20\1\x0d\xb8" + b"\x08" * 12):
