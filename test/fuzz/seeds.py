@@ -109,7 +109,7 @@ IDP, OTHER = ("https://op.example", "https://hub.example")
 for changes in ({"sid": "s1", "exp": 4102444800}, {"sub": "alice", "exp": 4102444800}, {"sub": "alice"}, {"sid": "s1", "nonce": "n", "exp": 4102444800}):
     for choice, iss in ((2 << 2, IDP), (0, IDP), (1 << 2 | 1, OTHER), (2 << 2 | 2, "https://api.example"), (3 << 2 | 3, "https://gone.example")):
         seed("event", bytes([choice]) + json.dumps({"iss": iss, "aud": "app", "iat": AT, "jti": "l1", "events": {LOGOUT: {}}, **changes}).encode())
-NAMES = [{"format": "iss_sub", "iss": IDP, "sub": "alice"}, {"format": "opaque", "id": "s1"}, {"format": "jwt_id", "iss": OTHER, "jti": "j1"},
+NAMES = [{"format": "iss_sub", "iss": IDP, "sub": "alice"}, {"format": "opaque", "id": "s1"}, {"format": "jwt_id", "iss": IDP, "jti": "j1"},
          {"format": "email", "email": "alice@op.example"}, {"format": "iss_sub", "iss": "https://gone.example", "sub": "x"}, {"format": "saml_assertion_id", "issuer": IDP, "assertion_id": "x"}]
 SUBJECTS = NAMES + [{"format": "aliases", "identifiers": NAMES}, {"format": "complex", "user": NAMES[0]}, {"format": "complex", "session": NAMES[1], "user": NAMES[0]},
                     {"format": "complex", "session": NAMES[2], "tenant": NAMES[1]}, {"format": "complex", "user": {"format": "aliases", "identifiers": NAMES[:1]}},
