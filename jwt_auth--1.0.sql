@@ -179,6 +179,60 @@ ALTER TABLE @extschema@.jwt_signing_key
 --
 -- Signing
 --
+-- EXECUTE is the permission: the functions check no privilege on the tables. No
+-- function signs the bytes of a caller, only claims that fit the issuer's policy.
+--
+
+CREATE FUNCTION @extschema@.jwt_create_signing_key(
+	issuer text,
+	alg text DEFAULT 'ES256'::text,
+	kid text DEFAULT NULL::text,
+	activate_at timestamptz DEFAULT NULL::timestamptz
+) RETURNS text
+AS 'MODULE_PATHNAME', 'jwt_sql_create_signing_key'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_create_signing_key(text, text, text, timestamptz)
+IS 'make a signing key; returns its kid, by default its thumbprint. If another key signs, it stands by for jwt_token_policy.publish_ahead, unless activate_at says when it signs';
+
+CREATE FUNCTION @extschema@.jwt_import_signing_key(
+	issuer text,
+	key text,
+	alg text DEFAULT NULL::text,
+	kid text DEFAULT NULL::text,
+	activate_at timestamptz DEFAULT NULL::timestamptz
+) RETURNS text
+AS 'MODULE_PATHNAME', 'jwt_sql_import_signing_key'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_import_signing_key(text, text, text, text, timestamptz)
+IS 'the same for an existing private key: PEM (PKCS#8) or a private JWK. Pass it as a parameter, so that the server does not log it';
+
+CREATE FUNCTION @extschema@.jwt_rotate_signing_key(issuer text) RETURNS text
+AS 'MODULE_PATHNAME', 'jwt_sql_rotate_signing_key'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_rotate_signing_key(text)
+IS 'make the key that follows the current one, with the same algorithm; returns its kid. If the current key cannot sign, it signs at once';
+
+CREATE FUNCTION @extschema@.jwt_rotate_due_signing_keys() RETURNS integer
+AS 'MODULE_PATHNAME', 'jwt_sql_rotate_due_signing_keys'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_rotate_due_signing_keys()
+IS 'make the keys that are due by jwt_token_policy.rotate_every, and erase private keys that do not sign any more; returns the number of changes. The worker of jwt_jwks calls it';
+
+-- It writes nothing, but a parallel worker would open the private key again.
+CREATE FUNCTION @extschema@.jwt_sign(
+	claims jsonb,
+	issuer text DEFAULT NULL::text,
+	lifetime interval DEFAULT NULL::interval
+) RETURNS text
+AS 'MODULE_PATHNAME', 'jwt_sql_sign'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000;
+
+COMMENT ON FUNCTION @extschema@.jwt_sign(jsonb, text, interval)
+IS 'sign an access token with these claims, completed by the issuer''s policy; without an issuer, by the only one. Raises an error if jwt_verify() would refuse it';
 
 -- VOLATILE, because most signatures are different each time.
 CREATE FUNCTION @extschema@.jws_sign(payload bytea, jwk jsonb, alg text, header jsonb DEFAULT '{}'::jsonb) RETURNS text
@@ -210,6 +264,13 @@ GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON
 
 -- It knows no key of ours.
 GRANT EXECUTE ON FUNCTION @extschema@.jws_sign(bytea, jsonb, text, jsonb) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	@extschema@.jwt_create_signing_key(text, text, text, timestamptz),
+	@extschema@.jwt_import_signing_key(text, text, text, text, timestamptz),
+	@extschema@.jwt_rotate_signing_key(text),
+	@extschema@.jwt_rotate_due_signing_keys(),
+	@extschema@.jwt_sign(jsonb, text, interval)
+	TO pg_database_owner WITH GRANT OPTION;
 
 SELECT @extschema@.jwt_auth_install_end();
 

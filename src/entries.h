@@ -30,9 +30,19 @@ typedef struct IssuerTerms
 	const ClaimsPolicy *policy; /* of access tokens */
 	int			n_algorithms;
 	char	   *const *algorithms;	/* that its keys may have */
+	bool		confirms_elsewhere; /* confirmation is gateway */
 	const char *unusable;		/* why it verifies nothing: a sentence, or
 								 * NULL */
 } IssuerTerms;
+
+/* An access token that is about to be signed. */
+typedef struct DraftToken
+{
+	const char *claims;			/* JSON in UTF-8 */
+	int			claims_len;
+	const char *typ;
+	const char *thumbprint;		/* of the key that signs */
+} DraftToken;
 
 typedef struct JwtEntries
 {
@@ -59,6 +69,26 @@ typedef struct JwtEntries
 	 * no such row.
 	 */
 	bool		(*end_key) (const pg_uuid_t *id, TimestampTz not_after);
+
+	/*
+	 * Why tokens that the signing key with this id signs are refused: a
+	 * sentence, or NULL. Its row of jwt_key must have these values, and must be
+	 * able to verify; revocations are not checked.  *from and *until get the
+	 * times between which it verifies.
+	 */
+	const char *(*why_key_fails) (const pg_uuid_t *id, const Slice *issuer, const char *kid, const char *alg,
+								  const char *thumbprint, TimestampTz *from, TimestampTz *until);
+
+	/*
+	 * Would jwt_verify() accept this token, from the right sender? times gets
+	 * the token's, also if not.  *key_not_revoked is 0, or from the last call
+	 * with this thumbprint.
+	 */
+	bool		(*check_claims) (const IssuerTerms *terms, const DraftToken *token, TimestampTz at,
+								 uint64 *key_not_revoked, ClaimsTimes *times, Failure *failure);
+
+	/* The setting jwt.max_token_size. */
+	int			(*max_token_size) (void);
 
 	/* Is this key (RFC 7638 thumbprint) revoked? */
 	bool		(*key_is_revoked) (const char *thumbprint);

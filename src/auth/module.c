@@ -8,6 +8,7 @@
 #include "compat.h"
 
 #include "auth/key_file.h"
+#include "auth/signing_key.h"
 #include "auth/tables.h"
 #include "token/jws.h"
 #include "utils/guc.h"
@@ -25,7 +26,7 @@ extern JWT_EXPORT void _PG_init(void);
  */
 static void (*const inits[]) (void) =
 {
-	jws_init, key_file_init, tables_init
+	jws_init, key_file_init, tables_init, signing_key_init
 };
 
 /*

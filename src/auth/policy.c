@@ -51,16 +51,25 @@ refuse(TokenPolicy *policy, const char *column, const char *why)
 }
 
 /*
+ * An interval in microseconds.  A month has 30 days, as elsewhere in
+ * PostgreSQL.  In floating point, because it may be out of range.
+ */
+static double
+interval_usec(const Interval *interval)
+{
+	return (double) interval->time +
+		((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+}
+
+/*
  * An interval column in microseconds.  The policy is unusable if it is null or
- * outside of these limits.  A month has 30 days.
+ * outside of these limits.
  */
 static int64
 read_interval(TokenPolicy *policy, const char *column, Datum value, bool isnull,
 			  int64 min, int64 max, const char *limits)
 {
-	Interval   *interval = isnull ? NULL : DatumGetIntervalP(value);
-	double		usec = isnull ? 0 : (double) interval->time +
-		((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+	double		usec = isnull ? 0 : interval_usec(DatumGetIntervalP(value));
 
 	if (isnull)
 		refuse(policy, column, "is null.");
@@ -330,4 +339,22 @@ policy_require(const Slice *issuer)
 				 errhint("SELECT jwt_add_issuer(%s, ...);",
 						 quote_literal_cstr(quote_string(policy->issuer)))));
 	return policy;
+}
+
+/*
+ * The lifetime that a caller wants for an access token, in microseconds.  It can
+ * only be shorter than the policy's.
+ */
+int64
+policy_lifetime(const TokenPolicy *policy, const Interval *interval)
+{
+	double		usec = interval_usec(interval);
+
+	if (usec < USECS_PER_SEC || usec > policy->access_lifetime)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("lifetime is out of range"),
+				 errdetail("It must be between 1 second and jwt_token_policy.access_lifetime, which is %lld seconds.",
+						   (long long) (policy->access_lifetime / USECS_PER_SEC))));
+	return (int64) usec;
 }

@@ -14,8 +14,13 @@
 #include "token/slice.h"
 #include "utils/timestamp.h"
 
-/* The longest lifetime of an access token, in microseconds. */
+/*
+ * The longest lifetime of an access token, and the largest leeway of an issuer,
+ * in microseconds.  A key verifies for so long after it has signed its last
+ * token.
+ */
 #define POLICY_MAX_ACCESS_LIFETIME	USECS_PER_DAY
+#define POLICY_MAX_LEEWAY			(5 * USECS_PER_MINUTE)
 
 /*
  * A row, ready to use.  Strings are terminated; intervals are in microseconds.
@@ -36,6 +41,7 @@ typedef struct TokenPolicy
 } TokenPolicy;
 
 extern const TokenPolicy *policy_require(const Slice *issuer);
+extern int64 policy_lifetime(const TokenPolicy *policy, const Interval *interval);
 extern TokenPolicy *policy_read(const Datum *values, const bool *nulls);
 
 #endif							/* JWT_AUTH_POLICY_H */

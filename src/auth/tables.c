@@ -185,6 +185,15 @@ tables_generation(void)
 }
 
 /*
+ * The same without accepting invalidations.
+ */
+uint64
+tables_known_generation(void)
+{
+	return generation;
+}
+
+/*
  * C code has written to the policy or to the signing keys: do what the
  * statement trigger does.
  */

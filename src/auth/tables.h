@@ -82,6 +82,7 @@ enum
 
 extern void tables_init(void);
 extern uint64 tables_generation(void);
+extern uint64 tables_known_generation(void);
 extern void tables_changed(void);
 extern const JwtEntries *tables_jwt(void);
 extern Relation tables_open(AuthTable table, LOCKMODE lockmode);

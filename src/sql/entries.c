@@ -10,7 +10,10 @@
 #include "access/xact.h"
 #include "entries.h"
 #include "extension/row.h"
+#include "session/confirmation.h"
+#include "session/verify.h"
 #include "sql/functions.h"
+#include "token/json.h"
 #include "trust/new_key.h"
 #include "trust/revocation.h"
 #include "trust/write.h"
@@ -37,6 +40,7 @@ entry_find_issuer(const Slice *name)
 	terms->policy = &issuer->policy;
 	terms->n_algorithms = issuer->n_algorithms;
 	terms->algorithms = issuer->algorithms;
+	terms->confirms_elsewhere = issuer->confirms_elsewhere;
 	terms->unusable = issuer->unusable;
 	return terms;
 }
@@ -72,6 +76,70 @@ static bool
 entry_end_key(const pg_uuid_t *id, TimestampTz not_after)
 {
 	return write_key_end(id, not_after);
+}
+
+/*
+ * Does the public key of a row differ from the one that signs?
+ */
+static bool
+differs(const KeyRow *key, const char *kid, const char *alg, const char *thumbprint)
+{
+	return key->source == NULL || strcmp(key->source, "signing") != 0 ||
+		key->kid == NULL || strcmp(key->kid, kid) != 0 ||
+		key->alg == NULL || strcmp(key->alg, alg) != 0 ||
+		!key->jwk_read || strcmp(rows_thumbprint(&key->jwk), thumbprint) != 0;
+}
+
+static const char *
+entry_why_key_fails(const pg_uuid_t *id, const Slice *issuer, const char *kid, const char *alg,
+					const char *thumbprint, TimestampTz *from, TimestampTz *until)
+{
+	RowScan		scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, issuer,
+								  InvalidAttrNumber, NULL);
+	KeyRow		key;
+	bool		found = false;
+
+	while (!found && rows_next(&scan))
+	{
+		rows_read_key(&scan, &key);
+		found = memcmp(&key.id, id, sizeof(*id)) == 0;
+	}
+	rows_end(&scan);
+	if (!found)
+		return "It has no row in jwt_key, with the same id and issuer.";
+	rows_check_key_fully(&key);
+	*from = key.not_before;
+	*until = key.not_after;
+	if (differs(&key, kid, alg, thumbprint))
+		return "Its row in jwt_key has been changed.";
+	return key.unusable;
+}
+
+static bool
+entry_check_claims(const IssuerTerms *terms, const DraftToken *token, TimestampTz at,
+				   uint64 *key_not_revoked, ClaimsTimes *times, Failure *failure)
+{
+	static const Slice any = {NULL, 0};
+	Jws			jws = {.typ = slice_of(token->typ)};
+	JsonbValue	claims;
+	ClaimsIds	ids;
+	const Binding *binding;
+	RevocationQuery query = {.thumbprint = slice_of(token->thumbprint), .key_generation = *key_not_revoked};
+	const char *reason = json_read_object(token->claims, token->claims_len, &claims);
+
+	memset(times, 0, sizeof(*times));
+	if (reason != NULL)
+		return fail(failure, FAILURE_MALFORMED, psprintf("The payload of the token %s.", reason));
+	if (!claims_check(&claims, token->claims, &jws, terms->policy, &any, at, &ids, times, failure) ||
+		!confirmation_read(&claims, !terms->confirms_elsewhere, &binding, failure))
+		return false;
+	query.issuer = slice_of(terms->policy->issuer);
+	query.sub = ids.sub;
+	query.sid = ids.sid;
+	query.jti = ids.jti;
+	query.has_issued = times->has_issued;
+	query.issued = times->issued;
+	return revocation_check(&query, key_not_revoked, failure);
 }
 
 static bool
@@ -120,6 +188,9 @@ jwt_sql_entries(PG_FUNCTION_ARGS)
 		.find_issuer = entry_find_issuer,
 		.add_key = entry_add_key,
 		.end_key = entry_end_key,
+		.why_key_fails = entry_why_key_fails,
+		.check_claims = entry_check_claims,
+		.max_token_size = verify_max_token_size,
 		.key_is_revoked = entry_key_is_revoked,
 		.revoke_session = entry_revoke_session,
 		.session_is_revoked = entry_session_is_revoked

@@ -1,0 +1,607 @@
+/*-------------------------------------------------------------------------
+ *
+ * rotation.c
+ *	  SQL functions that make signing keys, and let one follow the other.
+ *
+ * The states of a key follow from times alone:
+ *
+ *	  standby	until its activate_at: published, so that verifiers that cache the
+ *				JWK Set know it before its first token arrives
+ *	  current	until the activate_at of the next key
+ *	  previous	then its private half is erased; its row of jwt_key verifies until
+ *				the last token that it has signed has expired
+ *
+ * All functions lock the issuer's row of jwt_token_policy, so that only one of
+ * them changes its keys at a time.  Each first does what is due: it sets the end of a
+ * key whose successor is known, and erases the private halves of previous keys.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "auth/seal.h"
+#include "auth/signing_key.h"
+#include "auth/tables.h"
+#include "extension/arguments.h"
+#include "extension/row.h"
+#include "miscadmin.h"
+#include "token/failure.h"
+#include "token/secret.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+JWT_SQL_FUNCTION(jwt_sql_create_signing_key);
+JWT_SQL_FUNCTION(jwt_sql_import_signing_key);
+JWT_SQL_FUNCTION(jwt_sql_rotate_signing_key);
+JWT_SQL_FUNCTION(jwt_sql_rotate_due_signing_keys);
+
+/* The maximal size of a kid, in bytes: as in the triggers of jwt. */
+#define MAX_KID		1024
+
+/* For an activate_at that the caller has not given. */
+#define BY_POLICY	DT_NOBEGIN
+
+/* An issuer whose policy is locked, and its keys. */
+typedef struct Keys
+{
+	const TokenPolicy *policy;
+	Slice		issuer;
+	TimestampTz now;			/* after the lock */
+	SigningRow *rows;			/* in the order in which they sign */
+	int			n;
+	int			current;		/* index, or -1 */
+	int			changes;		/* rows that were made or changed */
+} Keys;
+
+/*
+ * Raise the error for a key that cannot be one.
+ */
+pg_noreturn static void
+refuse_key(const char *reason, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("key is not acceptable"),
+			 errdetail_internal("%s", reason),
+			 hint != NULL ? errhint("%s", hint) : 0,
+			 errhidesecret()));
+}
+
+/*
+ * Raise an error for the algorithms of shared secrets.
+ */
+static void
+require_key_pair(const Algorithm *algorithm)
+{
+	if (algorithm != NULL && algorithm->family == FAMILY_HMAC)
+		refuse_key(psprintf("The algorithm %s has a secret that every verifier must know, and no key pair.", algorithm->name),
+				   "Sign with a secret in hand by jws_sign().");
+}
+
+/*
+ * Read the keys again, after a change or a lock.
+ */
+static void
+read_keys(Keys *keys)
+{
+	keys->rows = signing_key_rows(&keys->issuer, &keys->n);
+	keys->current = signing_key_find_current(keys->rows, keys->n, keys->now);
+}
+
+/*
+ * When does the key before the one that signs from this time on end?
+ */
+static TimestampTz
+end_of_predecessor(TimestampTz activate_at)
+{
+	return activate_at + POLICY_MAX_ACCESS_LIFETIME + POLICY_MAX_LEEWAY;
+}
+
+/*
+ * When does the row of jwt_key of a signing key end?  DT_NOEND also if there is
+ * no such row.
+ */
+static TimestampTz
+end_of_key(const Keys *keys, const SigningRow *row)
+{
+	TimestampTz from = DT_NOBEGIN;
+	TimestampTz until = DT_NOEND;
+
+	(void) tables_jwt()->why_key_fails(&row->id, &keys->issuer, row->kid ? row->kid : "", row->alg ? row->alg : "",
+									   row->thumbprint ? row->thumbprint : "", &from, &until);
+	return until;
+}
+
+/*
+ * Change the row of a key: erase its private half, or for erase = false, set its
+ * activate_at.
+ */
+static void
+change_row(Keys *keys, const SigningRow *row, bool erase, TimestampTz activate_at)
+{
+	Relation	rel = tables_open(AUTH_SIGNING_KEY, RowExclusiveLock);
+	TupleTableSlot *slot = row_lock(rel, UUIDPGetDatum(&row->id));
+	Datum		values[Natts_signing_key];
+	bool		nulls[Natts_signing_key];
+
+	if (slot != NULL)
+	{
+		memcpy(values, slot->tts_values, sizeof(values));
+		memcpy(nulls, slot->tts_isnull, sizeof(nulls));
+		if (erase)
+			nulls[Anum_signing_key_key_name - 1] = nulls[Anum_signing_key_salt - 1] =
+				nulls[Anum_signing_key_sealed - 1] = true;
+		else
+			values[Anum_signing_key_activate_at - 1] = TimestampTzGetDatum(activate_at);
+		row_update(rel, slot, Natts_signing_key, values, nulls);
+		ExecDropSingleTupleTableSlot(slot);
+		tables_changed();
+		keys->changes++;
+	}
+	table_close(rel, NoLock);
+}
+
+/*
+ * Do what is due: see above.  If only_look, only count it.
+ */
+static int
+settle(Keys *keys, bool only_look)
+{
+	int			due = 0;
+
+	for (int i = 0; i + 1 < keys->n; i++)
+	{
+		SigningRow *row = &keys->rows[i];
+		TimestampTz end = end_of_predecessor(keys->rows[i + 1].activate_at);
+
+		CHECK_FOR_INTERRUPTS();
+		if (row->sealed == NULL)
+			continue;			/* both have been done */
+		if (end_of_key(keys, row) > end && (only_look || tables_jwt()->end_key(&row->id, end)))
+			due++;
+		if (i >= keys->current)
+			continue;
+		if (!only_look)
+			change_row(keys, row, true, 0);
+		row->sealed = NULL;
+		due++;
+	}
+	return due;
+}
+
+/*
+ * Lock the policy of an issuer, and read its keys.  Raises an error if it cannot
+ * sign.
+ */
+static void
+lock_keys(const Slice *issuer, Keys *keys)
+{
+	Relation	rel;
+	TupleTableSlot *slot;
+
+	/* raises errors with hints */
+	(void) policy_require(issuer);
+
+	memset(keys, 0, sizeof(*keys));
+	rel = tables_open(AUTH_POLICY, RowExclusiveLock);
+	slot = row_lock(rel, PointerGetDatum(cstring_to_text_with_len(issuer->data, issuer->len)));
+	if (slot != NULL)
+		ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+
+	/* once more: it may have been changed while this waited for the lock */
+	keys->policy = policy_require(issuer);
+	keys->issuer = slice_of(keys->policy->issuer);
+	keys->now = GetCurrentTimestamp();
+	read_keys(keys);
+	keys->changes = settle(keys, false);
+}
+
+/*
+ * Can the current key sign?
+ */
+static bool
+current_can_sign(const Keys *keys)
+{
+	KeyFailure	failure;
+	SigningKey *key;
+	bool		good;
+
+	if (keys->current < 0)
+		return false;
+	key = signing_key_open(keys->policy, keys->rows, keys->n, keys->current, CurrentMemoryContext, &failure);
+	if (key == NULL)
+		return false;
+	good = keys->now >= key->from && keys->now < key->until;
+	MemoryContextDelete(key->context);
+	return good;
+}
+
+/*
+ * From when on does a new key sign?  If nothing else signs, there is nothing to
+ * wait for.
+ */
+static TimestampTz
+choose_activation(const Keys *keys)
+{
+	return current_can_sign(keys) ? keys->now + keys->policy->publish_ahead : keys->now;
+}
+
+/*
+ * Seal and insert a key.  kid has null data if it was not given.  Returns the
+ * kid.
+ */
+static char *
+add_key(Keys *keys, const PrivateKey *key, const char *alg, const Slice *kid, TimestampTz activate_at)
+{
+	pg_uuid_t	id = *DatumGetUUIDP(row_new_id());
+	char	   *thumbprint = private_key_thumbprint(key);
+	Jsonb	   *jwk = private_key_public_jwk(key);
+	char	   *name;
+	SealBinding binding;
+	uint8	   *der;
+	int			len;
+	bytea	   *sealed;
+	bytea	   *salt;
+	char		key_name[KEY_NAME_MAX + 1];
+	Datum		values[Natts_signing_key] = {0};
+	bool		nulls[Natts_signing_key] = {false};
+	Relation	rel;
+
+	if (thumbprint == NULL)
+		refuse_key("OpenSSL could not compute a SHA-256 digest.", NULL);
+	if (kid->data != NULL)
+		name = pnstrdup(kid->data, kid->len);
+	else
+		name = key->half.kid != NULL ? pnstrdup(key->half.kid, key->half.kid_len) : thumbprint;
+	if (name[0] == '\0' || strlen(name) > MAX_KID)
+		refuse_key(psprintf("Its kid must have between 1 and %d bytes.", MAX_KID), NULL);
+	if (activate_at == BY_POLICY)
+		activate_at = choose_activation(keys);
+	if (TIMESTAMP_NOT_FINITE(activate_at))
+		refuse_key("The time from which on it signs must be finite.", NULL);
+	activate_at = Max(activate_at, keys->now);
+
+	tables_jwt()->add_key(&id, &keys->issuer, name, alg, jwk);
+	if (tables_jwt()->key_is_revoked(thumbprint))
+		refuse_key("It has been revoked.", NULL);
+
+	binding.id = id;
+	binding.issuer = keys->issuer;
+	binding.kid = slice_of(name);
+	binding.alg = slice_of(alg);
+	binding.thumbprint = slice_of(thumbprint);
+	der = private_key_to_der(key, CurrentMemoryContext, &len);
+	sealed = seal_close(&binding, der, len, &salt);
+	secret_cleanse(der);
+	(void) seal_key_name(sealed, key_name);
+
+#define SET(column, datum) (values[Anum_signing_key_##column - 1] = (datum))
+	SET(id, UUIDPGetDatum(&id));
+	SET(issuer, CStringGetTextDatum(keys->policy->issuer));
+	SET(kid, CStringGetTextDatum(name));
+	SET(alg, CStringGetTextDatum(alg));
+	SET(jwk, JsonbPGetDatum(jwk));
+	SET(activate_at, TimestampTzGetDatum(activate_at));
+	SET(created_at, TimestampTzGetDatum(keys->now));
+	SET(key_name, CStringGetTextDatum(key_name));
+	SET(salt, PointerGetDatum(salt));
+	SET(sealed, PointerGetDatum(sealed));
+#undef SET
+	rel = tables_open(AUTH_SIGNING_KEY, RowExclusiveLock);
+	row_insert(rel, Natts_signing_key, values, nulls);
+	table_close(rel, NoLock);
+	tables_changed();
+	keys->changes++;
+
+	/* its predecessor has an end now */
+	read_keys(keys);
+	keys->changes += settle(keys, false);
+	return name;
+}
+
+/*
+ * Make a key of an algorithm, and add it.
+ */
+static char *
+generate_key(Keys *keys, const char *alg, const Slice *kid, TimestampTz activate_at)
+{
+	char	   *reason;
+	PrivateKey *key;
+
+	require_key_pair(algorithm_by_name(alg, (int) strlen(alg)));
+	key = private_key_generate(alg, CurrentMemoryContext, &reason);
+	if (key == NULL)
+		refuse_key(reason, NULL);
+	return add_key(keys, key, alg, kid, activate_at);
+}
+
+static TimestampTz
+activation_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? BY_POLICY : PG_GETARG_TIMESTAMPTZ(n);
+}
+
+/*
+ * Make a memory context for private keys.  It is deleted with the current one, also after an
+ * error, and then cleanses what is in it.
+ */
+static MemoryContext
+begin_private(void)
+{
+	return MemoryContextSwitchTo(AllocSetContextCreate(CurrentMemoryContext, "jwt_auth private key",
+													   ALLOCSET_DEFAULT_SIZES));
+}
+
+/*
+ * Leave it, with a result.
+ */
+static Datum
+end_private(MemoryContext outer, const char *kid)
+{
+	MemoryContext context = MemoryContextSwitchTo(outer);
+	Datum		result = CStringGetTextDatum(kid);
+
+	MemoryContextDelete(context);
+	return result;
+}
+
+/*
+ * jwt_create_signing_key(issuer, alg, kid, activate_at): make a key; returns its kid.
+ */
+Datum
+jwt_sql_create_signing_key(PG_FUNCTION_ARGS)
+{
+	Slice		issuer = required_argument(fcinfo, 0, "issuer");
+	Slice		alg = required_argument(fcinfo, 1, "alg");
+	Slice		kid = text_argument(fcinfo, 2);
+	TimestampTz activate_at = activation_argument(fcinfo, 3);
+	MemoryContext outer;
+	Keys		keys;
+
+	row_require_write("jwt_create_signing_key()");
+	outer = begin_private();
+	lock_keys(&issuer, &keys);
+	PG_RETURN_DATUM(end_private(outer, generate_key(&keys, pnstrdup(alg.data, alg.len), &kid, activate_at)));
+}
+
+/*
+ * The name of the algorithm of an imported key, if the caller has given none.
+ * EdDSA is the name that most verifiers know.
+ */
+static const char *
+algorithm_name(const Keys *keys, const PrivateKey *key)
+{
+	const IssuerTerms *terms = keys->policy->terms;
+
+	for (int i = 0; i < terms->n_algorithms; i++)
+		if (key->algorithm->family == FAMILY_EDDSA && strcmp(terms->algorithms[i], ALGORITHM_EDDSA) == 0)
+			return ALGORITHM_EDDSA;
+	return key->algorithm->name;
+}
+
+static Datum
+import_key(FunctionCallInfo fcinfo)
+{
+	Slice		issuer = required_argument(fcinfo, 0, "issuer");
+	Slice		key_text = required_argument(fcinfo, 1, "key");
+	Slice		alg_argument = text_argument(fcinfo, 2);
+	Slice		kid = text_argument(fcinfo, 3);
+	TimestampTz activate_at = activation_argument(fcinfo, 4);
+	const char *alg = alg_argument.data ? pnstrdup(alg_argument.data, alg_argument.len) : NULL;
+	MemoryContext outer;
+	Keys		keys;
+	PrivateKey *key;
+	char	   *reason;
+
+	row_require_write("jwt_import_signing_key()");
+	outer = begin_private();
+	if (alg != NULL)
+		require_key_pair(algorithm_by_name(alg, (int) strlen(alg)));
+	key = private_key_from_text(key_text.data, key_text.len, alg, CurrentMemoryContext, &reason);
+	if (key == NULL)
+		refuse_key(reason, NULL);
+	require_key_pair(key->algorithm);
+	lock_keys(&issuer, &keys);
+	if (alg == NULL)
+		alg = algorithm_name(&keys, key);
+	return end_private(outer, add_key(&keys, key, alg, &kid, activate_at));
+}
+
+/*
+ * jwt_import_signing_key(issuer, key, alg, kid, activate_at): add the private key of a PEM
+ * or a JWK; returns its kid.
+ *
+ * The statement contains the key, so no error shows it: neither ours nor
+ * one of PostgreSQL.
+ */
+Datum
+jwt_sql_import_signing_key(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Datum		result = (Datum) 0;
+
+	PG_TRY();
+	{
+		result = import_key(fcinfo);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		error->hide_stmt = true;
+		error->context = NULL;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	PG_RETURN_DATUM(result);
+}
+
+/*
+ * jwt_rotate_signing_key(issuer): make the key that follows the current one; returns
+ * its kid.
+ *
+ * If the current key cannot sign, the new one does at once.  If there is one
+ * that stands by already, it is not doubled: it signs at once if the current key
+ * cannot, else this raises an error.
+ */
+Datum
+jwt_sql_rotate_signing_key(PG_FUNCTION_ARGS)
+{
+	static const Slice no_kid = {NULL, 0};
+	Slice		issuer = required_argument(fcinfo, 0, "issuer");
+	MemoryContext outer;
+	Keys		keys;
+	SigningRow *standby;
+	const char *kid;
+
+	row_require_write("jwt_rotate_signing_key()");
+	outer = begin_private();
+	lock_keys(&issuer, &keys);
+	if (keys.n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("issuer \"%s\" has no signing key", quote_string(keys.policy->issuer)),
+				 errhint("SELECT jwt_create_signing_key(%s);", quote_literal_cstr(quote_string(keys.policy->issuer)))));
+	standby = keys.current + 1 < keys.n ? &keys.rows[keys.current + 1] : NULL;
+	if (standby == NULL)
+	{
+		const char *alg = keys.rows[keys.current].alg;
+
+		kid = generate_key(&keys, alg ? alg : "", &no_kid, BY_POLICY);
+	}
+	else if (!current_can_sign(&keys))
+	{
+		kid = standby->kid ? standby->kid : "";
+		change_row(&keys, standby, false, keys.now);
+		read_keys(&keys);
+		(void) settle(&keys, false);
+	}
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("issuer \"%s\" has a key that stands by already", quote_string(keys.policy->issuer)),
+				 errdetail("The key \"%s\" will sign from %s on.", standby->kid ? quote_string(standby->kid) : "",
+						   timestamptz_to_str(standby->activate_at)),
+				 errhint("If verifiers know it already, let it sign earlier: update jwt_signing_key.activate_at.")));
+	PG_RETURN_DATUM(end_private(outer, kid));
+}
+
+/*
+ * Do what is due for an issuer.  Returns the number of rows that were made or
+ * changed.
+ */
+static int
+rotate_if_due(const Slice *issuer)
+{
+	static const Slice no_kid = {NULL, 0};
+	Keys		keys;
+	const TokenPolicy *policy = policy_require(issuer);
+	bool		due;
+
+	/* look before locking: mostly there is nothing to do */
+	memset(&keys, 0, sizeof(keys));
+	keys.policy = policy;
+	keys.issuer = *issuer;
+	keys.now = GetCurrentTimestamp();
+	read_keys(&keys);
+#define IS_DUE() \
+	(keys.policy->rotate_every > 0 && keys.current >= 0 && keys.current + 1 == keys.n && \
+	 keys.now >= keys.rows[keys.current].activate_at + keys.policy->rotate_every - keys.policy->publish_ahead)
+	due = IS_DUE();
+	if (settle(&keys, true) == 0 && !due)
+		return 0;
+
+	lock_keys(issuer, &keys);
+	if (IS_DUE() && keys.rows[keys.current].alg != NULL)
+		(void) generate_key(&keys, keys.rows[keys.current].alg, &no_kid, BY_POLICY);
+#undef IS_DUE
+	return keys.changes;
+}
+
+/*
+ * The same in a subtransaction, so that an error concerns this issuer only.  It
+ * is logged.
+ */
+static int
+try_to_rotate(const Slice *issuer)
+{
+	MemoryContext outer = begin_private();
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resources = CurrentResourceOwner;
+	volatile int changes = 0;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		changes = rotate_if_due(issuer);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK)
+			ReThrowError(error);
+		ereport(WARNING,
+				(errmsg("the signing keys of issuer \"%s\" could not be rotated: %s",
+						quote_untrusted(issuer->data, issuer->len), error->message),
+				 error->detail ? errdetail_internal("%s", error->detail) : 0,
+				 error->hint ? errhint("%s", error->hint) : 0));
+	}
+	PG_END_TRY();
+	CurrentResourceOwner = resources;
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(context);
+	return changes;
+}
+
+/*
+ * jwt_rotate_due_signing_keys(): do what is due for each issuer.  Returns the number of
+ * rows that were made or changed.  The worker of jwt_jwks calls it.
+ */
+Datum
+jwt_sql_rotate_due_signing_keys(PG_FUNCTION_ARGS)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	List	   *issuers = NIL;
+	ListCell   *lc;
+	int			changes = 0;
+
+	row_require_write("jwt_rotate_due_signing_keys()");
+	(void) fcinfo;
+	rel = tables_open(AUTH_POLICY, AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		issuer = heap_getattr(tuple, Anum_policy_issuer, RelationGetDescr(rel), &isnull);
+
+		if (!isnull)
+			issuers = lappend(issuers, TextDatumGetCString(issuer));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	foreach(lc, issuers)
+	{
+		Slice		issuer = slice_of(lfirst(lc));
+
+		CHECK_FOR_INTERRUPTS();
+		changes += try_to_rotate(&issuer);
+	}
+	PG_RETURN_INT32(changes);
+}
