@@ -147,6 +147,17 @@ server_start()
 	export PGHOST=$server_dir/run PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 }
 
+# Make a file with a key for all databases, in which the extension jwt_auth seals its
+# private keys. Sets key_file.
+server_make_key_file()
+{
+	key_file=$server_dir/run/jwt_auth.keys
+	(
+		umask 077
+		cd "$server_dir/run" && echo "k1:$(openssl rand -base64 32):*" | as_server_user tee "$key_file" >/dev/null
+	)
+}
+
 # Stop the server, and servers in our folder that a test has left.
 server_stop()
 {
