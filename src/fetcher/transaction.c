@@ -60,13 +60,19 @@ static bool checks_relations;
 static post_parse_analyze_hook_type next_hook;
 
 /*
- * Did an object of this owner come with the extension?  An object that the
+ * Did an object of this owner come with an extension?  An object that the
  * owner of the extension added later belongs to that role.
  */
 static bool
+is_member_of(Oid of, Oid class, Oid object, Oid owner)
+{
+	return superuser_arg(owner) && getExtensionOfObject(class, object) == of;
+}
+
+static bool
 is_member(Oid class, Oid object, Oid owner)
 {
-	return superuser_arg(owner) && getExtensionOfObject(class, object) == extension;
+	return is_member_of(extension, class, object, owner);
 }
 
 static bool
@@ -85,26 +91,32 @@ is_own_table(Oid relid)
 	return result;
 }
 
-/*
- * A function of the extension with this exact signature, or InvalidOid.
- */
-Oid
-transaction_find_function(const char *name, int n, const Oid *types)
+static Oid
+find_function(Oid of, Oid in_schema, const char *name, int n, const Oid *types)
 {
 	HeapTuple	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name),
 										PointerGetDatum(buildoidvector(types, n)),
-										ObjectIdGetDatum(schema));
+										ObjectIdGetDatum(in_schema));
 	Oid			function = InvalidOid;
 
 	if (HeapTupleIsValid(tuple))
 	{
 		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
 
-		if (is_member(ProcedureRelationId, form->oid, form->proowner))
+		if (is_member_of(of, ProcedureRelationId, form->oid, form->proowner))
 			function = form->oid;
 		ReleaseSysCache(tuple);
 	}
 	return function;
+}
+
+/*
+ * A function of the extension with this exact signature, or InvalidOid.
+ */
+Oid
+transaction_find_function(const char *name, int n, const Oid *types)
+{
+	return find_function(extension, schema, name, n, types);
 }
 
 /*
@@ -126,10 +138,10 @@ transaction_is_subscribed(const char *table)
 }
 
 /*
- * Find the extension, and lock it until the end of the transaction.
+ * Find an extension, and lock it until the end of the transaction.
  */
 static bool
-find_extension(void)
+find_extension(const char *name, Oid *oid, Oid *in_schema)
 {
 	Relation	rel;
 	ScanKeyData key;
@@ -137,21 +149,35 @@ find_extension(void)
 	HeapTuple	tuple;
 	bool		found;
 
-	extension = get_extension_oid("jwt", true);
-	if (!OidIsValid(extension))
+	*oid = get_extension_oid(name, true);
+	if (!OidIsValid(*oid))
 		return false;
-	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	LockDatabaseObject(ExtensionRelationId, *oid, 0, AccessShareLock);
 	rel = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(extension));
+				ObjectIdGetDatum(*oid));
 	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);
 	if (found)
-		schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+		*in_schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+/*
+ * A function without arguments of the extension jwt_auth, or InvalidOid.
+ */
+Oid
+transaction_find_auth_function(const char *name)
+{
+	Oid			auth;
+	Oid			auth_schema;
+
+	if (!find_extension("jwt_auth", &auth, &auth_schema))
+		return InvalidOid;
+	return find_function(auth, auth_schema, name, 0, NULL);
 }
 
 /*
@@ -164,7 +190,7 @@ transaction_begin(void)
 	saved_context = CurrentMemoryContext;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (!find_extension() || !is_own_table(get_relname_relid("jwt_jwks_state", schema)))
+	if (!find_extension("jwt", &extension, &schema) || !is_own_table(get_relname_relid("jwt_jwks_state", schema)))
 	{
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(saved_context);

@@ -19,6 +19,7 @@ extern Datum transaction_column(int row, int column, Oid type, bool *isnull);
 extern char *transaction_copy_text(int row, int column, bool null_ok);
 extern bool transaction_is_subscribed(const char *table);
 extern Oid	transaction_find_function(const char *name, int n, const Oid *types);
+extern Oid	transaction_find_auth_function(const char *name);
 extern char *transaction_attempt(void (*function) (void *), void *arg);
 
 #endif							/* JWT_JWKS_TRANSACTION_H */

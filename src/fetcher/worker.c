@@ -19,6 +19,7 @@
 #include "fetcher/settings.h"
 #include "fetcher/shared.h"
 #include "fetcher/source.h"
+#include "fetcher/transaction.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -231,6 +232,23 @@ fetch_sources(Source **sources, int n, RefreshCounts *counts, const char **error
 }
 
 /*
+ * Let the extension jwt_auth, if it is there, rotate its signing keys.  It logs
+ * its errors.  On a subscriber nothing is rotated, because the publisher does it.
+ */
+static void
+rotate_signing_keys(void)
+{
+	Oid			function;
+
+	if (!transaction_begin())
+		return;
+	function = transaction_find_auth_function("jwt_rotate_due_signing_keys");
+	if (OidIsValid(function) && !transaction_is_subscribed("jwt_key"))
+		(void) OidFunctionCall0(function);
+	transaction_commit();
+}
+
+/*
  * Make sure that another worker starts if this one has not finished its work.
  */
 static void
@@ -290,6 +308,7 @@ jwt_jwks_worker_main(Datum arg)
 		CHECK_FOR_INTERRUPTS();
 		more = source_prune_revocations();
 	}
+	rotate_signing_keys();
 	now = GetCurrentTimestamp();
 	end_worker(n == 0 ? TimestampTzPlusMilliseconds(now, LOCKED_WAIT_MS) : DT_NOBEGIN,
 			   more ? now : DT_NOEND);
