@@ -122,6 +122,7 @@ CREATE TABLE @extschema@.jwt_session (
 	expires_at			timestamptz,
 	rotated_at			timestamptz,
 	counter				bigint,
+	repeats				integer,
 	seed				bytea,
 	ended_at			timestamptz,
 	ended_why			text
@@ -136,6 +137,7 @@ COMMENT ON COLUMN @extschema@.jwt_session.claims IS 'further claims of its acces
 COMMENT ON COLUMN @extschema@.jwt_session.expires_at IS 'when it ends at the latest';
 COMMENT ON COLUMN @extschema@.jwt_session.rotated_at IS 'when the current refresh token was made';
 COMMENT ON COLUMN @extschema@.jwt_session.counter IS 'the number of the current refresh token';
+COMMENT ON COLUMN @extschema@.jwt_session.repeats IS 'how often the current refresh token was given again, within the grace';
 COMMENT ON COLUMN @extschema@.jwt_session.seed IS 'derives the key of its refresh tokens; null when it has ended';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_token_policy'::pg_catalog.regclass, ''::text);
@@ -245,6 +247,98 @@ IS 'signs a payload under a private JWK or a secret that the caller has: a compa
 --
 -- Sessions
 --
+-- VOLATILE and PARALLEL UNSAFE: these functions write, or read what is committed at
+-- the moment. A refresh token that is null gives an error answer, so that an API can
+-- pass on what it was sent.
+--
+
+CREATE FUNCTION @extschema@.jwt_start_session(
+	issuer text,
+	sub text,
+	claims jsonb DEFAULT '{}'::jsonb,
+	client_id text DEFAULT NULL,
+	scope text DEFAULT NULL
+) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'jwt_sql_start_session'
+LANGUAGE C VOLATILE COST 1000;
+
+COMMENT ON FUNCTION @extschema@.jwt_start_session(text, text, jsonb, text, text)
+IS 'starts a session for a subject that has logged in: access token and refresh token in the form of RFC 6749';
+
+CREATE FUNCTION @extschema@.jwt_refresh(
+	refresh_token text,
+	client_id text DEFAULT NULL,
+	scope text DEFAULT NULL
+) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'jwt_sql_refresh'
+LANGUAGE C VOLATILE COST 1000;
+
+COMMENT ON FUNCTION @extschema@.jwt_refresh(text, text, text)
+IS 'new tokens for a refresh token, or an error in the form of RFC 6749; commit either before answering';
+
+CREATE FUNCTION @extschema@.jwt_refresh_session(
+	refresh_token text,
+	client_id text DEFAULT NULL,
+	OUT sid uuid,
+	OUT issuer text,
+	OUT sub text,
+	OUT claims jsonb
+) RETURNS record
+AS 'MODULE_PATHNAME', 'jwt_sql_refresh_session'
+LANGUAGE C VOLATILE COST 1000;
+
+COMMENT ON FUNCTION @extschema@.jwt_refresh_session(text, text)
+IS 'the session that a refresh token would refresh; null if it is not good';
+
+CREATE FUNCTION @extschema@.jwt_refresh_with(
+	refresh_token text,
+	claims jsonb,
+	client_id text DEFAULT NULL,
+	scope text DEFAULT NULL
+) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'jwt_sql_refresh_with'
+LANGUAGE C VOLATILE COST 1000;
+
+COMMENT ON FUNCTION @extschema@.jwt_refresh_with(text, jsonb, text, text)
+IS 'the same as jwt_refresh, with new claims for the session; null claims end it';
+
+CREATE FUNCTION @extschema@.jwt_end_session(sid uuid) RETURNS boolean
+AS 'MODULE_PATHNAME', 'jwt_sql_end_session'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION @extschema@.jwt_end_session(uuid)
+IS 'ends a session and revokes its access tokens; false if it had ended before';
+
+CREATE FUNCTION @extschema@.jwt_end_sessions(
+	issuer text,
+	sub text DEFAULT NULL
+) RETURNS bigint
+AS 'MODULE_PATHNAME', 'jwt_sql_end_sessions'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.jwt_end_sessions(text, text)
+IS 'ends all sessions of an issuer, or of one subject, and revokes their access tokens';
+
+-- Tokens of an ended session are refused by jwt_denylist, and tokens of an expired one
+-- have expired. So its row is needed no longer.
+CREATE FUNCTION @extschema@.jwt_prune_sessions(max_rows integer DEFAULT NULL) RETURNS bigint
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	WITH pruned AS (
+		DELETE FROM @extschema@.jwt_session d
+		WHERE d.sid = ANY (ARRAY(
+			SELECT s.sid
+			FROM @extschema@.jwt_session s
+			LEFT JOIN @extschema@.jwt_token_policy p ON p.issuer = s.issuer
+			WHERE coalesce(s.ended_at, least(s.expires_at, s.rotated_at + p.idle_lifetime)) < pg_catalog.clock_timestamp()
+			LIMIT jwt_prune_sessions.max_rows
+			FOR UPDATE OF s SKIP LOCKED))
+		RETURNING d.sid)
+	SELECT pg_catalog.count(*) FROM pruned;
+END;
+
+COMMENT ON FUNCTION @extschema@.jwt_prune_sessions(integer)
+IS 'deletes sessions that are over, at most max_rows; how many';
 
 --
 -- Privileges
@@ -269,7 +363,14 @@ GRANT EXECUTE ON FUNCTION
 	@extschema@.jwt_import_signing_key(text, text, text, text, timestamptz),
 	@extschema@.jwt_rotate_signing_key(text),
 	@extschema@.jwt_rotate_due_signing_keys(),
-	@extschema@.jwt_sign(jsonb, text, interval)
+	@extschema@.jwt_sign(jsonb, text, interval),
+	@extschema@.jwt_start_session(text, text, jsonb, text, text),
+	@extschema@.jwt_refresh(text, text, text),
+	@extschema@.jwt_refresh_session(text, text),
+	@extschema@.jwt_refresh_with(text, jsonb, text, text),
+	@extschema@.jwt_end_session(uuid),
+	@extschema@.jwt_end_sessions(text, text),
+	@extschema@.jwt_prune_sessions(integer)
 	TO pg_database_owner WITH GRANT OPTION;
 
 SELECT @extschema@.jwt_auth_install_end();

@@ -8,6 +8,7 @@
 #include "compat.h"
 
 #include "auth/key_file.h"
+#include "auth/session.h"
 #include "auth/signing_key.h"
 #include "auth/tables.h"
 #include "token/jws.h"
@@ -26,7 +27,7 @@ extern JWT_EXPORT void _PG_init(void);
  */
 static void (*const inits[]) (void) =
 {
-	jws_init, key_file_init, tables_init, signing_key_init
+	jws_init, key_file_init, tables_init, signing_key_init, session_init
 };
 
 /*

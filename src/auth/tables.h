@@ -74,6 +74,7 @@ enum
 	Anum_session_expires_at,
 	Anum_session_rotated_at,
 	Anum_session_counter,
+	Anum_session_repeats,
 	Anum_session_seed,
 	Anum_session_ended_at,
 	Anum_session_ended_why,

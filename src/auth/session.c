@@ -1,0 +1,483 @@
+/*-------------------------------------------------------------------------
+ *
+ * session.c
+ *	  Sessions: rows of jwt_session, and the states of their refresh tokens.
+ *
+ * One row is one session.  Its counter is the number of its current refresh
+ * token.  Each redemption locks the newest version of the row, whatever the
+ * isolation level, so redemptions of a session happen one after the other.
+ *
+ * A rotation is at most one step, and at most one happens within a grace.  So a
+ * row that lost its last rotation, and a request that was slow, are never more
+ * than one step from each other.  test/model shows that both are necessary.
+ *
+ * What was promised to a client is on disk before the client has it: starting,
+ * refreshing and ending a session force a synchronous commit.  A rollback takes
+ * it back, so it is logged.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include <sys/stat.h>
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "auth/session.h"
+#include "extension/row.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "storage/itemptr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+/*
+ * No access token is valid for longer, whatever the policy was when it was
+ * signed: the longest access lifetime, and the largest leeway of an issuer.
+ */
+#define LONGEST_ACCESS	(USECS_PER_DAY + 5 * USECS_PER_MINUTE + USECS_PER_SEC)
+
+/* As often is the current refresh token given again without a word in the log. */
+#define QUIET_REPEATS	3
+
+/* A session that this transaction has written. */
+typedef struct WrittenSession
+{
+	pg_uuid_t	sid;
+	int			nest_level;		/* of the subtransaction */
+	bool		ended;			/* else it gave out tokens */
+} WrittenSession;
+
+/* In TopTransactionContext. */
+static List *written = NIL;
+
+static char *
+show_sid(const pg_uuid_t *sid)
+{
+	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(sid)));
+}
+
+/*
+ * Forget the writes of aborted subtransactions, from this level inwards, and
+ * say in the log what no client should have seen.
+ */
+static void
+forget_writes(int nest_level)
+{
+	while (written != NIL)
+	{
+		WrittenSession *last = llast(written);
+		const uint8 *b = last->sid.data;
+
+		if (last->nest_level < nest_level)
+			break;
+		/* no function that could raise an error */
+		ereport(LOG,
+				(errmsg(last->ended ?
+						"a transaction that ended session %02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x was rolled back" :
+						"a transaction that issued tokens of session %02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x was rolled back",
+						b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7],
+						b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]),
+				 errhidestmt(true), errhidecontext(true)));
+		written = list_delete_last(written);
+	}
+}
+
+static void
+transaction_ended(XactEvent event, void *arg)
+{
+	(void) arg;
+	switch (event)
+	{
+		case XACT_EVENT_ABORT:
+			forget_writes(0);
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			if (written != NIL)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot prepare a transaction that has written a session")));
+			break;
+		case XACT_EVENT_COMMIT:
+			/* with its memory context */
+			written = NIL;
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+subtransaction_ended(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
+{
+	int			nest_level = GetCurrentTransactionNestLevel();
+	ListCell   *lc;
+
+	(void) id;
+	(void) parent;
+	(void) arg;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		forget_writes(nest_level);
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		foreach(lc, written)
+		{
+			WrittenSession *session = lfirst(lc);
+
+			session->nest_level = Min(session->nest_level, nest_level - 1);
+		}
+}
+
+/*
+ * Register the callbacks.
+ */
+void
+session_init(void)
+{
+	RegisterXactCallback(transaction_ended, NULL);
+	RegisterSubXactCallback(subtransaction_ended, NULL);
+}
+
+/*
+ * Note that this transaction has written a session, and force a synchronous
+ * commit.
+ */
+static void
+note_write(const pg_uuid_t *sid, bool ended)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	WrittenSession *session = palloc(sizeof(WrittenSession));
+
+	session->sid = *sid;
+	session->nest_level = GetCurrentTransactionNestLevel();
+	session->ended = ended;
+	written = lappend(written, session);
+	MemoryContextSwitchTo(old);
+	ForceSyncCommit();
+}
+
+static Slice
+slice_column(const Datum *values, const bool *nulls, AttrNumber column)
+{
+	text	   *value;
+
+	if (nulls[column - 1])
+		return (Slice) {NULL, 0};
+	value = DatumGetTextPP(values[column - 1]);
+	return (Slice) {VARDATA_ANY(value), (int) VARSIZE_ANY_EXHDR(value)};
+}
+
+static TimestampTz
+time_column(const Datum *values, const bool *nulls, AttrNumber column)
+{
+	return nulls[column - 1] ? DT_NOBEGIN : DatumGetTimestampTz(values[column - 1]);
+}
+
+/*
+ * Read a row.  Strings point into it.  A row with a null where the functions
+ * write none has no seed, so nothing can be redeemed.
+ */
+static void
+read_row(const Datum *values, const bool *nulls, Session *session)
+{
+	const bytea *seed = NULL;
+
+	memset(session, 0, sizeof(*session));
+	session->sid = *DatumGetUUIDP(values[Anum_session_sid - 1]);
+	session->issuer = slice_column(values, nulls, Anum_session_issuer);
+	session->sub = slice_column(values, nulls, Anum_session_sub);
+	session->client_id = slice_column(values, nulls, Anum_session_client_id);
+	session->scope = slice_column(values, nulls, Anum_session_scope);
+	if (!nulls[Anum_session_claims - 1])
+		session->claims = DatumGetJsonbP(values[Anum_session_claims - 1]);
+	session->started_at = time_column(values, nulls, Anum_session_started_at);
+	session->expires_at = time_column(values, nulls, Anum_session_expires_at);
+	session->rotated_at = time_column(values, nulls, Anum_session_rotated_at);
+	if (!nulls[Anum_session_counter - 1])
+		session->counter = (uint64) DatumGetInt64(values[Anum_session_counter - 1]);
+	if (!nulls[Anum_session_repeats - 1])
+		session->repeats = DatumGetInt32(values[Anum_session_repeats - 1]);
+	if (!nulls[Anum_session_seed - 1])
+		seed = DatumGetByteaPP(values[Anum_session_seed - 1]);
+	session->has_seed = seed != NULL && VARSIZE_ANY_EXHDR(seed) == SESSION_SEED_SIZE &&
+		session->issuer.data != NULL && session->sub.data != NULL &&
+		!TIMESTAMP_NOT_FINITE(session->started_at) && !TIMESTAMP_NOT_FINITE(session->rotated_at) &&
+		!nulls[Anum_session_expires_at - 1] && !nulls[Anum_session_counter - 1] &&
+		nulls[Anum_session_ended_at - 1];
+	if (session->has_seed)
+		memcpy(session->seed, VARDATA_ANY(seed), SESSION_SEED_SIZE);
+}
+
+static Datum
+text_or_null(const Slice *slice, bool *isnull)
+{
+	*isnull = slice->data == NULL;
+	return *isnull ? (Datum) 0 : PointerGetDatum(cstring_to_text_with_len(slice->data, slice->len));
+}
+
+/*
+ * Write a session's row: a new one, or with slot the locked one.
+ */
+static void
+write_row(const Session *session, TimestampTz ended_at, const char *why, Relation rel, TupleTableSlot *slot)
+{
+	Datum		values[Natts_session] = {0};
+	bool		nulls[Natts_session] = {false};
+	Slice		reason = slice_of(why);
+
+#define SET(column, datum) (values[Anum_session_##column - 1] = (datum))
+#define SET_TEXT(column, slice) SET(column, text_or_null(slice, &nulls[Anum_session_##column - 1]))
+	SET(sid, UUIDPGetDatum(&session->sid));
+	SET_TEXT(issuer, &session->issuer);
+	SET_TEXT(sub, &session->sub);
+	SET_TEXT(client_id, &session->client_id);
+	SET_TEXT(scope, &session->scope);
+	if (session->claims != NULL)
+		SET(claims, JsonbPGetDatum(session->claims));
+	else
+		nulls[Anum_session_claims - 1] = true;
+	SET(started_at, TimestampTzGetDatum(session->started_at));
+	SET(expires_at, TimestampTzGetDatum(session->expires_at));
+	SET(rotated_at, TimestampTzGetDatum(session->rotated_at));
+	SET(counter, Int64GetDatum((int64) session->counter));
+	SET(repeats, Int32GetDatum(session->repeats));
+	if (session->has_seed)
+	{
+		bytea	   *seed = palloc(VARHDRSZ + SESSION_SEED_SIZE);
+
+		SET_VARSIZE(seed, VARHDRSZ + SESSION_SEED_SIZE);
+		memcpy(VARDATA(seed), session->seed, SESSION_SEED_SIZE);
+		SET(seed, PointerGetDatum(seed));
+	}
+	else
+		nulls[Anum_session_seed - 1] = true;
+	SET(ended_at, TimestampTzGetDatum(ended_at));
+	nulls[Anum_session_ended_at - 1] = ended_at == DT_NOEND;
+	SET_TEXT(ended_why, &reason);
+#undef SET
+#undef SET_TEXT
+	if (slot != NULL)
+		row_update(rel, slot, Natts_session, values, nulls);
+	else
+		row_insert(rel, Natts_session, values, nulls);
+	note_write(&session->sid, ended_at != DT_NOEND);
+}
+
+/*
+ * Insert the row of a new session, with a new sid and seed.  The caller has
+ * filled in the rest.
+ */
+void
+session_start(Session *session)
+{
+	Relation	rel = tables_open(AUTH_SESSION, RowExclusiveLock);
+
+	session->sid = *DatumGetUUIDP(row_new_id());
+	if (!pg_strong_random(session->seed, SESSION_SEED_SIZE))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random bytes")));
+	session->has_seed = true;
+	write_row(session, DT_NOEND, NULL, rel, NULL);
+	table_close(rel, NoLock);
+}
+
+/*
+ * Read the row of a session without locking it, as it is committed now.
+ * Returns false if there is none.
+ */
+bool
+session_find(const pg_uuid_t *sid, Session *session)
+{
+	Relation	rel = tables_open(AUTH_SESSION, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found;
+
+	ScanKeyInit(&key, Anum_session_sid, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(sid));
+	scan = systable_beginscan(rel, RelationGetPrimaryKeyIndex(rel), true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		Datum	   *values = palloc(sizeof(Datum) * RelationGetDescr(rel)->natts);
+		bool	   *nulls = palloc(sizeof(bool) * RelationGetDescr(rel)->natts);
+
+		heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(rel), values, nulls);
+		read_row(values, nulls, session);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/*
+ * Lock the newest version of a session's row until the end of the transaction,
+ * and read it.  The caller calls session_unlock() after its last use.  Returns
+ * false if there is none.
+ */
+bool
+session_lock(const pg_uuid_t *sid, Session *session, Relation *rel, TupleTableSlot **slot)
+{
+	*rel = tables_open(AUTH_SESSION, RowExclusiveLock);
+	*slot = row_lock(*rel, UUIDPGetDatum(sid));
+	if (*slot == NULL)
+	{
+		table_close(*rel, NoLock);
+		return false;
+	}
+	read_row((*slot)->tts_values, (*slot)->tts_isnull, session);
+	return true;
+}
+
+/*
+ * Close what session_lock() has opened.  The row stays locked.
+ */
+void
+session_unlock(Relation rel, TupleTableSlot *slot)
+{
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+}
+
+/*
+ * When this server last became ready to write: by its start, after a crash, or
+ * by a promotion.  The postmaster then writes its state to its lock file.
+ */
+static TimestampTz
+ready_since(void)
+{
+	struct stat lock_file;
+
+	return stat("postmaster.pid", &lock_file) == 0 ? time_t_to_timestamptz(lock_file.st_mtime) : DT_NOBEGIN;
+}
+
+/*
+ * Is the current refresh token so new that a client may not have it yet?  Until
+ * the server became ready, a client could not ask again.
+ */
+static bool
+within_grace(const Session *session, const TokenPolicy *policy, TimestampTz now)
+{
+	TimestampTz since = Max(session->rotated_at, ready_since());
+
+	return Min(since, now) + policy->grace > now;
+}
+
+/*
+ * What is a genuine refresh token with this counter good for?  The row is
+ * locked.  For the last two verdicts *why is the reason, for the log.
+ */
+RefreshVerdict
+session_judge(const Session *session, const TokenPolicy *policy, uint64 counter, TimestampTz now, const char **why)
+{
+	if (!session->has_seed)
+		*why = "it has ended";
+	else if (session->expires_at <= now)
+		*why = "it has expired";
+	else if (session->rotated_at + policy->idle_lifetime <= now)
+		*why = "it was idle for too long";
+	else if (tables_jwt()->session_is_revoked(&session->issuer, show_sid(&session->sid), &session->sub,
+											  session->started_at))
+		*why = "it, its subject or its issuer is in jwt_denylist";
+	else if ((counter == session->counter || counter + 1 == session->counter) &&
+			 within_grace(session, policy, now))
+		return REFRESH_REPEATS;
+	else if (counter == session->counter)
+		return REFRESH_ROTATES;
+	else if (counter == session->counter + 1)
+		return REFRESH_CATCHES_UP;
+	else
+	{
+		*why = "a refresh token was used again, or the database was restored";
+		return REFRESH_REUSED;
+	}
+	return REFRESH_OVER;
+}
+
+/*
+ * Write that a refresh token was redeemed, with one of the first three
+ * verdicts.  session->counter becomes that of the refresh token to give.
+ */
+void
+session_rotate(Session *session, RefreshVerdict verdict, TimestampTz now, Relation rel, TupleTableSlot *slot)
+{
+	if (verdict == REFRESH_REPEATS)
+	{
+		session->repeats++;
+		if (session->repeats > QUIET_REPEATS)
+			ereport(LOG,
+					(errmsg("refresh token %llu of session %s was given %d times more",
+							(unsigned long long) session->counter, show_sid(&session->sid), session->repeats),
+					 errhidestmt(true), errhidecontext(true)));
+	}
+	else
+	{
+		if (verdict == REFRESH_CATCHES_UP)
+			ereport(LOG,
+					(errmsg("a rotation of session %s was lost", show_sid(&session->sid)),
+					 errdetail("A refresh token is newer than the row, as after a failover."),
+					 errhidestmt(true), errhidecontext(true)));
+		session->counter++;
+		session->repeats = 0;
+		session->rotated_at = now;
+	}
+	write_row(session, DT_NOEND, NULL, rel, slot);
+}
+
+/*
+ * End a session whose row is locked: erase its seed, and revoke its access
+ * tokens.
+ */
+void
+session_end(const Session *session, const char *why, TimestampTz now, Relation rel, TupleTableSlot *slot)
+{
+	Session		ended = *session;
+
+	ended.has_seed = false;
+	write_row(&ended, now, why, rel, slot);
+	tables_jwt()->revoke_session(&session->issuer, show_sid(&session->sid), now + LONGEST_ACCESS, why);
+}
+
+/*
+ * End all sessions of an issuer, or those of one subject.  Returns how many.
+ * A session that another transaction starts at the same time stays.
+ */
+int64
+session_end_all(const Slice *issuer, const Slice *sub, const char *why)
+{
+	Relation	rel = tables_open(AUTH_SESSION, RowExclusiveLock);
+	SysScanDesc scan = tables_scan(rel, INDEX_SESSION_SUBJECT, issuer, sub);
+	MemoryContext per_row = AllocSetContextCreate(CurrentMemoryContext, "ended session", ALLOCSET_SMALL_SIZES);
+	HeapTuple	tuple;
+	int64		n = 0;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		MemoryContext old = MemoryContextSwitchTo(per_row);
+		bool		isnull;
+		Datum		sid = heap_getattr(tuple, Anum_session_sid, RelationGetDescr(rel), &isnull);
+		TupleTableSlot *slot = row_lock(rel, sid);
+		Session		session;
+
+		CHECK_FOR_INTERRUPTS();
+		if (slot != NULL)
+		{
+			read_row(slot->tts_values, slot->tts_isnull, &session);
+			if (session.has_seed)
+			{
+				session_end(&session, why, GetCurrentTimestamp(), rel, slot);
+				n++;
+			}
+			ExecDropSingleTupleTableSlot(slot);
+		}
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(per_row);
+	}
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	return n;
+}
