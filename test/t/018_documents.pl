@@ -5,12 +5,18 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib $FindBin::RealBin;
 use DocTest;
+use MIME::Base64 qw(encode_base64);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
+# for the extension jwt_auth, as its pages ask for
+my $key_file = PostgreSQL::Test::Utils::tempdir() . '/jwt_auth.keys';
+append_to_file($key_file, 'k1:' . encode_base64('k' x 32, '') . ":*\n");
+chmod(0600, $key_file);
+$node->append_conf('postgresql.conf', "jwt_auth.key_file = '$key_file'");
 $node->start;
 
 # Run a page in a new database, with or without the extension, and check the database.
