@@ -97,7 +97,7 @@ typedef struct JumbleState hook_jumble;
 #if PG_VERSION_NUM >= 160000
 #define READ_FLOAT8_HEADER "nodes/miscnodes.h"
 #define read_float8(string, failed) \
-	({ ErrorSaveContext read_context = {T_ErrorSaveContext}; \
+	({ ErrorSaveContext read_context = {.type = T_ErrorSaveContext}; \
 	   float8 read_value = float8in_internal(string, NULL, "double precision", string, (Node *) &read_context); \
 	   *(failed) = read_context.error_occurred; \
 	   read_value; })
