@@ -86,6 +86,13 @@ typedef struct JumbleState hook_jumble;
 #define add_permission_info(permissions, entry)	((void) (permissions), (void) (entry))
 #endif
 
+/* 18: a deferrable primary key is asked for, or not */
+#if PG_VERSION_NUM >= 180000
+#define primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, false)
+#else
+#define primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
+
 /* 16: EvalPlanQualInit() takes the relations to check */
 #if PG_VERSION_NUM >= 160000
 #define eval_plan_qual_init(epq, estate) EvalPlanQualInit(epq, estate, NULL, NIL, -1, NIL)

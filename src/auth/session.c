@@ -298,7 +298,7 @@ session_find(const pg_uuid_t *sid, Session *session)
 	bool		found;
 
 	ScanKeyInit(&key, Anum_session_sid, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(sid));
-	scan = systable_beginscan(rel, RelationGetPrimaryKeyIndex(rel), true, NULL, 1, &key);
+	scan = systable_beginscan(rel, row_primary_key(rel), true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);
 	if (found)

@@ -134,6 +134,21 @@ row_insert(Relation rel, int n, const Datum *values, const bool *nulls)
 }
 
 /*
+ * The index of the primary key of a table.
+ */
+Oid
+row_primary_key(Relation rel)
+{
+	Oid			index = primary_key_index(rel);
+
+	if (!OidIsValid(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has no primary key", RelationGetRelationName(rel))));
+	return index;
+}
+
+/*
  * Lock the newest committed version of the row with this primary key until the
  * end of the transaction, whatever its isolation level.  Waits for others who
  * have locked it.  The key is the first column.  Returns its values in a new
@@ -145,17 +160,12 @@ row_lock(Relation rel, Datum key)
 {
 	TupleTableSlot *search = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsVirtual);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	Oid			index = RelationGetPrimaryKeyIndex(rel);
 	bool		found;
 
-	if (!OidIsValid(index))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" has no primary key", RelationGetRelationName(rel))));
 	ExecStoreAllNullTuple(search);
 	search->tts_values[0] = key;
 	search->tts_isnull[0] = false;
-	found = RelationFindReplTupleByIndex(rel, index, LockTupleNoKeyExclusive, search, slot);
+	found = RelationFindReplTupleByIndex(rel, row_primary_key(rel), LockTupleNoKeyExclusive, search, slot);
 	ExecDropSingleTupleTableSlot(search);
 	if (found)
 		slot_getallattrs(slot);

@@ -35,7 +35,8 @@ sub sql { return $node->safe_psql('fresh', shift) }
 
 page('README.md', 0);
 page('doc/providers.md', 1, sub {
-	is(sql(q{SELECT string_agg(DISTINCT p, ' ') FROM jwt_status, unnest(problems) p}), 'It has no key that verifies now.', 'providers lack nothing but their keys');
+	is(sql(q{SELECT string_agg(DISTINCT p, ' ') FROM jwt_status, unnest(problems) p}), 'It has no key that verifies now. No worker fetches its keys, because "jwt_jwks" is not in shared_preload_libraries.',
+		'providers lack nothing but their keys, and workers');
 });
 page('doc/cookbook.md', 1);
 page('doc/sign-out.md', 1);
