@@ -341,6 +341,38 @@ COMMENT ON FUNCTION @extschema@.jwt_prune_sessions(integer)
 IS 'deletes sessions that are over, at most max_rows; how many';
 
 --
+-- Status. As in the extension jwt, PUBLIC can execute the function, which refuses
+-- callers without SELECT on the view.
+--
+
+CREATE FUNCTION @extschema@.jwt_signing_key_status_rows(
+	OUT id uuid,
+	OUT issuer text,
+	OUT kid text,
+	OUT alg text,
+	OUT state text,
+	OUT activate_at timestamptz,
+	OUT key_name text,
+	OUT has_line boolean,
+	OUT cannot_sign text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'jwt_sql_signing_key_status_rows'
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 ROWS 10;
+
+COMMENT ON FUNCTION @extschema@.jwt_signing_key_status_rows()
+IS 'internal: the rows of the view jwt_signing_key_status, for roles with SELECT on it';
+
+CREATE VIEW @extschema@.jwt_signing_key_status AS
+SELECT s.id, s.issuer, s.kid, s.alg, s.state, s.activate_at, s.key_name, s.has_line, s.cannot_sign
+FROM @extschema@.jwt_signing_key_status_rows() s;
+
+COMMENT ON VIEW @extschema@.jwt_signing_key_status IS 'the signing keys without their private halves, and their states';
+COMMENT ON COLUMN @extschema@.jwt_signing_key_status.state IS 'standby: signs later; current: signs; previous: verifies until its last token has expired; unusable';
+COMMENT ON COLUMN @extschema@.jwt_signing_key_status.key_name IS 'the line of the key file that opens it; null when its private half has been erased';
+COMMENT ON COLUMN @extschema@.jwt_signing_key_status.has_line IS 'whether the key file of this server has that line for this database';
+COMMENT ON COLUMN @extschema@.jwt_signing_key_status.cannot_sign IS 'why a current or standby key cannot sign';
+
+--
 -- Privileges
 --
 -- PUBLIC can read no table, and can issue nothing. The predefined role
@@ -349,6 +381,9 @@ IS 'deletes sessions that are over, at most max_rows; how many';
 --
 
 SELECT @extschema@.jwt_auth_install_strip();
+
+GRANT EXECUTE ON FUNCTION @extschema@.jwt_signing_key_status_rows() TO PUBLIC;
+GRANT SELECT ON @extschema@.jwt_signing_key_status TO pg_database_owner WITH GRANT OPTION;
 
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON
 	@extschema@.jwt_token_policy,

@@ -136,11 +136,14 @@ SELECT jwt_header(jwt_sign('{"sub": "alice"}')) ->> 'kid' AS kid;
 SELECT jwt_rotate_signing_key('https://login.example');
 \set VERBOSITY default
 
+SELECT kid = 'first' AS is_first, alg, state, key_name, has_line, cannot_sign FROM jwt_signing_key_status ORDER BY activate_at;
+
 -- When its time has come, it signs, and the private half of the other is erased.
 UPDATE jwt_signing_key SET activate_at = now() WHERE kid = :'second';
 SELECT jwt_header(jwt_sign('{"sub": "alice"}')) ->> 'kid' = :'second' AS is_second;
 SELECT kid = 'first' AS is_first, sealed IS NOT NULL AS has_private FROM jwt_signing_key ORDER BY activate_at;
 SELECT jwt_rotate_due_signing_keys();
+SELECT kid = 'first' AS is_first, state, key_name, has_line, cannot_sign FROM jwt_signing_key_status ORDER BY activate_at;
 SELECT kid = 'first' AS is_first, coalesce(sealed, salt) IS NOT NULL AS has_private, key_name FROM jwt_signing_key ORDER BY activate_at;
 SELECT jwt_verify(:'token') ->> 'sub' AS sub;
 
@@ -149,8 +152,11 @@ SELECT jwt_revoke_key('https://login.example', :'second') <= now() AS revoked;
 \set VERBOSITY sqlstate
 SELECT jwt_sign('{"sub": "alice"}');
 \set VERBOSITY default
+SELECT state, cannot_sign FROM jwt_signing_key_status ORDER BY activate_at;
 SELECT jwt_rotate_signing_key('https://login.example') AS third \gset
 SELECT jwt_header(jwt_sign('{"sub": "alice"}')) ->> 'kid' = :'third' AS is_third;
+
+SELECT state, cannot_sign FROM jwt_signing_key_status ORDER BY activate_at;
 
 -- A public half that was changed never signs.
 UPDATE jwt_key SET jwk = (SELECT jwk FROM jwt_key WHERE kid = 'first') WHERE kid = :'third';
@@ -160,6 +166,7 @@ UPDATE jwt_key SET jwk = s.jwk FROM jwt_signing_key s WHERE s.id = jwt_key.id AN
 UPDATE jwt_signing_key SET jwk = (SELECT jwk FROM jwt_signing_key WHERE kid = 'first') WHERE kid = :'third';
 SELECT jwt_sign('{"sub": "alice"}');
 \set VERBOSITY default
+SELECT state, cannot_sign FROM jwt_signing_key_status ORDER BY activate_at;
 UPDATE jwt_signing_key SET jwk = k.jwk FROM jwt_key k WHERE k.id = jwt_signing_key.id AND k.kid = :'third';
 SELECT jwt_verify(jwt_sign('{"sub": "alice"}')) ->> 'sub' AS sub;
 
@@ -199,6 +206,8 @@ SELECT jwt_import_signing_key('https://login.example', 'x');
 SELECT jwt_rotate_signing_key('https://login.example');
 SELECT jwt_rotate_due_signing_keys();
 SELECT sealed FROM jwt_signing_key;
+SELECT * FROM jwt_signing_key_status;
+SELECT * FROM jwt_signing_key_status_rows();
 RESET ROLE;
 GRANT EXECUTE ON FUNCTION jwt_sign TO jwt_login_role;
 SET ROLE jwt_login_role;

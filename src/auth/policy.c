@@ -304,6 +304,18 @@ find_policy(const Slice *issuer, bool *several)
 }
 
 /*
+ * The policy of an issuer, which may be unusable, or NULL.  It lives until the
+ * next call.
+ */
+const TokenPolicy *
+policy_find(const Slice *issuer)
+{
+	bool		several;
+
+	return find_policy(issuer, &several);
+}
+
+/*
  * A policy that can be used: that of an issuer, or for absent data the only one.
  * It lives until the next call.  Raises an error with the reason if there is
  * none.

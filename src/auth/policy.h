@@ -40,6 +40,7 @@ typedef struct TokenPolicy
 	char	   *unusable;		/* why it signs nothing: a sentence, or NULL */
 } TokenPolicy;
 
+extern const TokenPolicy *policy_find(const Slice *issuer);
 extern const TokenPolicy *policy_require(const Slice *issuer);
 extern int64 policy_lifetime(const TokenPolicy *policy, const Interval *interval);
 extern TokenPolicy *policy_read(const Datum *values, const bool *nulls);

@@ -164,6 +164,16 @@ make_current(void)
 }
 
 /*
+ * A view of the extension.
+ */
+Oid
+tables_view(const char *name)
+{
+	make_current();
+	return members_require(&found.extension, name, RELKIND_VIEW);
+}
+
+/*
  * What jwt_auth calls of jwt.
  */
 const JwtEntries *

@@ -83,6 +83,7 @@ enum
 
 extern void tables_init(void);
 extern uint64 tables_generation(void);
+extern Oid	tables_view(const char *name);
 extern uint64 tables_known_generation(void);
 extern void tables_changed(void);
 extern const JwtEntries *tables_jwt(void);

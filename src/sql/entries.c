@@ -111,7 +111,7 @@ entry_why_key_fails(const pg_uuid_t *id, const Slice *issuer, const char *kid, c
 	*from = key.not_before;
 	*until = key.not_after;
 	if (differs(&key, kid, alg, thumbprint))
-		return "Its row in jwt_key has been changed.";
+		return "Its rows in jwt_signing_key and jwt_key differ.";
 	return key.unusable;
 }
 

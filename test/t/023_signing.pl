@@ -112,8 +112,8 @@ for my $alg (@algs)
 
 	# A public half that is changed: in one row, in the other, in both.
 	my $public = "jwk = (SELECT jwk FROM jwt_signing_key WHERE issuer = ''b.$alg'') WHERE issuer = ''a.$alg''";
-	is(sql("SELECT after('UPDATE jwt_signing_key SET $public', 'a.$alg')"), '55000 Its row in jwt_key has been changed.', "$alg: another public half in jwt_signing_key");
-	is(sql("SELECT after('UPDATE jwt_key SET $public', 'a.$alg')"), '55000 Its row in jwt_key has been changed.', "$alg: in jwt_key");
+	is(sql("SELECT after('UPDATE jwt_signing_key SET $public', 'a.$alg')"), '55000 Its rows in jwt_signing_key and jwt_key differ.', "$alg: another public half in jwt_signing_key");
+	is(sql("SELECT after('UPDATE jwt_key SET $public', 'a.$alg')"), '55000 Its rows in jwt_signing_key and jwt_key differ.', "$alg: in jwt_key");
 	is(sql("SELECT after('UPDATE jwt_signing_key SET $public; UPDATE jwt_key SET $public', 'a.$alg')"), $opens_not, "$alg: in both");
 }
 # An algorithm of the same key type.
