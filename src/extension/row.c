@@ -13,7 +13,10 @@
  */
 #include "compat.h"
 
+#include "access/genam.h"
+#include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
@@ -23,6 +26,9 @@
 #include "parser/parse_relation.h"
 #include "token/failure.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/typcache.h"
 
 /*
  * Raise PostgreSQL's error for a write that is not allowed: in a read-only
@@ -149,27 +155,76 @@ row_primary_key(Relation rel)
 }
 
 /*
+ * The function that compares values of the first column.
+ */
+static Oid
+first_column_equal(Relation rel)
+{
+	Oid			type = TupleDescAttr(RelationGetDescr(rel), 0)->atttypid;
+
+	return get_opcode(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr);
+}
+
+/*
+ * Find the row with this value in the first column, which is the primary key, as
+ * it is committed now.
+ */
+static bool
+find_by_key(Relation rel, Oid equal, Datum key, Snapshot snapshot, ItemPointer tid)
+{
+	Oid			index = primary_key_index(rel);
+	ScanKeyData scan_key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, equal, key);
+	scan = systable_beginscan(rel, index, OidIsValid(index), snapshot, 1, &scan_key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		*tid = tuple->t_self;
+	systable_endscan(scan);
+	return HeapTupleIsValid(tuple);
+}
+
+/*
  * Lock the newest committed version of the row with this primary key until the
  * end of the transaction, whatever its isolation level.  Waits for others who
  * have locked it.  The key is the first column.  Returns its values in a new
  * slot, which the caller drops by ExecDropSingleTupleTableSlot(); or NULL if
  * there is no such row.
+ *
+ * RelationFindReplTupleByIndex() would not do: while others update the row, its
+ * dirty snapshot can miss both the old version and the new one.
  */
 TupleTableSlot *
 row_lock(Relation rel, Datum key)
 {
-	TupleTableSlot *search = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsVirtual);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	bool		found;
+	Oid			equal = first_column_equal(rel);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = NULL;
+	ItemPointerData tid;
+	TM_FailureData failure;
+	TM_Result	result = TM_Deleted;
 
-	ExecStoreAllNullTuple(search);
-	search->tts_values[0] = key;
-	search->tts_isnull[0] = false;
-	found = RelationFindReplTupleByIndex(rel, row_primary_key(rel), LockTupleNoKeyExclusive, search, slot);
-	ExecDropSingleTupleTableSlot(search);
-	if (found)
+	if (find_by_key(rel, equal, key, snapshot, &tid))
+	{
+		slot = table_slot_create(rel, NULL);
+		result = table_tuple_lock(rel, &tid, snapshot, slot, GetCurrentCommandId(false), LockTupleNoKeyExclusive,
+								  LockWaitBlock,
+								  TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS | TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+								  &failure);
+	}
+	UnregisterSnapshot(snapshot);
+	if (result != TM_Ok && result != TM_Deleted)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("row of table \"%s\" is changed by the same command", RelationGetRelationName(rel))));
+	if (result == TM_Ok)
 		slot_getallattrs(slot);
-	else
+
+	/* the newest version may have another key */
+	if (slot != NULL &&
+		(result != TM_Ok || !DatumGetBool(OidFunctionCall2Coll(equal, C_COLLATION_OID, slot->tts_values[0], key))))
 	{
 		ExecDropSingleTupleTableSlot(slot);
 		slot = NULL;
