@@ -41,6 +41,7 @@ entry_find_issuer(const Slice *name)
 	terms->n_algorithms = issuer->n_algorithms;
 	terms->algorithms = issuer->algorithms;
 	terms->confirms_elsewhere = issuer->confirms_elsewhere;
+	terms->session_lifetime = issuer->session_lifetime;
 	terms->unusable = issuer->unusable;
 	return terms;
 }

@@ -42,17 +42,41 @@ add_usec(TimestampTz t, int64 usec)
 }
 
 /*
+ * Does jwt_auth issue tokens of this issuer here?
+ */
+static bool
+signs_here(const TrustIssuer *issuer)
+{
+	Slice		name = slice_of(issuer->policy.issuer);
+	RowScan		scan = rows_begin(TRUST_KEY, INDEX_KEY_ISSUER_KID, Anum_key_issuer, &name, InvalidAttrNumber, NULL);
+	bool		found = false;
+
+	while (!found && rows_next(&scan))
+	{
+		const char *source = rows_text(&scan, Anum_key_source);
+
+		found = source != NULL && strcmp(source, "signing") == 0;
+	}
+	rows_end(&scan);
+	return found;
+}
+
+/*
  * When a revocation of tokens that were issued until a time can be pruned:
  * when the last of them has expired, if the issuer limits their lifetime, else
- * never.  An unusable policy can be corrected later, so under such a policy
- * nothing can be pruned.
+ * never.  It also ends the sessions of jwt_auth, which live longer.  An unusable
+ * policy can be corrected later, so under such a policy nothing can be pruned.
  */
 TimestampTz
 expiry_of_issued(const TrustIssuer *issuer, TimestampTz issued_before)
 {
-	if (issuer->policy.max_lifetime == CLAIMS_NO_LIMIT || issuer->unusable != NULL)
+	int64		lifetime = issuer->policy.max_lifetime;
+
+	if (lifetime == CLAIMS_NO_LIMIT || issuer->unusable != NULL)
 		return DT_NOEND;
-	return add_usec(add_usec(issued_before, issuer->policy.max_lifetime), issuer->policy.leeway);
+	if (lifetime < issuer->session_lifetime && signs_here(issuer))
+		lifetime = issuer->session_lifetime;
+	return add_usec(add_usec(issued_before, lifetime), issuer->policy.leeway);
 }
 
 /*
