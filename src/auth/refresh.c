@@ -20,6 +20,7 @@
 #include "fmgr.h"
 #include "token/claims.h"
 #include "token/json.h"
+#include "token/secret.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
@@ -96,15 +97,28 @@ scope_has(Slice scope, const Slice *wanted)
 	return false;
 }
 
+static bool
+scope_is_well_formed(Slice scope)
+{
+	Slice		value;
+
+	if (scope.len == 0)
+		return false;
+	while (next_scope(&scope, &value))
+		;
+	return scope.len == 0;
+}
+
 /*
- * Is a scope well-formed, and is each of its values in the other one?
+ * Is a scope well-formed, and is each of its values in the other one?  A longer one
+ * repeats a value, and is refused, so this takes little time.
  */
 static bool
 scope_is_within(Slice scope, const Slice *outer)
 {
 	Slice		value;
 
-	if (scope.len == 0)
+	if (scope.len == 0 || scope.len > outer->len)
 		return false;
 	while (next_scope(&scope, &value))
 		if (!scope_has(*outer, &value))
@@ -140,11 +154,10 @@ static Datum
 token_answer(const Session *session, const TokenPolicy *policy, const Slice *scope, const DerivedKey *key,
 			 TimestampTz now)
 {
-	char	   *sid = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&session->sid)));
 	TokenRequest request = {
 		.claims = session->claims,
 		.sub = session->sub,
-		.sid = slice_of(sid),
+		.sid = slice_of(session_show_sid(session)),
 		.client_id = session->client_id,
 		.scope = *scope,
 		.now = now,
@@ -185,23 +198,38 @@ jwt_sql_start_session(PG_FUNCTION_ARGS)
 	const TokenPolicy *policy;
 	KeyFailure	failure;
 	DerivedKey *key;
+	Datum		answer;
 
 	row_require_write("jwt_start_session()");
 	if (session.claims != NULL)
 		require_free_claims(session.claims);
-	if (session.scope.data != NULL && !scope_is_within(session.scope, &session.scope))
+	if (session.scope.data != NULL && !scope_is_well_formed(session.scope))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("scope is malformed"),
 				 errdetail("A scope is a list of printable ASCII words, with one space in between.")));
 	policy = policy_require(&session.issuer);
 	session.rotated_at = session.started_at;
-	session.expires_at = session.started_at + policy->session_lifetime;
-	session_start(&session);
+	session.expires_at = session.started_at + Min(policy->session_lifetime, policy->terms->session_lifetime);
+	session_init_secrets(&session);
 	key = refresh_key_derive(NULL, session.seed, SESSION_SEED_SIZE, session.issuer, &failure);
 	if (key == NULL)
 		key_file_raise(&failure);
-	return token_answer(&session, policy, &session.scope, key, session.started_at);
+	answer = token_answer(&session, policy, &session.scope, key, session.started_at);
+	secret_cleanse(key);
+	session_insert(&session);
+	return answer;
+}
+
+/*
+ * Why a refresh token is refused, for the log.
+ */
+static void
+log_refusal(const Session *session, const char *why)
+{
+	ereport(LOG,
+			(errmsg("a refresh token of session %s was refused: %s", session_show_sid(session), why),
+			 errhidestmt(true), errhidecontext(true)));
 }
 
 /*
@@ -215,33 +243,24 @@ is_genuine(const RefreshToken *token, const Session *session, DerivedKey **curre
 	Slice		issuer = session->issuer.data != NULL ? session->issuer : slice_of("");
 	KeyFailure	failure;
 	DerivedKey *key;
+	bool		genuine;
 
 	*current = refresh_key_derive(NULL, session->seed, SESSION_SEED_SIZE, issuer, &failure);
 	if (*current == NULL)
 		key_file_raise(&failure);
-	key = *current;
-	if (strcmp(key->name, token->key_name) != 0)
-		key = refresh_key_derive(token->key_name, session->seed, SESSION_SEED_SIZE, issuer, &failure);
+	if (strcmp((*current)->name, token->key_name) == 0)
+		return refresh_token_is_genuine(token, *current) && session->has_seed;
+
+	key = refresh_key_derive(token->key_name, session->seed, SESSION_SEED_SIZE, issuer, &failure);
 	if (key == NULL)
 	{
-		ereport(LOG,
-				(errmsg("a refresh token was refused: %s", failure.message),
-				 errhidestmt(true), errhidecontext(true)));
+		if (session->has_seed)
+			log_refusal(session, failure.message);
 		return false;
 	}
-	return refresh_token_is_genuine(token, key) && session->has_seed;
-}
-
-/*
- * The reason why a genuine refresh token is refused, for the log.
- */
-static void
-log_refusal(const Session *session, const char *why)
-{
-	ereport(LOG,
-			(errmsg("a refresh token of session %s was refused: %s",
-					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&session->sid))), why),
-			 errhidestmt(true), errhidecontext(true)));
+	genuine = refresh_token_is_genuine(token, key) && session->has_seed;
+	secret_cleanse(key);
+	return genuine;
 }
 
 /*
@@ -253,9 +272,10 @@ redeem(const RefreshRequest *request, uint64 counter, Session *session, const De
 {
 	const TokenPolicy *policy;
 	const Slice *scope = &session->scope;
-	TimestampTz now = Max(GetCurrentTimestamp(), session->rotated_at);
+	TimestampTz now = GetCurrentTimestamp();
 	RefreshVerdict verdict;
 	const char *why;
+	Datum		answer;
 
 	if (!slice_equal(&request->client_id, &session->client_id))
 	{
@@ -284,8 +304,10 @@ redeem(const RefreshRequest *request, uint64 counter, Session *session, const De
 	}
 	if (request->with_claims)
 		session->claims = request->claims;
-	session_rotate(session, verdict, now, rel, slot);
-	return token_answer(session, policy, scope, key, now);
+	session_redeem(session, verdict, now);
+	answer = token_answer(session, policy, scope, key, now);
+	session_update(session, rel, slot);
+	return answer;
 }
 
 /*
@@ -307,10 +329,14 @@ refresh(const RefreshRequest *request)
 	(void) session_find(&token.sid, &session);
 	if (!is_genuine(&token, &session, &key) || !session_lock(&token.sid, &locked, &rel, &slot))
 		return invalid_grant();
-	if (locked.has_seed && memcmp(locked.seed, session.seed, SESSION_SEED_SIZE) != 0)
+
+	/* somebody may have written another session into the row meanwhile */
+	if (locked.has_seed &&
+		(memcmp(locked.seed, session.seed, SESSION_SEED_SIZE) != 0 || !slice_equal(&locked.issuer, &session.issuer)))
 		answer = invalid_grant();
 	else
 		answer = redeem(request, token.counter, &locked, key, rel, slot);
+	secret_cleanse(key);
 	session_unlock(rel, slot);
 	return answer;
 }
@@ -374,8 +400,8 @@ jwt_sql_refresh_session(PG_FUNCTION_ARGS)
 	(void) session_find(&token.sid, &session);
 	if (!is_genuine(&token, &session, &key) || !slice_equal(&client_id, &session.client_id))
 		PG_RETURN_NULL();
-	verdict = session_judge(&session, policy_require(&session.issuer), token.counter,
-							Max(GetCurrentTimestamp(), session.rotated_at), &why);
+	secret_cleanse(key);
+	verdict = session_judge(&session, policy_require(&session.issuer), token.counter, GetCurrentTimestamp(), &why);
 	if (verdict == REFRESH_OVER || verdict == REFRESH_REUSED)
 		PG_RETURN_NULL();
 	values[0] = UUIDPGetDatum(&session.sid);

@@ -64,9 +64,8 @@ refresh_token_parse(const char *text, int len, RefreshToken *token)
 	if (n < 2 || bytes[0] != REFRESH_TOKEN_VERSION)
 		return false;
 	name_len = bytes[1];
-	if (name_len == 0 || name_len > KEY_NAME_MAX ||
-		n != 2 + name_len + UUID_LEN + (int) sizeof(counter) + REFRESH_MAC_SIZE ||
-		memchr(bytes + 2, '\0', name_len) != NULL)
+	if (n != 2 + name_len + UUID_LEN + (int) sizeof(counter) + REFRESH_MAC_SIZE ||
+		!key_name_is_valid((const char *) bytes + 2, name_len))
 		return false;
 	memcpy(token->key_name, bytes + 2, name_len);
 	token->key_name[name_len] = '\0';

@@ -43,21 +43,27 @@
 /* As often is the current refresh token given again without a word in the log. */
 #define QUIET_REPEATS	3
 
+/* The sessions that the log names when a transaction is rolled back. */
+#define MAX_NAMED	10
+
 /* A session that this transaction has written. */
 typedef struct WrittenSession
 {
-	pg_uuid_t	sid;
+	char		sid[2 * UUID_LEN + 5];
 	int			nest_level;		/* of the subtransaction */
 	bool		ended;			/* else it gave out tokens */
 } WrittenSession;
 
-/* In TopTransactionContext. */
+/* In TopTransactionContext, sorted by nest_level. */
 static List *written = NIL;
 
-static char *
-show_sid(const pg_uuid_t *sid)
+/*
+ * The text form of a session's id, as in the claim sid.
+ */
+char *
+session_show_sid(const Session *session)
 {
-	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(sid)));
+	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&session->sid)));
 }
 
 /*
@@ -67,23 +73,25 @@ show_sid(const pg_uuid_t *sid)
 static void
 forget_writes(int nest_level)
 {
-	while (written != NIL)
-	{
-		WrittenSession *last = llast(written);
-		const uint8 *b = last->sid.data;
+	int			n = 0;
 
-		if (last->nest_level < nest_level)
-			break;
-		/* no function that could raise an error */
-		ereport(LOG,
-				(errmsg(last->ended ?
-						"a transaction that ended session %02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x was rolled back" :
-						"a transaction that issued tokens of session %02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x was rolled back",
-						b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7],
-						b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]),
-				 errhidestmt(true), errhidecontext(true)));
+	while (written != NIL && ((WrittenSession *) llast(written))->nest_level >= nest_level)
+	{
+		const WrittenSession *last = llast(written);
+
+		if (++n <= MAX_NAMED)
+			ereport(LOG,
+					(errmsg(last->ended ?
+							"a transaction that ended session %s was rolled back" :
+							"a transaction that issued tokens of session %s was rolled back",
+							last->sid),
+					 errhidestmt(true), errhidecontext(true)));
 		written = list_delete_last(written);
 	}
+	if (n > MAX_NAMED)
+		ereport(LOG,
+				(errmsg("a transaction that wrote %d more sessions was rolled back", n - MAX_NAMED),
+				 errhidestmt(true), errhidecontext(true)));
 }
 
 static void
@@ -114,7 +122,6 @@ static void
 subtransaction_ended(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
 {
 	int			nest_level = GetCurrentTransactionNestLevel();
-	ListCell   *lc;
 
 	(void) id;
 	(void) parent;
@@ -122,11 +129,13 @@ subtransaction_ended(SubXactEvent event, SubTransactionId id, SubTransactionId p
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 		forget_writes(nest_level);
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
-		foreach(lc, written)
+		for (int i = list_length(written) - 1; i >= 0; i--)
 		{
-			WrittenSession *session = lfirst(lc);
+			WrittenSession *session = list_nth(written, i);
 
-			session->nest_level = Min(session->nest_level, nest_level - 1);
+			if (session->nest_level < nest_level)
+				break;
+			session->nest_level = nest_level - 1;
 		}
 }
 
@@ -145,17 +154,21 @@ session_init(void)
  * commit.
  */
 static void
-note_write(const pg_uuid_t *sid, bool ended)
+note_write(const Session *session, bool ended)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-	WrittenSession *session = palloc(sizeof(WrittenSession));
+	WrittenSession note;
+	MemoryContext old;
 
-	session->sid = *sid;
-	session->nest_level = GetCurrentTransactionNestLevel();
-	session->ended = ended;
-	written = lappend(written, session);
-	MemoryContextSwitchTo(old);
 	ForceSyncCommit();
+	memset(&note, 0, sizeof(note));
+	note.nest_level = GetCurrentTransactionNestLevel();
+	note.ended = ended;
+	strlcpy(note.sid, session_show_sid(session), sizeof(note.sid));
+	if (written != NIL && memcmp(llast(written), &note, sizeof(note)) == 0)
+		return;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	written = lappend(written, memcpy(palloc(sizeof(note)), &note, sizeof(note)));
+	MemoryContextSwitchTo(old);
 }
 
 static Slice
@@ -262,26 +275,42 @@ write_row(const Session *session, TimestampTz ended_at, const char *why, Relatio
 		row_update(rel, slot, Natts_session, values, nulls);
 	else
 		row_insert(rel, Natts_session, values, nulls);
-	note_write(&session->sid, ended_at != DT_NOEND);
+	note_write(session, ended_at != DT_NOEND);
 }
 
 /*
- * Insert the row of a new session, with a new sid and seed.  The caller has
- * filled in the rest.
+ * Give a new session its sid and its seed.
  */
 void
-session_start(Session *session)
+session_init_secrets(Session *session)
 {
-	Relation	rel = tables_open(AUTH_SESSION, RowExclusiveLock);
-
 	session->sid = *DatumGetUUIDP(row_new_id());
 	if (!pg_strong_random(session->seed, SESSION_SEED_SIZE))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random bytes")));
 	session->has_seed = true;
+}
+
+/*
+ * Insert the row of a new session.
+ */
+void
+session_insert(const Session *session)
+{
+	Relation	rel = tables_open(AUTH_SESSION, RowExclusiveLock);
+
 	write_row(session, DT_NOEND, NULL, rel, NULL);
 	table_close(rel, NoLock);
+}
+
+/*
+ * Update the row of a session that is locked.
+ */
+void
+session_update(const Session *session, Relation rel, TupleTableSlot *slot)
+{
+	write_row(session, DT_NOEND, NULL, rel, slot);
 }
 
 /*
@@ -292,13 +321,14 @@ bool
 session_find(const pg_uuid_t *sid, Session *session)
 {
 	Relation	rel = tables_open(AUTH_SESSION, AccessShareLock);
+	Oid			index = primary_key_index(rel);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	bool		found;
 
 	ScanKeyInit(&key, Anum_session_sid, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(sid));
-	scan = systable_beginscan(rel, row_primary_key(rel), true, NULL, 1, &key);
+	scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);
 	if (found)
@@ -356,31 +386,41 @@ ready_since(void)
 }
 
 /*
+ * Is a time within the grace?  A time in the future, because the clock was set
+ * back, is so only if it is near.  Otherwise no reuse would be detected until the
+ * clock has reached it.
+ */
+static bool
+is_recent(TimestampTz t, int64 grace, TimestampTz now)
+{
+	return t > now - grace && t < now + grace;
+}
+
+/*
  * Is the current refresh token so new that a client may not have it yet?  Until
  * the server became ready, a client could not ask again.
  */
 static bool
 within_grace(const Session *session, const TokenPolicy *policy, TimestampTz now)
 {
-	TimestampTz since = Max(session->rotated_at, ready_since());
-
-	return Min(since, now) + policy->grace > now;
+	return is_recent(session->rotated_at, policy->grace, now) || is_recent(ready_since(), policy->grace, now);
 }
 
 /*
- * What is a genuine refresh token with this counter good for?  The row is
- * locked.  For the last two verdicts *why is the reason, for the log.
+ * What is a genuine refresh token with this counter good for?  For the last two
+ * verdicts *why is the reason, for the log.  A session expires one second early,
+ * because the claim exp of its last access token is in whole seconds.
  */
 RefreshVerdict
 session_judge(const Session *session, const TokenPolicy *policy, uint64 counter, TimestampTz now, const char **why)
 {
 	if (!session->has_seed)
 		*why = "it has ended";
-	else if (session->expires_at <= now)
+	else if (session->expires_at <= now + USECS_PER_SEC)
 		*why = "it has expired";
-	else if (session->rotated_at + policy->idle_lifetime <= now)
+	else if (session->rotated_at <= now - policy->idle_lifetime)
 		*why = "it was idle for too long";
-	else if (tables_jwt()->session_is_revoked(&session->issuer, show_sid(&session->sid), &session->sub,
+	else if (tables_jwt()->session_is_revoked(&session->issuer, session_show_sid(session), &session->sub,
 											  session->started_at))
 		*why = "it, its subject or its issuer is in jwt_denylist";
 	else if ((counter == session->counter || counter + 1 == session->counter) &&
@@ -399,47 +439,50 @@ session_judge(const Session *session, const TokenPolicy *policy, uint64 counter,
 }
 
 /*
- * Write that a refresh token was redeemed, with one of the first three
- * verdicts.  session->counter becomes that of the refresh token to give.
+ * Redeem a refresh token with one of the first three verdicts.
+ * session->counter becomes that of the refresh token to give.  The caller writes
+ * the row.
  */
 void
-session_rotate(Session *session, RefreshVerdict verdict, TimestampTz now, Relation rel, TupleTableSlot *slot)
+session_redeem(Session *session, RefreshVerdict verdict, TimestampTz now)
 {
 	if (verdict == REFRESH_REPEATS)
 	{
-		session->repeats++;
-		if (session->repeats > QUIET_REPEATS)
+		if (session->repeats < PG_INT32_MAX)
+			session->repeats++;
+
+		/* at 4, 8, 16 ..., so that nobody can fill the log */
+		if (session->repeats > QUIET_REPEATS && (session->repeats & (session->repeats - 1)) == 0)
 			ereport(LOG,
 					(errmsg("refresh token %llu of session %s was given %d times more",
-							(unsigned long long) session->counter, show_sid(&session->sid), session->repeats),
+							(unsigned long long) session->counter, session_show_sid(session), session->repeats),
 					 errhidestmt(true), errhidecontext(true)));
+		return;
 	}
-	else
-	{
-		if (verdict == REFRESH_CATCHES_UP)
-			ereport(LOG,
-					(errmsg("a rotation of session %s was lost", show_sid(&session->sid)),
-					 errdetail("A refresh token is newer than the row, as after a failover."),
-					 errhidestmt(true), errhidecontext(true)));
-		session->counter++;
-		session->repeats = 0;
-		session->rotated_at = now;
-	}
-	write_row(session, DT_NOEND, NULL, rel, slot);
+	if (verdict == REFRESH_CATCHES_UP)
+		ereport(LOG,
+				(errmsg("a rotation of session %s was lost", session_show_sid(session)),
+				 errdetail("A refresh token is newer than the row, as after a failover."),
+				 errhidestmt(true), errhidecontext(true)));
+	session->counter++;
+	session->repeats = 0;
+	session->rotated_at = now;
 }
 
 /*
  * End a session whose row is locked: erase its seed, and revoke its access
- * tokens.
+ * tokens.  If the clock was set back, some of them are from the future.
  */
 void
 session_end(const Session *session, const char *why, TimestampTz now, Relation rel, TupleTableSlot *slot)
 {
 	Session		ended = *session;
+	TimestampTz until = Max(now, session->rotated_at) + LONGEST_ACCESS;
 
 	ended.has_seed = false;
 	write_row(&ended, now, why, rel, slot);
-	tables_jwt()->revoke_session(&session->issuer, show_sid(&session->sid), now + LONGEST_ACCESS, why);
+	tables_jwt()->revoke_session(&session->issuer, session_show_sid(session),
+								 IS_VALID_TIMESTAMP(until) ? until : DT_NOEND, why);
 }
 
 /*

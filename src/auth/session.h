@@ -53,14 +53,16 @@ typedef enum RefreshVerdict
 } RefreshVerdict;
 
 extern void session_init(void);
-extern void session_start(Session *session);
+extern char *session_show_sid(const Session *session);
+extern void session_init_secrets(Session *session);
+extern void session_insert(const Session *session);
+extern void session_update(const Session *session, Relation rel, TupleTableSlot *slot);
 extern bool session_find(const pg_uuid_t *sid, Session *session);
 extern bool session_lock(const pg_uuid_t *sid, Session *session, Relation *rel, TupleTableSlot **slot);
 extern void session_unlock(Relation rel, TupleTableSlot *slot);
 extern RefreshVerdict session_judge(const Session *session, const TokenPolicy *policy, uint64 counter,
 									TimestampTz now, const char **why);
-extern void session_rotate(Session *session, RefreshVerdict verdict, TimestampTz now, Relation rel,
-						   TupleTableSlot *slot);
+extern void session_redeem(Session *session, RefreshVerdict verdict, TimestampTz now);
 extern void session_end(const Session *session, const char *why, TimestampTz now, Relation rel,
 						TupleTableSlot *slot);
 extern int64 session_end_all(const Slice *issuer, const Slice *sub, const char *why);

@@ -140,21 +140,6 @@ row_insert(Relation rel, int n, const Datum *values, const bool *nulls)
 }
 
 /*
- * The index of the primary key of a table.
- */
-Oid
-row_primary_key(Relation rel)
-{
-	Oid			index = primary_key_index(rel);
-
-	if (!OidIsValid(index))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" has no primary key", RelationGetRelationName(rel))));
-	return index;
-}
-
-/*
  * The function that compares values of the first column.
  */
 static Oid
