@@ -15,7 +15,7 @@ OBJS = src/module.o \
 DATA = jwt--1.0.sql jwt_auth--1.0.sql jwt_pgjwt--1.0.sql
 
 # init makes what the others use; the rest follows the way of a token.
-REGRESS = init verify order claims limits issuer key privileges secrets jwks session confirmation revocation event signing status cache attacks pgjwt
+REGRESS = init verify order claims limits issuer key privileges secrets jwks session confirmation revocation event signing sessions status cache attacks pgjwt
 REGRESS_OPTS = --inputdir=$(top)
 
 PG_CONFIG ?= pg_config
