@@ -14,7 +14,7 @@ use MIME::Base64 qw(encode_base64);
 use PostgreSQL::Test::Utils ();
 use Time::HiRes qw(sleep);
 
-our @EXPORT = qw(token setup_trust setup_notes verdict open_session wait_until logged make_fixtures preload_fetcher start_peer order_maker hold reload state due park turn);
+our @EXPORT = qw(token setup_trust key_line put_keys setup_issuing setup_notes verdict open_session wait_until logged make_fixtures preload_fetcher start_peer order_maker hold reload state due park turn);
 
 my $secret = 'a secret of the tests of whole servers';
 
@@ -56,6 +56,43 @@ sub setup_trust
 		CREATE EXTENSION jwt;
 		INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://idp.example', '{api}', '{HS256}');
 		SELECT jwt_add_secret('https://idp.example', '\\x$hex', 'HS256', 'k1');
+	});
+	return;
+}
+
+# A new line of a key file.
+sub key_line
+{
+	my ($name) = @_;
+	open my $random, '<:raw', '/dev/urandom' or die;
+	read($random, my $key, 32) == 32 or die;
+	return "$name:" . encode_base64($key, '') . ":*\n";
+}
+
+# Give a server a key file, outside of its data directory, with these lines.
+sub put_keys
+{
+	my ($node, @lines) = @_;
+	my $file = $node->basedir . '/jwt_auth.keys';
+	unlink "$file.new";
+	PostgreSQL::Test::Utils::append_to_file("$file.new", join('', @lines));
+	chmod(0600, "$file.new") or die;
+	rename("$file.new", $file) or die;
+	return $file;
+}
+
+# Install both extensions, and let https://login.example sign with a new key. $policy are
+# columns of its policy. The server has a key file.
+sub setup_issuing
+{
+	my ($node, $db, $policy) = @_;
+	$node->safe_psql($db, qq{
+		SET client_min_messages = warning;
+		CREATE EXTENSION jwt_auth CASCADE;
+		SELECT jwt_add_issuer('https://login.example', '{api}', '{ES256}');
+		INSERT INTO jwt_token_policy (issuer, audience) VALUES ('https://login.example', '{api}');
+		UPDATE jwt_token_policy SET $policy;
+		SELECT jwt_create_signing_key('https://login.example');
 	});
 	return;
 }
