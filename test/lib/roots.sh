@@ -101,21 +101,22 @@ in_root()
 # /work. All processes end with the command.
 in_copy()
 {
-	local version=$1 purpose=$2 work=$3
+	local version=$1 purpose=$2 work=$3 copy status=0
 	shift 3
 	make_root "$version" "$purpose" || return 77
+	copy=$(mktemp -d)
 	# shellcheck disable=SC2016
 	unshare --mount --pid --fork --kill-child --propagation private bash -c '
-		root=$1 work=$2
-		shift 2
-		copy=$(mktemp -d) && mount -t tmpfs tmpfs "$copy" && mkdir "$copy"/{changes,scratch,root} &&
+		root=$1 work=$2 copy=$3
+		shift 3
+		mount -t tmpfs tmpfs "$copy" && mkdir "$copy"/{changes,scratch,root} &&
 			mount -t overlay -o "lowerdir=$root,upperdir=$copy/changes,workdir=$copy/scratch" overlay "$copy/root" &&
 			mount -t proc proc "$copy/root/proc" && mount -t tmpfs tmpfs "$copy/root/dev/shm" &&
 			mount --bind "$work" "$copy/root/work" || exit 77
-		chroot "$copy/root" env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
-		status=$?
-		umount -l "$copy" && rmdir "$copy"
-		exit $status' in_copy "$JWT_ROOTS/$(release_of "$version").$purpose" "$work" "$@"
+		exec chroot "$copy/root" env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"' \
+		in_copy "$JWT_ROOTS/$(release_of "$version").$purpose" "$work" "$copy" "$@" || status=$?
+	rmdir "$copy"
+	return $status
 }
 
 # Print the pg_config of a version of PostgreSQL, 16 or 18, from the wheel.
