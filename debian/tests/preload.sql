@@ -1,4 +1,6 @@
 CREATE EXTENSION jwt;
+CREATE EXTENSION jwt_auth;
+CREATE EXTENSION jwt_pgjwt;
 -- the key of RFC 8037, and a token that it has signed
 SELECT jwt_add_issuer('https://idp.example', audience => '{api}', algorithms => '{EdDSA}');
 SELECT jwt_add_key('https://idp.example',
