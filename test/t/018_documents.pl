@@ -28,7 +28,7 @@ sub page
 	doc_run($node, "$FindBin::RealBin/../$page", database => 'fresh');
 	$look->() if $look;
 	$node->safe_psql('postgres', 'DROP DATABASE fresh WITH (FORCE)');
-	$node->safe_psql('postgres', 'DROP ROLE IF EXISTS anon, app, reader, editor, receiver');
+	$node->safe_psql('postgres', 'DROP ROLE IF EXISTS anon, authenticated, app, reader, editor, receiver');
 	return;
 }
 sub sql { return $node->safe_psql('fresh', shift) }
