@@ -68,11 +68,38 @@ SELECT jwt_revoke_subject('https://idp.example', 'bob', reason => 'stolen laptop
 SELECT jwt_verify(:'bob');
 SELECT :'SQLSTATE' = '28J11' AS bob_refused \gset
 
+-- Your own logins: the extension jwt_auth signs. Its private keys are sealed under a key
+-- file, so that no dump and no SQL user can read them.
+CREATE EXTENSION jwt_auth;
+SELECT jwt_add_issuer('https://app.example', '{api}', '{ES256}');
+INSERT INTO jwt_token_policy (issuer, audience, grace) VALUES ('https://app.example', '{api}', '0');
+SELECT jwt_create_signing_key('https://app.example') IS NOT NULL AS created;
+
+-- Dora logs in: a short-lived access token, and a refresh token that is good once.
+SELECT jwt_start_session('https://app.example', 'dora', '{"role": "member"}') AS tokens \gset
+SELECT jwt_verify(:'tokens'::jsonb ->> 'access_token');
+SELECT :'tokens'::jsonb ->> 'refresh_token' AS stolen \gset
+SELECT jwt_refresh(:'stolen') AS tokens \gset
+SELECT :'tokens'::jsonb ->> 'token_type' AS refreshed, :'tokens'::jsonb ->> 'expires_in' AS seconds;
+
+-- A thief redeems the copy of the first refresh token: the session ends for both.
+SELECT jwt_refresh(:'stolen');
+SELECT jwt_refresh(:'tokens'::jsonb ->> 'refresh_token') ->> 'error' = 'invalid_grant' AS theft_seen \gset
+SELECT jwt_verify(:'tokens'::jsonb ->> 'access_token');
+SELECT :'SQLSTATE' = '28J11' AS thief_refused \gset
+
+-- She logs in on two devices, and signs out everywhere.
+SELECT jwt_start_session('https://app.example', 'dora') AS phone, jwt_start_session('https://app.example', 'dora') AS laptop \gset
+SELECT jwt_end_sessions('https://app.example', 'dora');
+SELECT jwt_try_verify(:'phone'::jsonb ->> 'access_token') IS NULL AND jwt_try_verify(:'laptop'::jsonb ->> 'access_token') IS NULL AND
+	jwt_refresh(:'laptop'::jsonb ->> 'refresh_token') ? 'error' AS out_everywhere \gset
+
 \set ECHO none
+SELECT :'theft_seen' = 't' AND :'thief_refused' = 't' AND :'out_everywhere' = 't' AS good_auth \gset
 SELECT :'as_alice' = 't' AND :'as_bob' = 't' AND :'as_nobody' = 't' AND :'tampered_refused' = 't' AND
 	:'expired_refused' = 't' AND :'none_refused' = 't' AND :'elsewhere_refused' = 't' AND
 	:'policy_sqlstate' = '28J04' AND jwt_verify(:'alice') ->> 'sub' = 'alice' AND
-	:'all_well' = 't' AND :'bob_verified' = 't' AND :'bob_refused' = 't' AND jwt_verify(:'carol') ->> 'sub' = 'carol' AS good \gset
+	:'all_well' = 't' AND :'bob_verified' = 't' AND :'bob_refused' = 't' AND jwt_verify(:'carol') ->> 'sub' = 'carol' AND :'good_auth' = 't' AS good \gset
 \if :good
 \echo 'demo: all as it should be'
 \endif
