@@ -74,9 +74,9 @@ typedef struct JwtEntries
 
 	/*
 	 * Why tokens that the signing key with this id signs are refused: a
-	 * sentence, or NULL. Its row of jwt_key must have these values, and must be
-	 * able to verify; revocations are not checked.  *from and *until get the
-	 * times between which it verifies.
+	 * sentence, or NULL. Its row of jwt_key must have these values, and must
+	 * be able to verify; revocations are not checked.  *from and *until get
+	 * the times between which it verifies.
 	 */
 	const char *(*why_key_fails) (const pg_uuid_t *id, const Slice *issuer, const char *kid, const char *alg,
 								  const char *thumbprint, TimestampTz *from, TimestampTz *until);

@@ -219,7 +219,7 @@ read_policy(const Slice *issuer, bool *several)
 {
 	Relation	rel = tables_open(AUTH_POLICY, AccessShareLock);
 	SysScanDesc scan = issuer->data != NULL ? tables_scan(rel, INDEX_POLICY, issuer, NULL) :
-		systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	HeapTuple	tuple = systable_getnext(scan);
 	TokenPolicy *policy = HeapTupleIsValid(tuple) ? read_tuple(rel, tuple) : NULL;
 

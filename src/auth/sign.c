@@ -138,15 +138,29 @@ append_audience(StringInfo json, const TokenPolicy *policy)
 }
 
 /*
+ * A string of the caller's claims; absent if the value is not a string.
+ */
+static Slice
+string_of(const JsonbValue *value)
+{
+	Slice		string = {NULL, 0};
+
+	if (value->type == jbvString)
+	{
+		string.data = value->val.string.val;
+		string.len = value->val.string.len;
+	}
+	return string;
+}
+
+/*
  * Is this one of the policy's audiences?
  */
 static bool
 is_audience(const TokenPolicy *policy, const JsonbValue *value)
 {
-	Slice		name = {NULL, 0};
+	Slice		name = string_of(value);
 
-	if (value->type == jbvString)
-		name = (Slice) {value->val.string.val, value->val.string.len};
 	for (int i = 0; i < policy->n_audience; i++)
 		if (slice_is(&name, policy->audience[i]))
 			return true;
@@ -167,7 +181,7 @@ check_names(const TokenPolicy *policy, const TokenRequest *request)
 		return;
 	if (jsonb_member(request->claims, "iss", &value))
 	{
-		issuer = value.type == jbvString ? (Slice) {value.val.string.val, value.val.string.len} : (Slice) {NULL, 0};
+		issuer = string_of(&value);
 		if (!slice_is(&issuer, policy->issuer))
 			refuse_claims(psprintf("Their \"iss\" is not \"%s\", the issuer that signs.", quote_string(policy->issuer)), NULL);
 	}
