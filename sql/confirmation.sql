@@ -44,7 +44,8 @@ SET LOCAL jwt.certificate = 'x';
 SELECT set_config('jwt.confirmed', 'x', true);
 SELECT statement, refusal(statement) FROM (VALUES
 	('ALTER ROLE regress_jwt_user SET jwt.confirmed = ''x'''), ('ALTER DATABASE postgres SET jwt.certificate = ''x'''),
-	('CREATE FUNCTION f() RETURNS int LANGUAGE sql SET jwt.confirmed = ''x'' AS ''SELECT 1''')) t (statement);
+	('CREATE FUNCTION f() RETURNS int LANGUAGE sql SET jwt.confirmed = ''x'' AS ''SELECT 1'''),
+	('CREATE FUNCTION f() RETURNS int LANGUAGE sql SET jwt.confirmed = '''' AS ''SELECT 1''')) t (statement);
 ALTER SYSTEM SET jwt.confirmed = 'x';
 SET jwt.confirmed = '';
 RESET jwt.confirmed;

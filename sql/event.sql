@@ -148,6 +148,13 @@ BEGIN;
 SELECT until(NULL), until(NULL, toe => 1767220000), until('1767210000', toe => 1767220000), until('1767300000'), until('1767210000000');
 SELECT until('1e300'), until('-1e300'), until('-1e300', -9000000000000000), until('"now"'), until('0.5');
 SELECT until(NULL, floor(extract(epoch FROM now()))::bigint + 20)::timestamptz <= clock_timestamp() AS not_later_than_now;
+-- Several events in one token are one; the latest that ends something counts, which
+-- one has that names no time of its own.
+SELECT events, receive(security_event('x', '{"format":"iss_sub","iss":"https://op.example","sub":"nick"}', '{}', jsonb_build_object('toe', 1767221000, 'events', (SELECT jsonb_object_agg('https://schemas.openid.net/secevent/' || key, value) FROM jsonb_each(events))))) FROM (VALUES
+	('{"caep/event-type/session-revoked":{"event_timestamp":1767220000},"risc/event-type/account-disabled":{"event_timestamp":1767210000}}'::jsonb),
+	('{"caep/event-type/session-revoked":{"event_timestamp":1767210000},"risc/event-type/account-disabled":{"event_timestamp":1767220001}}'),
+	('{"caep/event-type/session-revoked":{"event_timestamp":1767220000},"risc/event-type/sessions-revoked":{}}'),
+	('{"caep/event-type/token-claims-change":{"event_timestamp":1767222000},"risc/event-type/sessions-revoked":{"event_timestamp":1767220002},"ssf/event-type/verification":{}}')) t (events);
 SELECT kind, value, issued_before FROM jwt_denylist WHERE value = 'leo' AND issued_before < '2026-01-02' ORDER BY 3;
 ROLLBACK;
 -- No row is written if another row revokes as much, or if no such token can be valid.

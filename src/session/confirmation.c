@@ -18,6 +18,8 @@
  * The check hooks refuse every value that is not set by this file or passed by
  * the leader to a parallel worker.  InitializingParallelWorker is true only
  * while a worker restores the leader's settings, before it runs a statement.
+ * They refuse an empty value, too: a function with such a SET clause would bring
+ * back a result that jwt_authenticate() has cleared within it.
  *
  *-------------------------------------------------------------------------
  */
@@ -57,9 +59,9 @@ static const char *value_being_set;
 uint64		confirmation_events;
 
 static bool
-check_guarded(const char *name, const char *value)
+check_guarded(const char *name, const char *value, GucSource source)
 {
-	if (value == NULL || value[0] == '\0' || InitializingParallelWorker ||
+	if ((source == PGC_S_DEFAULT && value[0] == '\0') || InitializingParallelWorker ||
 		(value_being_set != NULL && strcmp(value, value_being_set) == 0))
 		return true;
 	GUC_check_errcode(ERRCODE_CANT_CHANGE_RUNTIME_PARAM);
@@ -72,16 +74,14 @@ static bool
 check_confirmed(char **value, void **extra, GucSource source)
 {
 	(void) extra;
-	(void) source;
-	return check_guarded(NAME_OF_CONFIRMED, *value);
+	return check_guarded(NAME_OF_CONFIRMED, *value, source);
 }
 
 static bool
 check_certificate(char **value, void **extra, GucSource source)
 {
 	(void) extra;
-	(void) source;
-	return check_guarded(NAME_OF_CERTIFICATE, *value);
+	return check_guarded(NAME_OF_CERTIFICATE, *value, source);
 }
 
 static void

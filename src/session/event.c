@@ -467,11 +467,13 @@ ends_sessions(Event *event, const Slice *type, const JsonbValue *payload)
 
 /*
  * Read the events of a SET.  Several events describe the same occurrence (RFC
- * 8417 section 2.2), so it suffices that one of them ends sessions.
+ * 8417 section 2.2), so it suffices that one of them ends sessions.  The latest
+ * of those counts: it ends what each of them ends.
  */
 static bool
 read_events(Event *event, const JsonbValue *events, const char *text)
 {
+	TimestampTz default_time = event->ended;
 	bool		ends = false;
 
 	for (int i = 0; i < events->val.object.nPairs; i++)
@@ -492,10 +494,16 @@ read_events(Event *event, const JsonbValue *events, const char *text)
 			(void) ignore(event, meaning);
 		else if (ends_sessions(event, &type, &pair->value))
 		{
-			ends = true;
-			event->type = type;
-			if (!read_time(event, text, &pair->value, "event_timestamp", &event->ended))
+			TimestampTz ended = default_time;
+
+			if (!read_time(event, text, &pair->value, "event_timestamp", &ended))
 				return false;
+			if (!ends || ended > event->ended)
+			{
+				event->type = type;
+				event->ended = ended;
+			}
+			ends = true;
 		}
 		if (event->err != NULL)
 			return false;

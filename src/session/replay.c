@@ -36,7 +36,7 @@
 /* The proofs of one key may fill this fraction of the memory: a sixteenth. */
 #define KEY_FRACTION	16
 
-/* The number of proofs that are removed at a time, unless the key has too many. */
+/* The number of proofs that are removed before other backends get the lock. */
 #define REMOVED_AT_ONCE	64
 
 /*
@@ -191,6 +191,33 @@ remove_first(void)
 }
 
 /*
+ * Take the lock, and remove proofs that are too old: some, or if the key has too
+ * many, all that may be its.  Returns the time.
+ */
+static TimestampTz
+lock_and_remove(uint32 key, uint32 limit)
+{
+	for (;;)
+	{
+		TimestampTz now;
+
+		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+		now = GetCurrentTimestamp();
+		for (int i = 0; i < REMOVED_AT_ONCE; i++)
+		{
+			if (shared->n == 0 || shared->ring[shared->first].until > now)
+				return now;
+			remove_first();
+		}
+		if (shared->counters[key] < limit)
+			return now;
+		/* there may be millions */
+		LWLockRelease(shared->lock);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
  * The newest proof, or NULL.  The caller holds the lock.
  */
 static Proof *
@@ -222,11 +249,7 @@ replay_enter(const DpopProof *proof, const char *thumbprint, Failure *failure)
 	key = slot_of(thumbprint, SHA256_TEXT_SIZE);
 	limit = shared->n_max / KEY_FRACTION;
 
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	now = GetCurrentTimestamp();
-	for (int i = 0; shared->n > 0 && shared->ring[shared->first].until <= now &&
-		 (i < REMOVED_AT_ONCE || shared->counters[key] >= limit); i++)
-		remove_first();
+	now = lock_and_remove(key, limit);
 
 	/* the proof may be one that was removed, or accepted before the start */
 	if (proof->issued + DPOP_MAX_AGE <= shared->removed_until)

@@ -245,7 +245,7 @@ is(ask("BEGIN; SAVEPOINT s; SELECT attempt('$token', '" . proof('alice') . "'); 
 	"alice\nnobody|t", 'a savepoint undoes it');
 is(ask("BEGIN; SELECT attempt('$token', '" . proof('alice') . "'); SAVEPOINT s; SELECT attempt('$bearer'); ROLLBACK TO s; SELECT jwt_subject(); COMMIT"),
 	"alice\nbob\nalice", 'and brings it back');
-for my $reset ('RESET jwt.confirmed', 'RESET ALL', q{SET LOCAL jwt.confirmed = ''}, 'SET jwt.confirmed TO DEFAULT')
+for my $reset ('RESET jwt.confirmed', 'RESET ALL', 'SET jwt.confirmed TO DEFAULT', 'SET LOCAL jwt.confirmed TO DEFAULT')
 {
 	like(ask("BEGIN; SELECT attempt('$token', '" . proof('alice') . "'); $reset; SET LOCAL jwt.token = '$token'; SELECT sqlstate FROM jwt_inspect('$token'); SELECT current_setting('jwt.confirmed'); COMMIT"),
 		qr/^alice\n28J13\n$/, $reset);
@@ -272,7 +272,7 @@ for my $name ('confirmed', 'certificate')
 {
 	for my $sql ("SET jwt.$name = '$digest'", "SET LOCAL jwt.$name = '$digest'", "SELECT set_config('jwt.$name', '$digest', false)", "ALTER ROLE CURRENT_USER SET jwt.$name = '$digest'",
 		"ALTER DATABASE postgres SET jwt.$name = '$digest'", "ALTER SYSTEM SET jwt.$name = '$digest'", "CREATE FUNCTION f() RETURNS int LANGUAGE sql SET jwt.$name = '$digest' AS 'SELECT 1'",
-		"SET jwt.$name = 'x'", "UPDATE pg_settings SET setting = '$digest' WHERE name = 'jwt.$name'")
+		"SET jwt.$name = 'x'", "SET jwt.$name = ''", "SET LOCAL jwt.$name = ''", "CREATE FUNCTION f() RETURNS int LANGUAGE sql SET jwt.$name = '' AS 'SELECT 1'", "UPDATE pg_settings SET setting = '$digest' WHERE name = 'jwt.$name'")
 	{
 		$err = '';
 		$node->psql('postgres', $sql, stderr => \$err);
