@@ -168,6 +168,7 @@ def answer(claims, typ, sender):
     return [end for end in found if isinstance(end, tuple)] or ("err" if "denied" in found else "ignored")
 
 
+events_made = set()
 for n in range(4000):
     sender = dice.choice((ONE, TWO))
     alg, kid = dice.choice([(alg, f"k{i}") for i, alg in enumerate(keys) if (i % 2 == 0) == (sender == ONE)])
@@ -192,5 +193,6 @@ for n in range(4000):
     said = said if isinstance(said, str) else ",".join(" ".join(end) for end in said)
     payload = json.dumps(claims, separators=(",", ":")).encode()
     token = jwt.PyJWS().encode(payload, keys[alg], alg, headers={"kid": kid, "typ": typ})
-    if len(token) <= 8192:
+    if len(token) <= 8192 and token not in events_made:
+        events_made.add(token)
         print(f"INSERT INTO event VALUES ('{token}', '{said}');")

@@ -4,6 +4,7 @@
 use strict;
 use warnings FATAL => 'all';
 
+use Digest::SHA qw(hmac_sha256);
 use FindBin;
 use lib $FindBin::RealBin;
 use JwtTest;
@@ -131,6 +132,29 @@ for my $token ($hs, $rs)
 	$sweep->('postgres', "SELECT verdict('$token')", '{valid}', 'a good token');
 	$sweep->('postgres', "SELECT verdict(spoilt('$token'))", '{28J04}', 'a bad token');
 	$sweep->('postgres', "SELECT set_config('jwt.token', '$token', true), jwt_subject() FROM generate_series(1, 3) LIMIT 1", q({"(a token)"}), 'the current token');
+}
+# A token that is bound to a key is never taken for one that is not; an event is written,
+# or is an error.
+sql(q{SELECT jwt_add_issuer('https://op.example', audience => '{api}', algorithms => '{HS256}', event_audience => '{app}');
+	SELECT jwt_add_secret('https://op.example', sha256('op'), 'HS256', 'op');
+	CREATE FUNCTION event(token text) RETURNS text LANGUAGE plpgsql AS $$
+	DECLARE
+		answer jsonb;
+	BEGIN
+		DELETE FROM jwt_denylist;
+		answer := jwt_receive_event(token);
+		RETURN coalesce(answer #>> '{revoked,0,written}', 'no') || ' ' || (SELECT count(*) FROM jwt_denylist WHERE value = 's1');
+	END $$;
+});
+sub signed { my $input = join('.', map { JwtTest::base64url($_) } @_); return "$input." . JwtTest::base64url(hmac_sha256($input, Digest::SHA::sha256('op'))) }
+my $bound = signed('{"alg":"HS256","kid":"op"}', '{"iss":"https://op.example","aud":"api","sub":"alice","exp":4102444800,"cnf":{"jkt":"' . 'A' x 43 . '"}}');
+my $logout = signed('{"alg":"HS256","kid":"op","typ":"logout+jwt"}',
+	'{"iss":"https://op.example","aud":"app","iat":1767225600,"exp":4102444800,"jti":"l1","sid":"s1","events":{"http://schemas.openid.net/event/backchannel-logout":{}}}');
+for my $who (qw(postgres openssl))
+{
+	$sweep->($who, "SELECT verdict('$bound')", '{28J13}', 'a token that is bound to a key');
+	$sweep->($who, "SELECT event('$logout')", '{true 1}', 'an event');
+	$sweep->($who, "SELECT event(spoilt('$logout'))", '{no 0}', 'an event that nobody has signed');
 }
 my $set = sql(q{SELECT jsonb_build_object('keys', jsonb_agg(jsonb_build_object('kty', 'OKP', 'crv', 'Ed25519', 'kid', 'n' || i,
 	'x', jwt_test_ed25519(i::text)))) FROM generate_series(1, 100) i});
