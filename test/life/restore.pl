@@ -432,6 +432,8 @@ sub check_restore
 		# psql shows warnings; pg_restore does not
 		my $warned = $err =~ s/^psql:\S+ WARNING:  \d+ rows? of "jwt_\w+" (?:was|were) stored and verif(?:y|ies) nothing\nDETAIL:  .*\nHINT:  .*\n//mg;
 		is($warned ? 1 : 0, $mode ne 'replica' && $expected{status} =~ /verif(?:y|ies) nothing|cannot be used|have no row/ ? 1 : 0, "$what: warns of what verifies nothing") if $psql;
+		$warned = $err =~ s/^psql:\S+ WARNING:  \d+ rows? of "jwt_\w+" (?:was|were) stored and (?:is|are) not as (?:it|they) should be\nDETAIL:  .*\nHINT:  .*\n//mg;
+		is($warned ? 1 : 0, $mode ne 'replica' && $expected{status} =~ /No worker fetches|do not exist/ ? 1 : 0, "$what: warns of what is missing here") if $psql;
 		push @errors, split(/\n/, $err);
 	}
 	if ($ask)
