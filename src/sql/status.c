@@ -452,8 +452,10 @@ check_preload(Status *database)
 			!SplitDirectoriesString(pstrdup(item->value), ',', &libraries))
 			continue;
 		foreach(lc, libraries)
+		{
 			if (strchr(lfirst(lc), ',') != NULL && strstr(lfirst(lc), "jwt") != NULL)
 				add_problem(database, pstrdup("The server will not start again, because ALTER SYSTEM made one name of all libraries in shared_preload_libraries. As a superuser, name them without quotes, such as: ALTER SYSTEM SET shared_preload_libraries = jwt, jwt_jwks;"));
+		}
 	}
 	FreeConfigVariables(head);
 }

@@ -782,7 +782,7 @@ fuzz_event(const char *data, int len)
 	is_set = strstr(pnstrdup(event.type.data, event.type.len), "backchannel-logout") == NULL;
 	if (is_set)
 		claim(json_member(&object, "exp") == NULL && json_member(&object, "sub") == NULL &&
-			  json_member(&object, "sub_id") != NULL && claims_type_is(signed_event.jws.typ.data, signed_event.jws.typ.len, "secevent+jwt"));
+			  json_member(&object, "sub_id") != NULL && claims_type_is(&signed_event.jws.typ, "secevent+jwt"));
 	else
 		claim(event.n_effects == 1 && json_member(&object, "nonce") == NULL &&
 			  (sender->event_without_exp || json_member(&object, "exp") != NULL));
