@@ -40,6 +40,11 @@ page('doc/providers.md', 1, sub {
 });
 page('doc/cookbook.md', 1);
 page('doc/sign-out.md', 1);
+page('doc/issuing.md', 0, sub {
+	is(sql(q{SELECT string_agg(DISTINCT ended_why, ',') FROM jwt_session}), 'a refresh token was used again, or the database was restored', 'the stolen refresh token has ended the session');
+	is(sql(qq{SET ROLE api; SELECT login.log_in('$_', 'wrong') ->> 'error'}), 'invalid_grant', "no login of $_") for 'alice\@example.com', 'nobody\@example.com';
+});
+$node->safe_psql('postgres', 'DROP ROLE api, login_owner');
 page('doc/migrate/pgjwt.md', 0);
 
 # How long the revocation of a session is kept. The key is that of RFC 8037.
