@@ -31,8 +31,9 @@ typedef struct IssuerTerms
 	int			n_algorithms;
 	char	   *const *algorithms;	/* that its keys may have */
 	bool		confirms_elsewhere; /* confirmation is gateway */
-	int64		session_lifetime;	/* in microseconds: its sessions end before,
-									 * and revocations of them are kept as long */
+	int64		session_lifetime;	/* in microseconds: its sessions end
+									 * before, and revocations of them are
+									 * kept as long */
 	const char *unusable;		/* why it verifies nothing: a sentence, or
 								 * NULL */
 } IssuerTerms;

@@ -80,9 +80,11 @@ next_scope(Slice *rest, Slice *value)
 		n++;
 	if (n == 0 || (n < rest->len && (rest->data[n] != ' ' || n + 1 == rest->len)))
 		return false;
-	*value = (Slice) {rest->data, n};
+	value->data = rest->data;
+	value->len = n;
 	n += n < rest->len ? 1 : 0;
-	*rest = (Slice) {rest->data + n, rest->len - n};
+	rest->data += n;
+	rest->len -= n;
 	return true;
 }
 

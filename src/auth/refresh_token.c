@@ -95,7 +95,7 @@ refresh_token_is_genuine(const RefreshToken *token, const DerivedKey *key)
 char *
 refresh_token_make(const DerivedKey *key, const pg_uuid_t *sid, uint64 counter)
 {
-	RefreshToken token = {.sid = *sid,.counter = counter};
+	RefreshToken token = {.sid = *sid, .counter = counter};
 	uint8		bytes[MAX_SIZE];
 	char	   *text = palloc(base64url_encoded_size(MAX_SIZE) + 1);
 

@@ -156,30 +156,36 @@ session_init(void)
 static void
 note_write(const Session *session, bool ended)
 {
-	WrittenSession note;
+	WrittenSession *note = written != NIL ? llast(written) : NULL;
+	int			nest_level = GetCurrentTransactionNestLevel();
+	const char *sid = session_show_sid(session);
 	MemoryContext old;
 
 	ForceSyncCommit();
-	memset(&note, 0, sizeof(note));
-	note.nest_level = GetCurrentTransactionNestLevel();
-	note.ended = ended;
-	strlcpy(note.sid, session_show_sid(session), sizeof(note.sid));
-	if (written != NIL && memcmp(llast(written), &note, sizeof(note)) == 0)
+	if (note != NULL && note->nest_level == nest_level && note->ended == ended && strcmp(note->sid, sid) == 0)
 		return;
 	old = MemoryContextSwitchTo(TopTransactionContext);
-	written = lappend(written, memcpy(palloc(sizeof(note)), &note, sizeof(note)));
+	note = palloc(sizeof(WrittenSession));
+	strlcpy(note->sid, sid, sizeof(note->sid));
+	note->nest_level = nest_level;
+	note->ended = ended;
+	written = lappend(written, note);
 	MemoryContextSwitchTo(old);
 }
 
 static Slice
 slice_column(const Datum *values, const bool *nulls, AttrNumber column)
 {
-	text	   *value;
+	Slice		slice = {NULL, 0};
 
-	if (nulls[column - 1])
-		return (Slice) {NULL, 0};
-	value = DatumGetTextPP(values[column - 1]);
-	return (Slice) {VARDATA_ANY(value), (int) VARSIZE_ANY_EXHDR(value)};
+	if (!nulls[column - 1])
+	{
+		text	   *value = DatumGetTextPP(values[column - 1]);
+
+		slice.data = VARDATA_ANY(value);
+		slice.len = (int) VARSIZE_ANY_EXHDR(value);
+	}
+	return slice;
 }
 
 static TimestampTz
