@@ -27,6 +27,7 @@
 #include <openssl/params.h>
 #include <openssl/rsa.h>
 
+#include "miscadmin.h"
 #include "token/failure.h"
 #include "token/json.h"
 #include "token/openssl_errors.h"
@@ -90,8 +91,10 @@ is_one_modulo(const BIGNUM *a, const BIGNUM *b, const BIGNUM *m, BIGNUM *scratch
 }
 
 /*
- * Find the factors of n from e and d, which are known to fit (NIST SP 800-56B,
- * appendix C).  Each base succeeds with a probability of one half.
+ * Find the factors of n from e and d (NIST SP 800-56B, appendix C).  If n is the
+ * product of two primes, each base succeeds with a probability of at least one
+ * half.  If n is a prime, none does, which can take long: so a cancellation of
+ * the query ends the search.
  */
 static bool
 find_factors(BIGNUM **bn, BN_CTX *ctx)
@@ -112,7 +115,7 @@ find_factors(BIGNUM **bn, BN_CTX *ctx)
 	if (twos == 0 || !BN_rshift(r, r, twos))
 		return false;
 
-	for (int tries = 0; tries < 64 && !found; tries++)
+	for (int tries = 0; tries < 32 && !found && !QueryCancelPending && !ProcDiePending; tries++)
 	{
 		if (!BN_set_word(base, 2 + tries) || !BN_mod_exp(y, base, r, bn[RSA_N], ctx))
 			return false;
@@ -381,6 +384,7 @@ add_pkey(PrivateKey *key, const KeyParts *parts, MemoryContext context, char **r
 	secret_cleanse(scratch);
 	if (!made)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (!available)
 			return refuse_unavailable(key->algorithm, reason) != NULL;
 		if (is_rsa)

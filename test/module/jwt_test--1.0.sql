@@ -22,10 +22,10 @@ AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION jwt_test_private_key(text, bytea, text)
 IS 'a private key from text, from DER ("der"), from jsonb ("jwk") or a new one ("new"), or why it is none';
 
-CREATE FUNCTION jwt_test_sign(der bytea, alg text, header text, payload bytea) RETURNS text
+CREATE FUNCTION jwt_test_sign(key bytea, alg text, header text, payload bytea) RETURNS text
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION jwt_test_sign(bytea, text, text, bytea)
-IS 'a compact JWS by a private key in DER';
+IS 'a compact JWS by a private key in DER or the text of a JWK';
 
 CREATE FUNCTION jwt_test_residue(alg text, is_open boolean) RETURNS bigint
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT;

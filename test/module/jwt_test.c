@@ -189,12 +189,14 @@ jwt_test_private_key(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_test_sign(der, alg, header, payload): signs twice.
+ * jwt_test_sign(key, alg, header, payload): signs twice.
  */
 Datum
 jwt_test_sign(PG_FUNCTION_ARGS)
 {
-	bytea	   *der = PG_GETARG_BYTEA_PP(0);
+	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
+	char	   *data = VARDATA_ANY(bytes);
+	int			len = (int) VARSIZE_ANY_EXHDR(bytes);
 	char	   *alg = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	text	   *header = PG_GETARG_TEXT_PP(2);
 	bytea	   *payload = PG_GETARG_BYTEA_PP(3);
@@ -204,7 +206,10 @@ jwt_test_sign(PG_FUNCTION_ARGS)
 	text	   *token = NULL;
 	char	   *reason;
 
-	key = private_key_from_der((uint8 *) VARDATA_ANY(der), (int) VARSIZE_ANY_EXHDR(der), alg, context, &reason);
+	if (len > 0 && data[0] == '{')
+		key = private_key_from_text(data, len, alg, context, &reason);
+	else
+		key = private_key_from_der((uint8 *) data, len, alg, context, &reason);
 	if (key != NULL)
 		signer = jws_signer_create(key, CurrentMemoryContext, &reason);
 	MemoryContextDelete(context);
