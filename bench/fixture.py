@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+SIGNED = ("RS256", "ES256", "EdDSA")    # algorithms of jwt_sign
 SIZES = (1, 6, 100, 500)            # of the JWK Sets
 
 
@@ -86,6 +87,10 @@ def key_sets():
             for kind, some in keys.items()}
 
 
+def pem(key):
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
 def write_for_floor(tokens, folder):
     """The files for floor.c."""
     def write(name, content):
@@ -102,13 +107,18 @@ def write_for_floor(tokens, folder):
         write(f"{alg}.signature", signature)
         write(f"{alg}.key", key if alg == "HS256" else key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+        if alg in SIGNED:
+            write(f"{alg}.private", pem(key))
 
 
 def make_databases(tokens):
     """Creates the databases of fixture.sql in psql's server. Returns their OIDs."""
     variables = {"keys": {alg: jwk(key) for alg, key in tokens.keys.items()}, "key_sets": key_sets(),
+                 "private_keys": {alg: pem(tokens.keys[alg]).decode() for alg in SIGNED},
                  "tokens": [tokens("HS256", f"user{n:04}") for n in range(1024)]}
-    script = "".join(f"\\set {name} '{json.dumps(value)}'\n" for name, value in variables.items())
+    # psql interprets backslashes
+    texts = {name: json.dumps(value).replace("\\", "\\\\") for name, value in variables.items()}
+    script = "".join(f"\\set {name} '{text}'\n" for name, text in texts.items())
     with open(os.path.join(HERE, "fixture.sql"), encoding="utf-8") as file:
         script += file.read()
     subprocess.run(["psql", "-Xq", "-v", "ON_ERROR_STOP=1"], input=script, text=True, check=True, stdout=subprocess.DEVNULL)

@@ -1,6 +1,6 @@
 -- The databases of the bench. fixture.py runs this file with psql, and sets the
--- variables keys, tokens and key_sets. It has all statements that write to tables of
--- the extension.
+-- variables keys, private_keys, tokens and key_sets. It has all statements that write
+-- to tables of the extensions.
 
 -- Database "plain": an issuer, one key of each algorithm, no revocation.
 CREATE DATABASE plain;
@@ -44,7 +44,17 @@ INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://big.examp
 CREATE TABLE key_set AS
 SELECT kind, size::int, jwk_set FROM jsonb_each(:'key_sets') AS k (kind, sizes), jsonb_each(sizes) AS s (size, jwk_set);
 
--- Database "revoked": the same and 1,000,000 revocations of the issuer, by jti.
+-- Database "issuing": an issuer for each algorithm, which signs.
+CREATE DATABASE issuing;
+\c issuing
+CREATE EXTENSION jwt_auth CASCADE;
+INSERT INTO jwt_issuer (issuer, audience, algorithms)
+SELECT 'https://' || alg, '{api}', ARRAY[alg] FROM jsonb_object_keys(:'private_keys') AS k (alg);
+INSERT INTO jwt_token_policy (issuer, audience) SELECT issuer, audience FROM jwt_issuer;
+SELECT count(jwt_import_signing_key('https://' || alg, pem, alg)) FROM jsonb_each_text(:'private_keys') AS k (alg, pem);
+VACUUM (FREEZE, ANALYZE);
+
+-- Database "revoked": the same as "plain" and 1,000,000 revocations of the issuer, by jti.
 CREATE DATABASE revoked TEMPLATE plain;
 \c revoked
 INSERT INTO jwt_denylist (issuer, kind, value, expires_at)

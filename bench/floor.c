@@ -1,17 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * floor.c
- *	  The cost of a verification in OpenSSL alone, by which the bench
- *	  divides.
+ *	  The cost of a verification or a signature in OpenSSL alone, by which
+ *	  the bench divides.
  *
  * The key is parsed once, and each verification has a new context, as in the
  * documentation of OpenSSL.  There is no base64, JSON, claims or database.
- * "check_ALG" is EVP_PKEY_public_check() of the key of ALG.
+ * "check_ALG" is EVP_PKEY_public_check() of the key of ALG, and "sign_ALG" a
+ * signature with its private key.
  *
  *	  floor FOLDER ROUNDS NAME SHORT LONG ...
  *
- * NAME is an algorithm, or check_ and an algorithm.  For each algorithm FOLDER
- * has ALG.key (a PEM public key, or the secret for HS256), ALG.input (the
+ * NAME is an algorithm, or check_ or sign_ and an algorithm.  For each algorithm
+ * FOLDER has ALG.key (a PEM public key, or the secret for HS256), ALG.private
+ * (a PEM private key, if there is sign_ALG), ALG.input (the
  * signed bytes) and ALG.signature (in OpenSSL's form: DER for ECDSA).  For
  * each NAME the work is done SHORT times to warm up.  Then there are ROUNDS
  * rounds of SHORT times and LONG times, with a mark() before and after each.
@@ -115,6 +117,18 @@ verify_signature(void)
 }
 
 static int
+sign(void)
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	size_t		len = sizeof(signature);
+	int			good = EVP_DigestSignInit(ctx, NULL, md, NULL, pkey) == 1;
+
+	good = good && EVP_DigestSign(ctx, signature, &len, input, input_len) == 1;
+	EVP_MD_CTX_free(ctx);
+	return good;
+}
+
+static int
 check_key(void)
 {
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(pkey, NULL);
@@ -131,15 +145,18 @@ static Work
 prepare(const char *folder, const char *name)
 {
 	bool		is_check = strncmp(name, "check_", 6) == 0;
+	bool		is_sign = strncmp(name, "sign_", 5) == 0;
 
+	if (is_sign)
+		name += 5;
 	if (strcmp(name, "HS256") == 0)
 		secret_len = read_file(folder, name, "key", secret, sizeof(secret));
 	else
 	{
-		FILE	   *file = open_file(folder, is_check ? name + 6 : name, "key");
+		FILE	   *file = open_file(folder, is_check ? name + 6 : name, is_sign ? "private" : "key");
 
 		EVP_PKEY_free(pkey);
-		pkey = PEM_read_PUBKEY(file, NULL, NULL, NULL);
+		pkey = is_sign ? PEM_read_PrivateKey(file, NULL, NULL, NULL) : PEM_read_PUBKEY(file, NULL, NULL, NULL);
 		fclose(file);
 		if (is_check)
 			return check_key;
@@ -153,7 +170,7 @@ prepare(const char *folder, const char *name)
 	}
 	md = strcmp(name, "EdDSA") == 0 ? NULL : EVP_MD_fetch(NULL, strcmp(name, "ES384") == 0 ? "SHA2-384" : "SHA2-256", NULL);
 	is_pss = strcmp(name, "PS256") == 0;
-	return verify_signature;
+	return is_sign ? sign : verify_signature;
 }
 
 static void
@@ -162,7 +179,7 @@ repeat(const char *name, Work work, int n)
 	while (n-- > 0)
 		if (!work())
 		{
-			fprintf(stderr, "floor: %s: OpenSSL refuses the signature\n", name);
+			fprintf(stderr, "floor: %s: OpenSSL refuses the key or the signature\n", name);
 			exit(1);
 		}
 }

@@ -8,7 +8,10 @@ the costs of parsing, planning and starting cancel out.
 
 To add a row, add a measure here, its tables to fixture.sql, and a line to
 bench/rows."""
+import os
 from collections import namedtuple
+
+KEY_FILE = os.environ["BENCH_KEY_FILE"]     # of jwt_auth
 
 Session = namedtuple("Session", "name database settings before measures")
 Measure = namedtuple("Measure", "name before parts repeats")
@@ -16,7 +19,7 @@ Part = namedtuple("Part", "before sql weight")
 
 # The work in OpenSSL alone (floor.c), repeated a few times and many times.
 FLOOR = {"RS256": (50, 150), "PS256": (50, 150), "ES256": (20, 80), "ES384": (5, 25), "EdDSA": (10, 50), "HS256": (50, 1050),
-         "check_RS256": (1, 6), "check_ES256": (10, 50)}
+         "sign_RS256": (5, 25), "sign_ES256": (20, 80), "sign_EdDSA": (10, 50), "check_RS256": (1, 6), "check_ES256": (10, 50)}
 
 
 def each(name, sql, short, long, per=1, setup=(), before=lambda n: []):
@@ -84,6 +87,9 @@ def sessions(token, claims):
         *(calls(f"cold_{alg}", call, *FLOOR[alg]) for alg, call in verify.items()),
         # a proof is good for a minute and once, so its check alone is called: not the memory of which were used
         calls("dpop_ES256", f"1 / (jwt_test_dpop('{token('ES256')}', '{proof}', '{thumbprint}', to_timestamp({iat})) = 'good')::int", *FLOOR["ES256"])])
+    yield Session("signed", "issuing", {"jwt_auth.key_file": KEY_FILE}, [], [
+        calls(f"sign_{alg}", f"""jwt_sign('{{"sub":"alice","scope":"read write"}}', 'https://{alg}')""", *FLOOR[f"sign_{alg}"])
+        for alg in ("RS256", "ES256", "EdDSA")])
     yield from imports("EC", 100, 500)
     # what has been read once is in PostgreSQL's buffers
     yield Session("scan", "plain", {}, [f"SELECT jwt_authenticate('{token('RS256')}', false)",

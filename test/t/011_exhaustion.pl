@@ -125,6 +125,35 @@ $sweep->('openssl', "SELECT state_of(\$c\$SELECT jwt_add_secret('https://idp.exa
 is(sql(q{SELECT count(*) FROM jwt_key WHERE kid = 'x'}), '0', 'is never taken');
 cmp_ok(abs($live->() - $before), '<=', 20, "OpenSSL has what it had: $before");
 
+# Private keys. No failure may become a verdict on a key, and none may give a bad signature.
+my %private = (
+	HS256 => '{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}',
+	ES256 => '{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}',
+	EdDSA => '{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}',
+	# without its factors
+	RS256 => '{"kty":"RSA","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ","e":"AQAB","d":"Eq5xpGnNCivDflJsRQBXHx1hdR1k6Ulwe2JZD50LpXyWPEAeP88vLNO97IjlA7_GQ5sLKMgvfTeXZx9SE-7YwVol2NXOoAJe46sui395IW_GO-pWJ1O0BkTGoVEn2bKVRUCgu-GjBVaYLU6f3l9kJfFNS3E0QbVdxzubSu3Mkqzjkn439X0M_V51gfpRLI9JYanrC4D4qAdGcopV_0ZHHzQlBjudU2QvXt4ehNYTCBr6XCLQUShb1juUO1ZdiYoFaFQT5Tw8bGUl_x_jTj3ccPDVZFD9pIuhLhBOneufuBiB4cS98l2SR_RQyGWSeWjnczT0QU91p1DhOVRuOopznQ"}');
+sql('CREATE EXTENSION jwt_auth');
+sql(q{CREATE FUNCTION signed_well(jwk jsonb, algorithm text) RETURNS boolean LANGUAGE sql AS $$
+	SELECT jws_verify(jws_sign('x', jwk, algorithm), CASE WHEN algorithm LIKE 'HS%' THEN jwk ELSE jwk - 'd' END, algorithm) = 'x' $$});
+$before = $live->();
+for my $lasting (0, 1)
+{
+	for my $alg (sort keys %private)
+	{
+		my $key = $private{$alg};
+		my $wrong = $key =~ s/"d":"../"d":"AA/r =~ s/"k":".{44}/"k":"/r;
+		my $read = "(jwt_test_private_key('text', convert_to('$key', 'UTF8'), '$alg'))";
+		$sweep->('openssl', "SELECT signed_well('$key', '$alg')", '{true}', "a signature by $alg", $lasting);
+		$sweep->('openssl', "SELECT state_of(\$c\$SELECT jws_sign('x', '$wrong', '$alg')\$c\$)", '{22023}', "one by a wrong key for $alg", $lasting);
+		next if $alg =~ /^HS/;
+		$sweep->('openssl', "SELECT $read.thumbprint", '{' . sql("SELECT jwt_thumbprint('$key'::jsonb - 'd')") . '}', "a key is read, checked and written, $alg", $lasting);
+		$sweep->('openssl', "SELECT length((jwt_test_private_key('new', NULL, '$alg')).thumbprint)", '{43}', "a new key, $alg", $lasting) unless $alg =~ /^RS/;
+	}
+	$before = $live->() unless $lasting;
+}
+cmp_ok(abs($live->() - $before), '<=', 20, "OpenSSL has what it had: $before");
+$sweep->('postgres', "SELECT signed_well('$private{$_}', '$_')", '{true}', "a signature by $_") for sort keys %private;
+
 # PostgreSQL's own memory.
 my ($hs, $rs) = map { my $kid = $_; (split(/\|/, (grep { /^$kid\|/ } @tokens)[0]))[1] } qw(HS256 RS256);
 for my $token ($hs, $rs)
