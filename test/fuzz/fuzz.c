@@ -762,7 +762,7 @@ fuzz_event(const char *data, int len)
 	signed_event.jws.payload_len = len - 1;
 	signed_event.jws.typ = slice_of(types[(choice >> 2) & 7]);
 
-	event_judge(&token, &event);
+	event_verify(&token, &event);
 	if (event.err != NULL)
 	{
 		for (int i = 0; i < (int) lengthof(errors); i++)
