@@ -3,11 +3,16 @@
  * jws_sign.c
  *	  Making compact JSON Web Signatures (RFC 7515 section 5.1).
  *
- * A signature of RSA, EdDSA or ML-DSA is verified before it leaves.  If a bit
- * flips while one of RSA or EdDSA is computed, the faulty signature can reveal
- * the whole private key.  Verifying costs little next to signing, except for
- * EdDSA.  A faulty ECDSA signature, whose nonce is random, reveals one bit at
- * most, and verifying one costs three times its computation.
+ * A signature of RSA, EdDSA or ML-DSA is verified before it leaves.  A bit that
+ * flips while one of RSA or EdDSA is computed can reveal the whole private key:
+ * by one faulty signature with the factors of an RSA key, or by one next to a
+ * good one of the same message by EdDSA, which has no random nonce.  Of an RSA
+ * signature that is 5 % of the instructions, and of EdDSA 2.5 times as many.
+ *
+ * A signature of ECDSA is not verified.  Each has a nonce of its own, so no two
+ * can be compared; a bit of the key that has flipped in memory reveals that bit.
+ * Verifying one by ES256 takes 867,000 instructions, next to 281,000 for signing
+ * (make bench, OpenSSL 3.0), and jwt_sign() would take four times as long.
  *
  * OpenSSL 3.2 could derive the nonce of ECDSA from the message (RFC 6979).  Its
  * default is better: it hashes random bytes together with the private key and

@@ -141,12 +141,14 @@ for my $lasting (0, 1)
 	for my $alg (sort keys %private)
 	{
 		my $key = $private{$alg};
-		my $wrong = $key =~ s/"d":"../"d":"AA/r =~ s/"k":".{44}/"k":"/r;
-		my $read = "(jwt_test_private_key('text', convert_to('$key', 'UTF8'), '$alg'))";
+		my $wrong = $key =~ s/"d":"../"d":"AA/r;
+		# to check whether the factors of an RSA key are prime takes too long
+		my $how = $alg =~ /^RS/ ? 'jwk' : 'text';
+		my $read = "(jwt_test_private_key('$how', convert_to('$key', 'UTF8'), '$alg'))";
 		$sweep->('openssl', "SELECT signed_well('$key', '$alg')", '{true}', "a signature by $alg", $lasting);
-		$sweep->('openssl', "SELECT state_of(\$c\$SELECT jws_sign('x', '$wrong', '$alg')\$c\$)", '{22023}', "one by a wrong key for $alg", $lasting);
 		next if $alg =~ /^HS/;
-		$sweep->('openssl', "SELECT $read.thumbprint", '{' . sql("SELECT jwt_thumbprint('$key'::jsonb - 'd')") . '}', "a key is read, checked and written, $alg", $lasting);
+		$sweep->('openssl', "SELECT state_of(\$c\$SELECT jws_sign('x', '$wrong', '$alg')\$c\$)", '{22023}', "one by a wrong key for $alg", $lasting);
+		$sweep->('openssl', "SELECT $read.thumbprint", '{' . sql("SELECT jwt_thumbprint('$key'::jsonb - 'd')") . '}', "a key is read and written, $alg", $lasting);
 		$sweep->('openssl', "SELECT length((jwt_test_private_key('new', NULL, '$alg')).thumbprint)", '{43}', "a new key, $alg", $lasting) unless $alg =~ /^RS/;
 	}
 	$before = $live->() unless $lasting;
