@@ -230,3 +230,24 @@ setup_python()
 		cp "$manifest" "$dir/requirements.txt"
 	fi
 }
+
+# Build the verifiers of test/peers/issued that need a compiler, where there is Go, or
+# Java with Maven. Tests that need them skip without.
+setup_verifiers()
+{
+	local dir=$1 source=$2
+	mkdir -p "$dir"
+	if command -v go >/dev/null; then
+		cp "$source"/{go.mod,go.sum,peer.go} "$dir/"
+		(cd "$dir" && GOTOOLCHAIN=local nice go build -o peer .) || rm -f "$dir/peer"
+	fi
+	if command -v javac >/dev/null && command -v mvn >/dev/null; then
+		if ! cmp -s "$source/pom.xml" "$dir/pom.xml"; then
+			rm -rf "${dir:?}/lib"
+			nice mvn -q -B -f "$source/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
+				-DoutputDirectory="$dir/lib" || return 0
+			cp "$source/pom.xml" "$dir/"
+		fi
+		javac -cp "$dir/lib/*" -d "$dir" "$source/Peer.java" || rm -f "$dir/Peer.class"
+	fi
+}
