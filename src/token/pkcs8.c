@@ -353,7 +353,11 @@ write_private_key(const EVP_PKEY *pkey, const Algorithm *algorithm, uint8 **p)
 			der_wrap(p, end, DER_SEQUENCE);
 			return good;
 		case FAMILY_EDDSA:
-			/* EVP_PKEY_get_raw_private_key() would leave a copy in freed memory */
+
+			/*
+			 * EVP_PKEY_get_raw_private_key() would leave a copy in freed
+			 * memory
+			 */
 			*p -= len;
 			good = EVP_PKEY_get_octet_string_param(pkey, OSSL_PKEY_PARAM_PRIV_KEY, *p, len, &len) == 1 &&
 				len == (size_t) algorithm->part_size;
