@@ -111,7 +111,7 @@ SELECT jwt_refresh(NULL);
 SELECT DISTINCT jwt_refresh(token) ->> 'error' AS error FROM unnest(ARRAY['', 'x', 'AQ', :'t3'::jsonb ->> 'access_token', (:'t3'::jsonb ->> 'refresh_token') || '=',
 	' ' || (:'t3'::jsonb ->> 'refresh_token'), (:'t3'::jsonb ->> 'refresh_token') || 'A', repeat('A', 10000)]) token;
 SELECT count(jwt_refresh(overlay(token PLACING CASE substr(token, i, 1) WHEN 'A' THEN 'B' ELSE 'A' END FROM i FOR 1)) ->> 'refresh_token') AS good
-FROM (SELECT jwt_start_session('https://login.example', 'bob') ->> 'refresh_token' OFFSET 0) s (token), generate_series(1, length(token)) i;
+FROM (SELECT jwt_start_session('https://login.example', 'bob') ->> 'refresh_token' OFFSET 0) s (token), generate_series(length(token), 1, -1) i;
 RESET ROLE;
 DELETE FROM jwt_session;
 
