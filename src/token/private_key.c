@@ -251,7 +251,7 @@ make_ec(const KeyParts *parts, const Algorithm *algorithm, uint8 *scratch, EVP_P
 		BN_cmp(d, EC_GROUP_get0_order(group)) < 0 &&
 		EC_POINT_mul(group, point, d, NULL, NULL, NULL) &&
 		EC_POINT_point2oct(group, point, POINT_CONVERSION_UNCOMPRESSED,
-						   encoded, sizeof(encoded), NULL) == (size_t) (1 + 2 * size) &&
+						   encoded, sizeof(encoded), NULL) == 1 + 2 * (size_t) size &&
 		BN_bn2nativepad(d, scratch, size) == size)
 	{
 		OSSL_PARAM	params[] = {
