@@ -779,7 +779,7 @@ fuzz_event(const char *data, int len)
 	claim(json_member(&object, "iat")->value.type == jbvNumeric);
 	claim(json_member(&json_member(&object, "events")->value, pnstrdup(event.type.data, event.type.len)) != NULL);
 
-	is_set = strstr(pnstrdup(event.type.data, event.type.len), "backchannel-logout") == NULL;
+	is_set = !slice_is(&event.type, "http://schemas.openid.net/event/backchannel-logout");
 	if (is_set)
 		claim(json_member(&object, "exp") == NULL && json_member(&object, "sub") == NULL &&
 			  json_member(&object, "sub_id") != NULL && claims_type_is(&signed_event.jws.typ, "secevent+jwt"));
