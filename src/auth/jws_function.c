@@ -17,24 +17,17 @@
 
 JWT_SQL_FUNCTION(jwt_sql_jws_sign);
 
-/*
- * The statement and the context may show the key.
- */
 pg_noreturn static void
 raise_bad_argument(const char *message, const char *reason)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("%s", message),
-			 errdetail_internal("%s", reason),
-			 errhidesecret()));
+			 errdetail_internal("%s", reason)));
 }
 
-/*
- * jws_sign(payload, jwk, alg, header): a compact JWS, or an error.
- */
-Datum
-jwt_sql_jws_sign(PG_FUNCTION_ARGS)
+static Datum
+sign_payload(FunctionCallInfo fcinfo)
 {
 	bytea	   *payload = PG_GETARG_BYTEA_PP(0);
 	Jsonb	   *jwk = PG_GETARG_JSONB_P(1);
@@ -56,4 +49,13 @@ jwt_sql_jws_sign(PG_FUNCTION_ARGS)
 	if (base64url_encoded_size(payload_len) > JWS_MAX_SIZE)
 		raise_bad_argument("payload is not acceptable", psprintf("A token has at most %d bytes.", JWS_MAX_SIZE));
 	PG_RETURN_TEXT_P(jws_sign(signer, header, (int) strlen(header), VARDATA_ANY(payload), payload_len));
+}
+
+/*
+ * jws_sign(payload, jwk, alg, header): a compact JWS, or an error.
+ */
+Datum
+jwt_sql_jws_sign(PG_FUNCTION_ARGS)
+{
+	return call_with_secret(sign_payload, fcinfo);
 }

@@ -224,12 +224,13 @@ jwt_sql_start_session(PG_FUNCTION_ARGS)
 }
 
 /*
- * Why a refresh token is refused, for the log.
+ * Why a refresh token is refused, for the log.  No client sees it, even if
+ * client_min_messages is log.
  */
 static void
 log_refusal(const Session *session, const char *why)
 {
-	ereport(LOG,
+	ereport(LOG_SERVER_ONLY,
 			(errmsg("a refresh token of session %s was refused: %s", session_show_sid(session), why),
 			 errhidestmt(true), errhidecontext(true)));
 }
@@ -343,11 +344,8 @@ refresh(const RefreshRequest *request)
 	return answer;
 }
 
-/*
- * jwt_refresh(refresh_token, client_id, scope)
- */
-Datum
-jwt_sql_refresh(PG_FUNCTION_ARGS)
+static Datum
+refresh_with_stored_claims(FunctionCallInfo fcinfo)
 {
 	RefreshRequest request = {
 		.token = text_argument(fcinfo, 0),
@@ -360,11 +358,16 @@ jwt_sql_refresh(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_refresh_with(refresh_token, claims, client_id, scope): null claims end
- * the session.
+ * jwt_refresh(refresh_token, client_id, scope)
  */
 Datum
-jwt_sql_refresh_with(PG_FUNCTION_ARGS)
+jwt_sql_refresh(PG_FUNCTION_ARGS)
+{
+	return call_with_secret(refresh_with_stored_claims, fcinfo);
+}
+
+static Datum
+refresh_with(FunctionCallInfo fcinfo)
 {
 	RefreshRequest request = {
 		.token = text_argument(fcinfo, 0),
@@ -381,11 +384,17 @@ jwt_sql_refresh_with(PG_FUNCTION_ARGS)
 }
 
 /*
- * jwt_refresh_session(refresh_token, client_id): whose session a refresh token
- * would refresh now; null if jwt_refresh() would refuse it.
+ * jwt_refresh_with(refresh_token, claims, client_id, scope): null claims end
+ * the session.
  */
 Datum
-jwt_sql_refresh_session(PG_FUNCTION_ARGS)
+jwt_sql_refresh_with(PG_FUNCTION_ARGS)
+{
+	return call_with_secret(refresh_with, fcinfo);
+}
+
+static Datum
+refresh_session(FunctionCallInfo fcinfo)
 {
 	Slice		text = text_argument(fcinfo, 0);
 	Slice		client_id = text_argument(fcinfo, 1);
@@ -412,6 +421,16 @@ jwt_sql_refresh_session(PG_FUNCTION_ARGS)
 	values[3] = JsonbPGetDatum(session.claims);
 	nulls[3] = session.claims == NULL;
 	PG_RETURN_DATUM(row_result(fcinfo, 4, values, nulls));
+}
+
+/*
+ * jwt_refresh_session(refresh_token, client_id): whose session a refresh token
+ * would refresh now; null if jwt_refresh() would refuse it.
+ */
+Datum
+jwt_sql_refresh_session(PG_FUNCTION_ARGS)
+{
+	return call_with_secret(refresh_session, fcinfo);
 }
 
 /*

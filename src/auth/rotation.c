@@ -414,33 +414,11 @@ import_key(FunctionCallInfo fcinfo)
 /*
  * jwt_import_signing_key(issuer, key, alg, kid, activate_at): add the private key of a PEM
  * or a JWK; returns its kid.
- *
- * The statement contains the key, so no error shows it: neither ours nor
- * one of PostgreSQL.
  */
 Datum
 jwt_sql_import_signing_key(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = CurrentMemoryContext;
-	Datum		result = (Datum) 0;
-
-	PG_TRY();
-	{
-		result = import_key(fcinfo);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		error->hide_stmt = true;
-		error->context = NULL;
-		ReThrowError(error);
-	}
-	PG_END_TRY();
-	PG_RETURN_DATUM(result);
+	return call_with_secret(import_key, fcinfo);
 }
 
 /*

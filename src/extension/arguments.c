@@ -57,6 +57,31 @@ row_result(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
+static void
+hide_statement(void *arg)
+{
+	(void) arg;
+	errhidestmt(true);
+}
+
+/*
+ * Call a function with a secret among its arguments.  What is raised or logged
+ * until it returns has no statement and no context, also if it is an error of
+ * PostgreSQL, such as a timeout.
+ */
+Datum
+call_with_secret(PGFunction function, FunctionCallInfo fcinfo)
+{
+	ErrorContextCallback *outer = error_context_stack;
+	ErrorContextCallback hide = {.callback = hide_statement};
+	Datum		result;
+
+	error_context_stack = &hide;
+	result = function(fcinfo);
+	error_context_stack = outer;
+	return result;
+}
+
 /*
  * Add the name of a member to an object.  Its value is added next.
  */

@@ -17,6 +17,7 @@
 extern Slice text_argument(FunctionCallInfo fcinfo, int n);
 extern Slice required_argument(FunctionCallInfo fcinfo, int n, const char *name);
 extern Datum row_result(FunctionCallInfo fcinfo, int n, Datum *values, bool *nulls);
+extern Datum call_with_secret(PGFunction function, FunctionCallInfo fcinfo);
 extern void push_key(JsonbParseState **state, const char *name);
 extern void push_string(JsonbParseState **state, const char *name, const Slice *string);
 extern void push_text(JsonbParseState **state, const char *name, const char *text);
