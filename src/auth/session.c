@@ -43,7 +43,10 @@
 /* As often is the current refresh token given again without a word in the log. */
 #define QUIET_REPEATS	3
 
-/* The sessions that the log names when a transaction is rolled back. */
+/*
+ * The ended sessions that the log names when a transaction is rolled back.  Those
+ * that gave out tokens are all named, so that none can hide among others.
+ */
 #define MAX_NAMED	10
 
 /* A session that this transaction has written. */
@@ -79,8 +82,8 @@ forget_writes(int nest_level)
 	{
 		const WrittenSession *last = llast(written);
 
-		if (++n <= MAX_NAMED)
-			ereport(LOG,
+		if (!last->ended || ++n <= MAX_NAMED)
+			ereport(LOG_SERVER_ONLY,
 					(errmsg(last->ended ?
 							"a transaction that ended session %s was rolled back" :
 							"a transaction that issued tokens of session %s was rolled back",
@@ -89,8 +92,8 @@ forget_writes(int nest_level)
 		written = list_delete_last(written);
 	}
 	if (n > MAX_NAMED)
-		ereport(LOG,
-				(errmsg("a transaction that wrote %d more sessions was rolled back", n - MAX_NAMED),
+		ereport(LOG_SERVER_ONLY,
+				(errmsg("a transaction that ended %d more sessions was rolled back", n - MAX_NAMED),
 				 errhidestmt(true), errhidecontext(true)));
 }
 
@@ -459,14 +462,14 @@ session_redeem(Session *session, RefreshVerdict verdict, TimestampTz now)
 
 		/* at 4, 8, 16 ..., so that nobody can fill the log */
 		if (session->repeats > QUIET_REPEATS && (session->repeats & (session->repeats - 1)) == 0)
-			ereport(LOG,
+			ereport(LOG_SERVER_ONLY,
 					(errmsg("refresh token %llu of session %s was given %d times more",
 							(unsigned long long) session->counter, session_show_sid(session), session->repeats),
 					 errhidestmt(true), errhidecontext(true)));
 		return;
 	}
 	if (verdict == REFRESH_CATCHES_UP)
-		ereport(LOG,
+		ereport(LOG_SERVER_ONLY,
 				(errmsg("a rotation of session %s was lost", session_show_sid(session)),
 				 errdetail("A refresh token is newer than the row, as after a failover."),
 				 errhidestmt(true), errhidecontext(true)));

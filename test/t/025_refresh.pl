@@ -105,7 +105,7 @@ is(rolled_back("SELECT jwt_refresh_with('$token', '{\"at_hash\": 1}')"), '', 'cl
 is(row($token), '0|alive', 'all of that has no effect');
 sql(q{SELECT jwt_start_session('https://login.example', 'many') FROM generate_series(1, 25)});
 like(rolled_back(q{BEGIN; SELECT jwt_end_sessions('https://login.example', 'many'); ROLLBACK}),
-	qr/\A(a transaction that ended session [0-9a-f-]{36} was rolled back, ){10}a transaction that wrote 15 more sessions was rolled back\z/, 'many sessions are not all named');
+	qr/\A(a transaction that ended session [0-9a-f-]{36} was rolled back, ){10}a transaction that ended 15 more sessions was rolled back\z/, 'many sessions are not all named');
 my $lost = open_session($node->connstr('postgres'));
 $offset = -s $node->logfile;
 my $pid = $lost->('SELECT pg_backend_pid()');
