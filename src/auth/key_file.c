@@ -48,7 +48,7 @@
 
 #define REPLACE_HINT "Replace it by renaming a new file to its name."
 #define CREATE_HINT \
-	"As the server's user, run (umask 077; echo \"k1:$(openssl rand -base64 32):*\" >FILE) " \
+	"As the server's user, run (umask 077; echo \"k1:$(openssl rand -base64 32):DATABASE\" >FILE) " \
 	"outside of the data directory, set jwt_auth.key_file to the path of FILE, and reload the configuration."
 
 static char *key_file;
