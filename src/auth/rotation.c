@@ -447,27 +447,26 @@ jwt_sql_rotate_signing_key(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("issuer \"%s\" has no signing key", quote_string(keys.policy->issuer)),
 				 errhint("SELECT jwt_create_signing_key(%s);", quote_literal_cstr(quote_string(keys.policy->issuer)))));
-	standby = keys.current + 1 < keys.n ? &keys.rows[keys.current + 1] : NULL;
-	if (standby == NULL)
+	if (keys.current + 1 == keys.n)
 	{
 		const char *alg = keys.rows[keys.current].alg;
 
 		kid = generate_key(&keys, alg ? alg : "", &no_kid, BY_POLICY);
+		PG_RETURN_DATUM(end_private(outer, kid));
 	}
-	else if (!current_can_sign(&keys))
-	{
-		kid = standby->kid ? standby->kid : "";
-		change_row(&keys, standby, false, keys.now);
-		read_keys(&keys);
-		(void) settle(&keys, false);
-	}
-	else
+
+	standby = &keys.rows[keys.current + 1];
+	if (current_can_sign(&keys))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("issuer \"%s\" has a key that stands by already", quote_string(keys.policy->issuer)),
 				 errdetail("The key \"%s\" will sign from %s on.", standby->kid ? quote_string(standby->kid) : "",
 						   timestamptz_to_str(standby->activate_at)),
 				 errhint("If verifiers know it already, let it sign earlier: update jwt_signing_key.activate_at.")));
+	kid = standby->kid ? standby->kid : "";
+	change_row(&keys, standby, false, keys.now);
+	read_keys(&keys);
+	(void) settle(&keys, false);
 	PG_RETURN_DATUM(end_private(outer, kid));
 }
 
