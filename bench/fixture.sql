@@ -50,8 +50,18 @@ CREATE DATABASE issuing;
 CREATE EXTENSION jwt_auth CASCADE;
 INSERT INTO jwt_issuer (issuer, audience, algorithms)
 SELECT 'https://' || alg, '{api}', ARRAY[alg] FROM jsonb_object_keys(:'private_keys') AS k (alg);
-INSERT INTO jwt_token_policy (issuer, audience) SELECT issuer, audience FROM jwt_issuer;
+INSERT INTO jwt_token_policy (issuer, audience, grace) SELECT issuer, audience, '0' FROM jwt_issuer;
+INSERT INTO jwt_session (sid, issuer, sub, counter) VALUES ('00000000-0000-4000-8000-000000000000', 'https://ES256', 'bench', 0);
 SELECT count(jwt_import_signing_key('https://' || alg, pem, alg)) FROM jsonb_each_text(:'private_keys') AS k (alg, pem);
+VACUUM (FREEZE, ANALYZE);
+
+-- Database "issuing_many": the same, and 1,000,000 live sessions.
+\c postgres
+CREATE DATABASE issuing_many TEMPLATE issuing;
+\c issuing_many
+INSERT INTO jwt_session (sid, issuer, sub, claims, started_at, expires_at, rotated_at, counter, repeats, seed)
+SELECT gen_random_uuid(), 'https://ES256', 'user' || i, '{}', now(), now() + interval '30 days', now(), 0, 0, sha256(i::text::bytea)
+FROM generate_series(1, 1000000) i;
 VACUUM (FREEZE, ANALYZE);
 
 -- Database "revoked": the same as "plain" and 1,000,000 revocations of the issuer, by jti.

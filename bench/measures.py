@@ -48,6 +48,14 @@ def statements(name, *sql, setup=()):
     return each(name, lambda n: [*sql] * n, 20, 120, setup=setup)
 
 
+def refreshes(n):
+    """A session, and each of its refresh tokens redeemed for the next.  Its issuer has
+    no grace."""
+    return [f"WITH RECURSIVE r (i, answer) AS (SELECT 0, jwt_start_session('https://ES256', 'alice') UNION ALL"
+            f" SELECT i + 1, jwt_refresh(answer ->> 'refresh_token') FROM r WHERE i < {n})"
+            f" SELECT 1 / (count(answer -> 'access_token') = {n} + 1)::int FROM r"]
+
+
 def per_token(name, call):
     """The cost of a call, with each of the 1,024 tokens in turn."""
     return each(name, lambda n: [f"SELECT count({call}) FROM generate_series(1, {n}), token"], 1, 6, per=1024)
@@ -87,9 +95,13 @@ def sessions(token, claims):
         *(calls(f"cold_{alg}", call, *FLOOR[alg]) for alg, call in verify.items()),
         # a proof is good for a minute and once, so its check alone is called: not the memory of which were used
         calls("dpop_ES256", f"1 / (jwt_test_dpop('{token('ES256')}', '{proof}', '{thumbprint}', to_timestamp({iat})) = 'good')::int", *FLOOR["ES256"])])
-    yield Session("signed", "issuing", {"jwt_auth.key_file": KEY_FILE}, [], [
-        calls(f"sign_{alg}", f"""jwt_sign('{{"sub":"alice","scope":"read write"}}', 'https://{alg}')""", *FLOOR[f"sign_{alg}"])
-        for alg in ("RS256", "ES256", "EdDSA")])
+    for database, suffix, algorithms in (("issuing", "", ("RS256", "ES256", "EdDSA")), ("issuing_many", "_many", ("ES256",))):
+        yield Session(f"signed{suffix}", database, {"jwt_auth.key_file": KEY_FILE}, [], [
+            *(calls(f"sign_{alg}{suffix}", f"""jwt_sign('{{"sub":"alice","scope":"read write"}}', 'https://{alg}')""",
+                    *FLOOR[f"sign_{alg}"]) for alg in algorithms),
+            each(f"refresh{suffix}", refreshes, 5, 25),
+            statements(f"session_update{suffix}", "UPDATE jwt_session SET counter = counter + 1 WHERE sub = 'bench'"
+                       " AND sid = '00000000-0000-4000-8000-000000000000'")])
     yield from imports("EC", 100, 500)
     # what has been read once is in PostgreSQL's buffers
     yield Session("scan", "plain", {}, [f"SELECT jwt_authenticate('{token('RS256')}', false)",
