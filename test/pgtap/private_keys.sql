@@ -106,7 +106,11 @@ SELECT is(:'state'::text, '57014', 'the search for factors is cancelled');
 SELECT is_empty($$ SELECT h, o FROM example, unnest('{"{\"alg\":\"none\"}","{\"crit\":[\"b64\"]}","{\"b64\":true}","{\"kid\":1}","[]"}'::jsonb[] ||
 	jsonb_build_object('jwk', jwk)) h, LATERAL pg_temp.outcome(jwk, alg, h) o WHERE alg = 'ES256' AND o NOT LIKE '22023 header is not acceptable: %' $$, 'bad headers are refused');
 
+\if `[ -n "${JWT_SANITIZE:-}" ] && echo true || echo false`
+SELECT skip('a sanitizer has too much memory to search', 1);
+\else
 SELECT is_empty($$ SELECT alg FROM new_key WHERE jwt_test_residue(alg, false) > 0 OR jwt_test_residue(alg, true) = 0 $$, 'no private key stays in memory');
+\endif
 
 -- The text of a key, as it is imported, refused with a reason next to one that is accepted.
 INSERT INTO jwt_token_policy (issuer, audience) VALUES ('https://signing.example', '{api}');

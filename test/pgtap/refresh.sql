@@ -4,7 +4,7 @@
 --
 SELECT plan(11);
 
-CREATE EXTENSION jwt_auth;
+CREATE EXTENSION IF NOT EXISTS jwt_auth;
 INSERT INTO jwt_issuer (issuer, audience, algorithms) VALUES ('https://refresh.example', '{api}', '{ES256}');
 INSERT INTO jwt_token_policy (issuer, audience, grace) VALUES ('https://refresh.example', '{api}', '0');
 SELECT jwt_create_signing_key('https://refresh.example') \g /dev/null

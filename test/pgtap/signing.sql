@@ -9,7 +9,7 @@ SELECT plan(0) \g /dev/null
 \endif
 SELECT plan(10);
 SET client_min_messages = warning;
-CREATE EXTENSION jwt_auth;
+CREATE EXTENSION IF NOT EXISTS jwt_auth;
 
 -- Private keys that OpenSSL's program writes; null where it lacks the algorithm.
 \set rsa `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 2>/dev/null`
