@@ -17,6 +17,7 @@
 #include "auth/policy.h"
 #include "auth/tables.h"
 #include "catalog/pg_type.h"
+#include "extension/arguments.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -51,17 +52,6 @@ refuse(TokenPolicy *policy, const char *column, const char *why)
 }
 
 /*
- * An interval in microseconds.  A month has 30 days, as elsewhere in
- * PostgreSQL.  In floating point, because it may be out of range.
- */
-static double
-interval_usec(const Interval *interval)
-{
-	return (double) interval->time +
-		((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
-}
-
-/*
  * An interval column in microseconds.  The policy is unusable if it is null or
  * outside of these limits.
  */
@@ -69,16 +59,16 @@ static int64
 read_interval(TokenPolicy *policy, const char *column, Datum value, bool isnull,
 			  int64 min, int64 max, const char *limits)
 {
-	double		usec = isnull ? 0 : interval_usec(DatumGetIntervalP(value));
+	int64		usec = isnull ? 0 : interval_to_usec(DatumGetIntervalP(value));
 
 	if (isnull)
 		refuse(policy, column, "is null.");
-	else if (usec < (double) min || usec > (double) max)
+	else if (usec < min || usec > max)
 	{
 		refuse(policy, column, psprintf("must be %s.", limits));
 		return min;
 	}
-	return (int64) usec;
+	return usec;
 }
 
 /*
@@ -360,7 +350,7 @@ policy_require(const Slice *issuer)
 int64
 policy_lifetime(const TokenPolicy *policy, const Interval *interval)
 {
-	double		usec = interval_usec(interval);
+	int64		usec = interval_to_usec(interval);
 
 	if (usec < USECS_PER_SEC || usec > policy->access_lifetime)
 		ereport(ERROR,
@@ -368,5 +358,5 @@ policy_lifetime(const TokenPolicy *policy, const Interval *interval)
 				 errmsg("lifetime is out of range"),
 				 errdetail("It must be between 1 second and jwt_token_policy.access_lifetime, which is %lld seconds.",
 						   (long long) (policy->access_lifetime / USECS_PER_SEC))));
-	return (int64) usec;
+	return usec;
 }

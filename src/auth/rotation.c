@@ -443,10 +443,7 @@ jwt_sql_rotate_signing_key(PG_FUNCTION_ARGS)
 	outer = begin_private();
 	lock_keys(&issuer, &keys);
 	if (keys.n == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("issuer \"%s\" has no signing key", quote_string(keys.policy->issuer)),
-				 errhint("SELECT jwt_create_signing_key(%s);", quote_literal_cstr(quote_string(keys.policy->issuer)))));
+		signing_key_raise_none(keys.policy, keys.rows, keys.n);
 	if (keys.current + 1 == keys.n)
 	{
 		const char *alg = keys.rows[keys.current].alg;

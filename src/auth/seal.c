@@ -48,8 +48,11 @@ typedef struct Sealed
 	int			len;			/* of the ciphertext, and of the key */
 } Sealed;
 
-static void
-random_bytes(void *bytes, int len)
+/*
+ * Fill memory with random bytes that nobody can guess.
+ */
+void
+seal_random_bytes(void *bytes, int len)
 {
 	if (!pg_strong_random(bytes, len))
 		ereport(ERROR,
@@ -162,7 +165,7 @@ seal_close(const SealBinding *binding, const uint8 *der, int len, bytea **salt)
 	Assert(len > 0 && len <= DER_MAX_SIZE);
 	*salt = palloc(VARHDRSZ + SEAL_SALT_SIZE);
 	SET_VARSIZE(*salt, VARHDRSZ + SEAL_SALT_SIZE);
-	random_bytes(VARDATA(*salt), SEAL_SALT_SIZE);
+	seal_random_bytes(VARDATA(*salt), SEAL_SALT_SIZE);
 	key = key_file_derive(NULL, (uint8 *) VARDATA(*salt), SEAL_SALT_SIZE, SEAL_INFO, strlen(SEAL_INFO));
 	make_associated_data(binding, key->name, &data);
 
@@ -174,7 +177,7 @@ seal_close(const SealBinding *binding, const uint8 *der, int len, bytea **salt)
 	*p++ = (uint8) strlen(key->name);
 	memcpy(p, key->name, strlen(key->name));
 	p += strlen(key->name);
-	random_bytes(p, NONCE_SIZE);
+	seal_random_bytes(p, NONCE_SIZE);
 	if (!openssl_retry(encrypt(key, &data, p, der, len, p + NONCE_SIZE, p + NONCE_SIZE + len)))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -30,6 +30,7 @@ typedef struct SealBinding
 	Slice		thumbprint;
 } SealBinding;
 
+extern void seal_random_bytes(void *bytes, int len);
 extern bytea *seal_close(const SealBinding *binding, const uint8 *der, int len, bytea **salt);
 extern bool seal_open(const SealBinding *binding, const bytea *sealed, const bytea *salt,
 					  uint8 **der, int *len, KeyFailure *failure);

@@ -30,7 +30,6 @@
 #include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -294,10 +293,7 @@ void
 session_init_secrets(Session *session)
 {
 	session->sid = *DatumGetUUIDP(row_new_id());
-	if (!pg_strong_random(session->seed, SESSION_SEED_SIZE))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random bytes")));
+	seal_random_bytes(session->seed, SESSION_SEED_SIZE);
 	session->has_seed = true;
 }
 
@@ -330,27 +326,18 @@ bool
 session_find(const pg_uuid_t *sid, Session *session)
 {
 	Relation	rel = tables_open(AUTH_SESSION, AccessShareLock);
-	Oid			index = primary_key_index(rel);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found;
+	HeapTuple	tuple = row_find(rel, UUIDPGetDatum(sid));
 
-	ScanKeyInit(&key, Anum_session_sid, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(sid));
-	scan = systable_beginscan(rel, index, OidIsValid(index), NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	found = HeapTupleIsValid(tuple);
-	if (found)
+	if (tuple != NULL)
 	{
 		Datum	   *values = palloc(sizeof(Datum) * RelationGetDescr(rel)->natts);
 		bool	   *nulls = palloc(sizeof(bool) * RelationGetDescr(rel)->natts);
 
-		heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(rel), values, nulls);
+		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
 		read_row(values, nulls, session);
 	}
-	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return found;
+	return tuple != NULL;
 }
 
 /*

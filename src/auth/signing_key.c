@@ -339,10 +339,10 @@ signing_key_open(const TokenPolicy *policy, const SigningRow *rows, int n, int c
 }
 
 /*
- * Raise the error that no key signs.
+ * Raise the error that none of the rows of an issuer signs now.
  */
-pg_noreturn static void
-raise_no_key(const TokenPolicy *policy, const SigningRow *rows, int n)
+void
+signing_key_raise_none(const TokenPolicy *policy, const SigningRow *rows, int n)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -367,7 +367,7 @@ open_current(const TokenPolicy *policy, TimestampTz now, MemoryContext context)
 	SigningKey *key;
 
 	if (current < 0)
-		raise_no_key(policy, rows, n);
+		signing_key_raise_none(policy, rows, n);
 	key = signing_key_open(policy, rows, n, current, context, &failure);
 	if (key == NULL)
 		key_file_raise(&failure);

@@ -54,6 +54,7 @@ typedef struct SigningKey
 extern void signing_key_init(void);
 extern SigningKey *signing_key_current(const TokenPolicy *policy, TimestampTz now);
 extern SigningRow *signing_key_rows(const Slice *issuer, int *n);
+pg_noreturn extern void signing_key_raise_none(const TokenPolicy *policy, const SigningRow *rows, int n);
 extern int	signing_key_find_current(const SigningRow *rows, int n, TimestampTz now);
 extern SigningKey *signing_key_open(const TokenPolicy *policy, const SigningRow *rows, int n, int current,
 									MemoryContext parent, KeyFailure *failure);

@@ -15,9 +15,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "auth/tables.h"
-#include "catalog/dependency.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "extension/members.h"
@@ -26,7 +24,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
-#include "utils/snapmgr.h"
+#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 JWT_SQL_FUNCTION(jwt_sql_auth_changed);
@@ -116,23 +114,12 @@ find_entries(void)
 {
 	Oid			type = INTERNALOID;
 	Extension	jwt;
-	HeapTuple	tuple;
-	Oid			function = InvalidOid;
+	Oid			function;
 	const JwtEntries *entries = NULL;
 
 	members_find_extension("jwt", &jwt);
-	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum("jwt_entries"),
-							PointerGetDatum(buildoidvector(&type, 1)), ObjectIdGetDatum(jwt.schema));
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
-
-		if (superuser_arg(form->proowner) && form->prorettype == INTERNALOID &&
-			getExtensionOfObject(ProcedureRelationId, form->oid) == jwt.oid)
-			function = form->oid;
-		ReleaseSysCache(tuple);
-	}
-	if (OidIsValid(function))
+	function = members_find_function(&jwt, "jwt_entries", 1, &type);
+	if (OidIsValid(function) && get_func_rettype(function) == INTERNALOID)
 		entries = (const JwtEntries *) DatumGetPointer(OidFunctionCall1(function, (Datum) 0));
 	if (entries == NULL || entries->version != JWT_ENTRIES_VERSION)
 		ereport(ERROR,

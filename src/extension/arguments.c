@@ -11,6 +11,7 @@
 #include "extension/arguments.h"
 #include "funcapi.h"
 #include "token/failure.h"
+#include "utils/timestamp.h"
 
 /*
  * A text argument.  Null data means null.
@@ -42,6 +43,24 @@ required_argument(FunctionCallInfo fcinfo, int n, const char *name)
 				 errmsg("%s must not be null", name),
 				 errhidesecret()));
 	return text_argument(fcinfo, n);
+}
+
+/*
+ * An interval in microseconds, saturated.  A month has 30 days, as elsewhere
+ * in PostgreSQL.
+ */
+int64
+interval_to_usec(const Interval *interval)
+{
+	double		usec = (double) interval->time +
+	((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+
+	if (usec >= (double) PG_INT64_MAX)
+		return PG_INT64_MAX;
+	if (usec <= (double) PG_INT64_MIN)
+		return PG_INT64_MIN;
+	return interval->time +
+		((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
 }
 
 /*

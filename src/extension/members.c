@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * members.c
- *	  Finding tables and indexes that came with an extension.
+ *	  Finding tables, indexes and functions that came with an extension.
  *
  * A relation is found as a member of the extension, never by search_path.  It is
  * used only if it belongs to a superuser and has the kind and the column types of
@@ -21,6 +21,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_opfamily.h"
+#include "catalog/pg_proc.h"
 #include "extension/members.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -99,6 +100,33 @@ members_require(const Extension *extension, const char *name, char relkind)
 				 errmsg("extension \"%s\" has no \"%s\" that can be trusted", extension->name, name),
 				 errdetail("It must be a member of the extension and belong to a superuser.")));
 	return relid;
+}
+
+/*
+ * The OID of a function of the extension with this exact signature, or
+ * InvalidOid.  Call it by OID: an overload in the schema may belong to another
+ * role, and a name can have another meaning a moment later.  The function must
+ * belong to a superuser, because the owner of the extension can add other
+ * functions to it.
+ */
+Oid
+members_find_function(const Extension *extension, const char *name, int n, const Oid *types)
+{
+	HeapTuple	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name),
+										PointerGetDatum(buildoidvector(types, n)),
+										ObjectIdGetDatum(extension->schema));
+	Oid			function = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
+
+		if (superuser_arg(form->proowner) &&
+			getExtensionOfObject(ProcedureRelationId, form->oid) == extension->oid)
+			function = form->oid;
+		ReleaseSysCache(tuple);
+	}
+	return function;
 }
 
 /*

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * members.h
- *	  Finding tables and indexes that came with an extension.
+ *	  Finding tables, indexes and functions that came with an extension.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,6 +34,7 @@ typedef struct TableShape
 
 extern void members_find_extension(const char *name, Extension *extension);
 extern Oid	members_require(const Extension *extension, const char *name, char relkind);
+extern Oid	members_find_function(const Extension *extension, const char *name, int n, const Oid *types);
 extern void members_check_columns(const Extension *extension, Relation rel, const TableShape *shape);
 extern bool members_index_fits(HeapTuple tuple, const AttrNumber *columns);
 

@@ -14,6 +14,7 @@
 #include "compat.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
@@ -151,11 +152,11 @@ first_column_equal(Relation rel)
 }
 
 /*
- * Find the row with this value in the first column, which is the primary key, as
- * it is committed now.
+ * Find the row with this value in the first column, which is the primary key.
+ * A NULL snapshot stands for what is committed now.  Returns a copy, or NULL.
  */
-static bool
-find_by_key(Relation rel, Oid equal, Datum key, Snapshot snapshot, ItemPointer tid)
+static HeapTuple
+find_by_key(Relation rel, Oid equal, Datum key, Snapshot snapshot)
 {
 	Oid			index = primary_key_index(rel);
 	ScanKeyData scan_key;
@@ -166,9 +167,19 @@ find_by_key(Relation rel, Oid equal, Datum key, Snapshot snapshot, ItemPointer t
 	scan = systable_beginscan(rel, index, OidIsValid(index), snapshot, 1, &scan_key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
-		*tid = tuple->t_self;
+		tuple = heap_copytuple(tuple);
 	systable_endscan(scan);
-	return HeapTupleIsValid(tuple);
+	return tuple;
+}
+
+/*
+ * The row with this primary key, as it is committed now.  The key is the first
+ * column.  Returns a copy in the current memory context, or NULL.
+ */
+HeapTuple
+row_find(Relation rel, Datum key)
+{
+	return find_by_key(rel, first_column_equal(rel), key, NULL);
 }
 
 /*
@@ -187,14 +198,14 @@ row_lock(Relation rel, Datum key)
 	Oid			equal = first_column_equal(rel);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = NULL;
-	ItemPointerData tid;
+	HeapTuple	tuple = find_by_key(rel, equal, key, snapshot);
 	TM_FailureData failure;
 	TM_Result	result = TM_Deleted;
 
-	if (find_by_key(rel, equal, key, snapshot, &tid))
+	if (tuple != NULL)
 	{
 		slot = table_slot_create(rel, NULL);
-		result = table_tuple_lock(rel, &tid, snapshot, slot, GetCurrentCommandId(false), LockTupleNoKeyExclusive,
+		result = table_tuple_lock(rel, &tuple->t_self, snapshot, slot, GetCurrentCommandId(false), LockTupleNoKeyExclusive,
 								  LockWaitBlock,
 								  TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS | TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
 								  &failure);

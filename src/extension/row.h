@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "access/htup.h"
 #include "executor/tuptable.h"
 #include "utils/rel.h"
 
@@ -17,6 +18,7 @@ extern void row_require_write(const char *function);
 extern void row_require_write_with_hint(const char *function, const char *hint);
 extern Datum row_new_id(void);
 extern void row_insert(Relation rel, int n, const Datum *values, const bool *nulls);
+extern HeapTuple row_find(Relation rel, Datum key);
 extern TupleTableSlot *row_lock(Relation rel, Datum key);
 extern void row_update(Relation rel, TupleTableSlot *locked, int n, const Datum *values, const bool *nulls);
 

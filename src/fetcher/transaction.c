@@ -29,6 +29,7 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
+#include "extension/members.h"
 #include "fetcher/transaction.h"
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
@@ -46,8 +47,7 @@
 #include "utils/syscache.h"
 
 /* State of the current transaction. */
-static Oid	extension;
-static Oid	schema;
+static Extension extension;
 
 /* State to restore at its end. */
 static Oid	saved_user;
@@ -60,19 +60,13 @@ static bool checks_relations;
 static post_parse_analyze_hook_type next_hook;
 
 /*
- * Did an object of this owner come with an extension?  An object that the
+ * Did an object of this owner come with the extension?  An object that the
  * owner of the extension added later belongs to that role.
  */
 static bool
-is_member_of(Oid of, Oid class, Oid object, Oid owner)
-{
-	return superuser_arg(owner) && getExtensionOfObject(class, object) == of;
-}
-
-static bool
 is_member(Oid class, Oid object, Oid owner)
 {
-	return is_member_of(extension, class, object, owner);
+	return superuser_arg(owner) && getExtensionOfObject(class, object) == extension.oid;
 }
 
 static bool
@@ -91,32 +85,13 @@ is_own_table(Oid relid)
 	return result;
 }
 
-static Oid
-find_function(Oid of, Oid in_schema, const char *name, int n, const Oid *types)
-{
-	HeapTuple	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name),
-										PointerGetDatum(buildoidvector(types, n)),
-										ObjectIdGetDatum(in_schema));
-	Oid			function = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
-
-		if (is_member_of(of, ProcedureRelationId, form->oid, form->proowner))
-			function = form->oid;
-		ReleaseSysCache(tuple);
-	}
-	return function;
-}
-
 /*
  * A function of the extension with this exact signature, or InvalidOid.
  */
 Oid
 transaction_find_function(const char *name, int n, const Oid *types)
 {
-	return find_function(extension, schema, name, n, types);
+	return members_find_function(&extension, name, n, types);
 }
 
 /*
@@ -125,7 +100,7 @@ transaction_find_function(const char *name, int n, const Oid *types)
 bool
 transaction_is_subscribed(const char *table)
 {
-	Oid			relid = get_relname_relid(table, schema);
+	Oid			relid = get_relname_relid(table, extension.schema);
 	CatCList   *list;
 	bool		result;
 
@@ -141,7 +116,7 @@ transaction_is_subscribed(const char *table)
  * Find an extension, and lock it until the end of the transaction.
  */
 static bool
-find_extension(const char *name, Oid *oid, Oid *in_schema)
+find_extension(const char *name, Extension *result)
 {
 	Relation	rel;
 	ScanKeyData key;
@@ -149,18 +124,19 @@ find_extension(const char *name, Oid *oid, Oid *in_schema)
 	HeapTuple	tuple;
 	bool		found;
 
-	*oid = get_extension_oid(name, true);
-	if (!OidIsValid(*oid))
+	result->name = name;
+	result->oid = get_extension_oid(name, true);
+	if (!OidIsValid(result->oid))
 		return false;
-	LockDatabaseObject(ExtensionRelationId, *oid, 0, AccessShareLock);
+	LockDatabaseObject(ExtensionRelationId, result->oid, 0, AccessShareLock);
 	rel = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(*oid));
+				ObjectIdGetDatum(result->oid));
 	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);
 	if (found)
-		*in_schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+		result->schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
@@ -172,12 +148,11 @@ find_extension(const char *name, Oid *oid, Oid *in_schema)
 Oid
 transaction_find_auth_function(const char *name)
 {
-	Oid			auth;
-	Oid			auth_schema;
+	Extension	auth;
 
-	if (!find_extension("jwt_auth", &auth, &auth_schema))
+	if (!find_extension("jwt_auth", &auth))
 		return InvalidOid;
-	return find_function(auth, auth_schema, name, 0, NULL);
+	return members_find_function(&auth, name, 0, NULL);
 }
 
 /*
@@ -190,7 +165,8 @@ transaction_begin(void)
 	saved_context = CurrentMemoryContext;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (!find_extension("jwt", &extension, &schema) || !is_own_table(get_relname_relid("jwt_jwks_state", schema)))
+	if (!find_extension("jwt", &extension) ||
+		!is_own_table(get_relname_relid("jwt_jwks_state", extension.schema)))
 	{
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(saved_context);
@@ -259,7 +235,7 @@ transaction_execute(const char *format, int expected,
 					int n, Oid *types, Datum *values, const char *nulls)
 {
 	static bool is_hooked;
-	const char *name = quote_identifier(get_namespace_name(schema));
+	const char *name = quote_identifier(get_namespace_name(extension.schema));
 	const char *next;
 	StringInfoData sql;
 

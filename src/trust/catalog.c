@@ -33,7 +33,6 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/dependency.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_language.h"
@@ -567,31 +566,13 @@ catalog_schema(void)
 }
 
 /*
- * The OID of a function of the extension with this exact signature, or
- * InvalidOid.  Call it by OID: an overload in the schema may belong to another
- * role, and a name can have another meaning a moment later.  The function must
- * belong to a superuser, because the owner of the extension can add other
- * functions to it.
+ * A function of the extension, or InvalidOid; see members_find_function().
  */
 Oid
 catalog_function(const char *name, int n, const Oid *types)
 {
-	HeapTuple	tuple;
-	Oid			function = InvalidOid;
-
 	make_current();
-	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name),
-							PointerGetDatum(buildoidvector(types, n)), ObjectIdGetDatum(found.extension.schema));
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
-
-		if (superuser_arg(form->proowner) &&
-			getExtensionOfObject(ProcedureRelationId, form->oid) == found.extension.oid)
-			function = form->oid;
-		ReleaseSysCache(tuple);
-	}
-	return function;
+	return members_find_function(&found.extension, name, n, types);
 }
 
 /*

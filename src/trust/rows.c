@@ -19,6 +19,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "extension/arguments.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
@@ -123,24 +124,6 @@ rows_time(const RowScan *scan, AttrNumber column, TimestampTz null_value)
 }
 
 /*
- * An interval in microseconds, saturated.  A month has 30 days, as elsewhere
- * in PostgreSQL.
- */
-int64
-rows_interval_usec(const Interval *interval)
-{
-	double		usec = (double) interval->time +
-	((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
-
-	if (usec >= (double) PG_INT64_MAX)
-		return PG_INT64_MAX;
-	if (usec <= (double) PG_INT64_MIN)
-		return PG_INT64_MIN;
-	return interval->time +
-		((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
-}
-
-/*
  * Mark a policy as unusable.  The first reason stays.
  */
 static void
@@ -217,7 +200,7 @@ read_array(TrustIssuer *issuer, const char *column, Datum value, bool isnull, in
 static int64
 read_interval(Datum value, bool isnull)
 {
-	return isnull ? -1 : rows_interval_usec(DatumGetIntervalP(value));
+	return isnull ? -1 : interval_to_usec(DatumGetIntervalP(value));
 }
 
 static char *
@@ -595,10 +578,10 @@ rows_check_source(const char *uri, const Interval *refresh_interval, const Inter
 		if ((unsigned char) *p <= ' ' || *p == 0x7f || *p == '#')
 			return pstrdup("The \"uri\" has a space, a control character or a fragment.");
 	if (refresh_interval == NULL ||
-		rows_interval_usec(refresh_interval) < USECS_PER_MINUTE ||
-		rows_interval_usec(refresh_interval) > MAX_INTERVAL)
+		interval_to_usec(refresh_interval) < USECS_PER_MINUTE ||
+		interval_to_usec(refresh_interval) > MAX_INTERVAL)
 		return pstrdup("The \"refresh_interval\" is not between 1 minute and 30 days; the nearest of them is used.");
-	if (grace == NULL || rows_interval_usec(grace) < 0 || rows_interval_usec(grace) > MAX_INTERVAL)
+	if (grace == NULL || interval_to_usec(grace) < 0 || interval_to_usec(grace) > MAX_INTERVAL)
 		return pstrdup("The \"grace\" is not between 0 and 30 days; the nearest of them is used.");
 	return NULL;
 }

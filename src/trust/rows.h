@@ -91,6 +91,5 @@ extern bool rows_uri_has_user(const char *uri);
 extern char *rows_thumbprint(const Jwk *jwk);
 extern char *rows_missing_roles(const TrustIssuer *issuer);
 extern char *rows_check_source(const char *uri, const Interval *refresh_interval, const Interval *grace);
-extern int64 rows_interval_usec(const Interval *interval);
 
 #endif							/* JWT_ROWS_H */
