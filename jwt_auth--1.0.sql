@@ -126,7 +126,9 @@ CREATE TABLE @extschema@.jwt_session (
 	seed				bytea,
 	ended_at			timestamptz,
 	ended_why			text
-);
+)
+-- space for the next version of a row beside it, so that a refresh changes no index
+WITH (fillfactor = 85);
 
 CREATE INDEX jwt_session_issuer_sub_idx ON @extschema@.jwt_session (issuer, sub);
 CREATE INDEX jwt_session_expires_at_idx ON @extschema@.jwt_session (expires_at);

@@ -270,8 +270,7 @@ is_genuine(const RefreshToken *token, const Session *session, DerivedKey **curre
  * Decide on a genuine refresh token of a session that is locked.
  */
 static Datum
-redeem(const RefreshRequest *request, uint64 counter, Session *session, const DerivedKey *key,
-	   Relation rel, TupleTableSlot *slot)
+redeem(const RefreshRequest *request, uint64 counter, Session *session, const DerivedKey *key, SessionRow *row)
 {
 	const TokenPolicy *policy;
 	const Slice *scope = &session->scope;
@@ -296,7 +295,7 @@ redeem(const RefreshRequest *request, uint64 counter, Session *session, const De
 	{
 		log_refusal(session, why);
 		if (verdict == REFRESH_REUSED)
-			session_end(session, why, now, rel, slot);
+			session_end(session, why, now, row);
 		return invalid_grant();
 	}
 	if (request->scope.data != NULL)
@@ -309,7 +308,7 @@ redeem(const RefreshRequest *request, uint64 counter, Session *session, const De
 		session->claims = request->claims;
 	session_redeem(session, verdict, now);
 	answer = token_answer(session, policy, scope, key, now);
-	session_update(session, rel, slot);
+	session_update(session, row);
 	return answer;
 }
 
@@ -322,25 +321,23 @@ refresh(const RefreshRequest *request)
 	RefreshToken token;
 	Session		session = {0};
 	Session		locked;
+	SessionRow	row;
 	DerivedKey *key;
-	Relation	rel;
-	TupleTableSlot *slot;
 	Datum		answer;
 
 	if (request->token.data == NULL || !refresh_token_parse(request->token.data, request->token.len, &token))
 		return error_answer("invalid_request", "There is no refresh token of the right form.");
-	(void) session_find(&token.sid, &session);
-	if (!is_genuine(&token, &session, &key) || !session_lock(&token.sid, &locked, &rel, &slot))
-		return invalid_grant();
+	(void) session_find(&token.sid, RowExclusiveLock, &session, &row);
 
 	/* somebody may have written another session into the row meanwhile */
-	if (locked.has_seed &&
-		(memcmp(locked.seed, session.seed, SESSION_SEED_SIZE) != 0 || !slice_equal(&locked.issuer, &session.issuer)))
+	if (!is_genuine(&token, &session, &key) || !session_lock(&row, &locked) ||
+		(locked.has_seed &&
+		 (memcmp(locked.seed, session.seed, SESSION_SEED_SIZE) != 0 || !slice_equal(&locked.issuer, &session.issuer))))
 		answer = invalid_grant();
 	else
-		answer = redeem(request, token.counter, &locked, key, rel, slot);
+		answer = redeem(request, token.counter, &locked, key, &row);
 	secret_cleanse(key);
-	session_unlock(rel, slot);
+	session_close(&row);
 	return answer;
 }
 
@@ -400,6 +397,7 @@ refresh_session(FunctionCallInfo fcinfo)
 	Slice		client_id = text_argument(fcinfo, 1);
 	RefreshToken token;
 	Session		session = {0};
+	SessionRow	row;
 	DerivedKey *key;
 	RefreshVerdict verdict;
 	const char *why;
@@ -408,7 +406,8 @@ refresh_session(FunctionCallInfo fcinfo)
 
 	if (text.data == NULL || !refresh_token_parse(text.data, text.len, &token))
 		PG_RETURN_NULL();
-	(void) session_find(&token.sid, &session);
+	(void) session_find(&token.sid, AccessShareLock, &session, &row);
+	session_close(&row);
 	if (!is_genuine(&token, &session, &key) || !slice_equal(&client_id, &session.client_id))
 		PG_RETURN_NULL();
 	secret_cleanse(key);
@@ -440,17 +439,15 @@ Datum
 jwt_sql_end_session(PG_FUNCTION_ARGS)
 {
 	Session		session;
-	Relation	rel;
-	TupleTableSlot *slot;
+	SessionRow	row;
 	bool		ended;
 
 	row_require_write("jwt_end_session()");
-	if (!session_lock(PG_GETARG_UUID_P(0), &session, &rel, &slot))
-		PG_RETURN_BOOL(false);
-	ended = session.has_seed;
+	ended = session_find(PG_GETARG_UUID_P(0), RowExclusiveLock, &session, &row) &&
+		session_lock(&row, &session) && session.has_seed;
 	if (ended)
-		session_end(&session, "jwt_end_session", GetCurrentTimestamp(), rel, slot);
-	session_unlock(rel, slot);
+		session_end(&session, "jwt_end_session", GetCurrentTimestamp(), &row);
+	session_close(&row);
 	PG_RETURN_BOOL(ended);
 }
 

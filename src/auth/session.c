@@ -239,10 +239,10 @@ text_or_null(const Slice *slice, bool *isnull)
 }
 
 /*
- * Write a session's row: a new one, or with slot the locked one.
+ * Write a session's row: the locked one, or where none is locked a new one.
  */
 static void
-write_row(const Session *session, TimestampTz ended_at, const char *why, Relation rel, TupleTableSlot *slot)
+write_row(const Session *session, TimestampTz ended_at, const char *why, SessionRow *row)
 {
 	Datum		values[Natts_session] = {0};
 	bool		nulls[Natts_session] = {false};
@@ -279,10 +279,10 @@ write_row(const Session *session, TimestampTz ended_at, const char *why, Relatio
 	SET_TEXT(ended_why, &reason);
 #undef SET
 #undef SET_TEXT
-	if (slot != NULL)
-		row_update(rel, slot, Natts_session, values, nulls);
+	if (row->slot != NULL)
+		row_update(row->rel, row->slot, Natts_session, values, nulls);
 	else
-		row_insert(rel, Natts_session, values, nulls);
+		row_insert(row->rel, Natts_session, values, nulls);
 	note_write(session, ended_at != DT_NOEND);
 }
 
@@ -303,70 +303,73 @@ session_init_secrets(Session *session)
 void
 session_insert(const Session *session)
 {
-	Relation	rel = tables_open(AUTH_SESSION, RowExclusiveLock);
+	SessionRow	row = {.rel = tables_open(AUTH_SESSION, RowExclusiveLock)};
 
-	write_row(session, DT_NOEND, NULL, rel, NULL);
-	table_close(rel, NoLock);
+	write_row(session, DT_NOEND, NULL, &row);
+	table_close(row.rel, NoLock);
+}
+
+/*
+ * Open the row of a session, without locking it, and read it as it is committed
+ * now.  lockmode is that of the table, RowExclusiveLock for who may lock the row
+ * later.  Returns false if there is no row.  In any case the caller closes row.
+ */
+bool
+session_find(const pg_uuid_t *sid, LOCKMODE lockmode, Session *session, SessionRow *row)
+{
+	TupleDesc	columns;
+	Datum	   *values;
+	bool	   *nulls;
+
+	row->rel = tables_open(AUTH_SESSION, lockmode);
+	row->lockmode = lockmode;
+	row->slot = NULL;
+	row_find(row->rel, UUIDPGetDatum(sid), &row->found);
+	if (row->found.tuple == NULL)
+		return false;
+	columns = RelationGetDescr(row->rel);
+	values = palloc(sizeof(Datum) * columns->natts);
+	nulls = palloc(sizeof(bool) * columns->natts);
+	heap_deform_tuple(row->found.tuple, columns, values, nulls);
+	read_row(values, nulls, session);
+	return true;
+}
+
+/*
+ * Lock the newest version of a row that is open until the end of the
+ * transaction, and read it.  Strings are good until row is closed.  Returns false
+ * if there is none.
+ */
+bool
+session_lock(SessionRow *row, Session *session)
+{
+	row->slot = row_lock_found(row->rel, &row->found);
+	if (row->slot == NULL)
+		return false;
+	read_row(row->slot->tts_values, row->slot->tts_isnull, session);
+	return true;
 }
 
 /*
  * Update the row of a session that is locked.
  */
 void
-session_update(const Session *session, Relation rel, TupleTableSlot *slot)
+session_update(const Session *session, SessionRow *row)
 {
-	write_row(session, DT_NOEND, NULL, rel, slot);
+	write_row(session, DT_NOEND, NULL, row);
 }
 
 /*
- * Read the row of a session without locking it, as it is committed now.
- * Returns false if there is none.
- */
-bool
-session_find(const pg_uuid_t *sid, Session *session)
-{
-	Relation	rel = tables_open(AUTH_SESSION, AccessShareLock);
-	HeapTuple	tuple = row_find(rel, UUIDPGetDatum(sid));
-
-	if (tuple != NULL)
-	{
-		Datum	   *values = palloc(sizeof(Datum) * RelationGetDescr(rel)->natts);
-		bool	   *nulls = palloc(sizeof(bool) * RelationGetDescr(rel)->natts);
-
-		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
-		read_row(values, nulls, session);
-	}
-	table_close(rel, AccessShareLock);
-	return tuple != NULL;
-}
-
-/*
- * Lock the newest version of a session's row until the end of the transaction,
- * and read it.  The caller calls session_unlock() after its last use.  Returns
- * false if there is none.
- */
-bool
-session_lock(const pg_uuid_t *sid, Session *session, Relation *rel, TupleTableSlot **slot)
-{
-	*rel = tables_open(AUTH_SESSION, RowExclusiveLock);
-	*slot = row_lock(*rel, UUIDPGetDatum(sid));
-	if (*slot == NULL)
-	{
-		table_close(*rel, NoLock);
-		return false;
-	}
-	read_row((*slot)->tts_values, (*slot)->tts_isnull, session);
-	return true;
-}
-
-/*
- * Close what session_lock() has opened.  The row stays locked.
+ * Close a row.  If it is locked, it stays so.
  */
 void
-session_unlock(Relation rel, TupleTableSlot *slot)
+session_close(SessionRow *row)
 {
-	ExecDropSingleTupleTableSlot(slot);
-	table_close(rel, NoLock);
+	if (row->found.snapshot != NULL)
+		row_forget(&row->found);
+	table_close(row->rel, row->slot != NULL ? NoLock : row->lockmode);
+	if (row->slot != NULL)
+		ExecDropSingleTupleTableSlot(row->slot);
 }
 
 /*
@@ -470,13 +473,13 @@ session_redeem(Session *session, RefreshVerdict verdict, TimestampTz now)
  * tokens.  If the clock was set back, some of them are from the future.
  */
 void
-session_end(const Session *session, const char *why, TimestampTz now, Relation rel, TupleTableSlot *slot)
+session_end(const Session *session, const char *why, TimestampTz now, SessionRow *row)
 {
 	Session		ended = *session;
 	TimestampTz until = Max(now, session->rotated_at) + LONGEST_ACCESS;
 
 	ended.has_seed = false;
-	write_row(&ended, now, why, rel, slot);
+	write_row(&ended, now, why, row);
 	tables_jwt()->revoke_session(&session->issuer, session_show_sid(session),
 								 IS_VALID_TIMESTAMP(until) ? until : DT_NOEND, why);
 }
@@ -488,8 +491,8 @@ session_end(const Session *session, const char *why, TimestampTz now, Relation r
 int64
 session_end_all(const Slice *issuer, const Slice *sub, const char *why)
 {
-	Relation	rel = tables_open(AUTH_SESSION, RowExclusiveLock);
-	SysScanDesc scan = tables_scan(rel, INDEX_SESSION_SUBJECT, issuer, sub);
+	SessionRow	row = {.rel = tables_open(AUTH_SESSION, RowExclusiveLock)};
+	SysScanDesc scan = tables_scan(row.rel, INDEX_SESSION_SUBJECT, issuer, sub);
 	MemoryContext per_row = AllocSetContextCreate(CurrentMemoryContext, "ended session", ALLOCSET_SMALL_SIZES);
 	HeapTuple	tuple;
 	int64		n = 0;
@@ -498,25 +501,24 @@ session_end_all(const Slice *issuer, const Slice *sub, const char *why)
 	{
 		MemoryContext old = MemoryContextSwitchTo(per_row);
 		bool		isnull;
-		Datum		sid = heap_getattr(tuple, Anum_session_sid, RelationGetDescr(rel), &isnull);
-		TupleTableSlot *slot = row_lock(rel, sid);
 		Session		session;
 
 		CHECK_FOR_INTERRUPTS();
-		if (slot != NULL)
+		row.slot = row_lock(row.rel, heap_getattr(tuple, Anum_session_sid, RelationGetDescr(row.rel), &isnull));
+		if (row.slot != NULL)
 		{
-			read_row(slot->tts_values, slot->tts_isnull, &session);
+			read_row(row.slot->tts_values, row.slot->tts_isnull, &session);
 			if (session.has_seed)
 			{
-				session_end(&session, why, GetCurrentTimestamp(), rel, slot);
+				session_end(&session, why, GetCurrentTimestamp(), &row);
 				n++;
 			}
-			ExecDropSingleTupleTableSlot(slot);
+			ExecDropSingleTupleTableSlot(row.slot);
 		}
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(per_row);
 	}
 	systable_endscan(scan);
-	table_close(rel, NoLock);
+	table_close(row.rel, NoLock);
 	return n;
 }

@@ -14,7 +14,10 @@
 #include "auth/refresh_token.h"
 #include "auth/tables.h"
 #include "executor/tuptable.h"
+#include "extension/row.h"
+#include "storage/lockdefs.h"
 #include "utils/jsonb.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #define SESSION_SEED_SIZE	32
@@ -40,6 +43,17 @@ typedef struct Session
 	uint8		seed[SESSION_SEED_SIZE];
 } Session;
 
+/*
+ * An open row of jwt_session.  session_close() ends it.
+ */
+typedef struct SessionRow
+{
+	Relation	rel;
+	LOCKMODE	lockmode;		/* of the table */
+	FoundRow	found;
+	TupleTableSlot *slot;		/* of the newest version, once it is locked */
+} SessionRow;
+
 /* What a genuine refresh token is good for. */
 typedef enum RefreshVerdict
 {
@@ -56,15 +70,14 @@ extern void session_init(void);
 extern char *session_show_sid(const Session *session);
 extern void session_init_secrets(Session *session);
 extern void session_insert(const Session *session);
-extern void session_update(const Session *session, Relation rel, TupleTableSlot *slot);
-extern bool session_find(const pg_uuid_t *sid, Session *session);
-extern bool session_lock(const pg_uuid_t *sid, Session *session, Relation *rel, TupleTableSlot **slot);
-extern void session_unlock(Relation rel, TupleTableSlot *slot);
+extern bool session_find(const pg_uuid_t *sid, LOCKMODE lockmode, Session *session, SessionRow *row);
+extern bool session_lock(SessionRow *row, Session *session);
+extern void session_update(const Session *session, SessionRow *row);
+extern void session_close(SessionRow *row);
 extern RefreshVerdict session_judge(const Session *session, const TokenPolicy *policy, uint64 counter,
 									TimestampTz now, const char **why);
 extern void session_redeem(Session *session, RefreshVerdict verdict, TimestampTz now);
-extern void session_end(const Session *session, const char *why, TimestampTz now, Relation rel,
-						TupleTableSlot *slot);
+extern void session_end(const Session *session, const char *why, TimestampTz now, SessionRow *row);
 extern int64 session_end_all(const Slice *issuer, const Slice *sub, const char *why);
 
 #endif							/* JWT_AUTH_SESSION_H */

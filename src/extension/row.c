@@ -152,65 +152,63 @@ first_column_equal(Relation rel)
 }
 
 /*
- * Find the row with this value in the first column, which is the primary key.
- * A NULL snapshot stands for what is committed now.  Returns a copy, or NULL.
+ * Find the row with this primary key, as it is committed now.  The key is the
+ * first column.  found->tuple becomes a copy in the current memory context, or
+ * NULL.
  */
-static HeapTuple
-find_by_key(Relation rel, Oid equal, Datum key, Snapshot snapshot)
+void
+row_find(Relation rel, Datum key, FoundRow *found)
 {
 	Oid			index = primary_key_index(rel);
 	ScanKeyData scan_key;
 	SysScanDesc scan;
-	HeapTuple	tuple;
 
-	ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, equal, key);
-	scan = systable_beginscan(rel, index, OidIsValid(index), snapshot, 1, &scan_key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		tuple = heap_copytuple(tuple);
+	found->key = key;
+	found->snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(rel)));
+	ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, first_column_equal(rel), key);
+	scan = systable_beginscan(rel, index, OidIsValid(index), found->snapshot, 1, &scan_key);
+	found->tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(found->tuple))
+		found->tuple = heap_copytuple(found->tuple);
 	systable_endscan(scan);
-	return tuple;
 }
 
 /*
- * The row with this primary key, as it is committed now.  The key is the first
- * column.  Returns a copy in the current memory context, or NULL.
+ * Release what row_find() holds.  Its copy stays.
  */
-HeapTuple
-row_find(Relation rel, Datum key)
+void
+row_forget(FoundRow *found)
 {
-	return find_by_key(rel, first_column_equal(rel), key, NULL);
+	UnregisterSnapshot(found->snapshot);
+	found->snapshot = NULL;
 }
 
 /*
- * Lock the newest committed version of the row with this primary key until the
- * end of the transaction, whatever its isolation level.  Waits for others who
- * have locked it.  The key is the first column.  Returns its values in a new
- * slot, which the caller drops by ExecDropSingleTupleTableSlot(); or NULL if
- * there is no such row.
+ * Lock the newest version of a row that row_find() has found until the end of
+ * the transaction, whatever its isolation level, and forget it.  Waits for
+ * others who have locked it.  Returns its values in a new slot, which the caller
+ * drops by ExecDropSingleTupleTableSlot(); or NULL if there is no row with this
+ * primary key any more.
  *
  * RelationFindReplTupleByIndex() would not do: while others update the row, its
  * dirty snapshot can miss both the old version and the new one.
  */
 TupleTableSlot *
-row_lock(Relation rel, Datum key)
+row_lock_found(Relation rel, FoundRow *found)
 {
-	Oid			equal = first_column_equal(rel);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = NULL;
-	HeapTuple	tuple = find_by_key(rel, equal, key, snapshot);
 	TM_FailureData failure;
 	TM_Result	result = TM_Deleted;
 
-	if (tuple != NULL)
+	if (found->tuple != NULL)
 	{
 		slot = table_slot_create(rel, NULL);
-		result = table_tuple_lock(rel, &tuple->t_self, snapshot, slot, GetCurrentCommandId(false), LockTupleNoKeyExclusive,
-								  LockWaitBlock,
+		result = table_tuple_lock(rel, &found->tuple->t_self, found->snapshot, slot, GetCurrentCommandId(false),
+								  LockTupleNoKeyExclusive, LockWaitBlock,
 								  TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS | TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
 								  &failure);
 	}
-	UnregisterSnapshot(snapshot);
+	row_forget(found);
 	if (result != TM_Ok && result != TM_Deleted)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
@@ -220,12 +218,25 @@ row_lock(Relation rel, Datum key)
 
 	/* the newest version may have another key */
 	if (slot != NULL &&
-		(result != TM_Ok || !DatumGetBool(OidFunctionCall2Coll(equal, C_COLLATION_OID, slot->tts_values[0], key))))
+		(result != TM_Ok ||
+		 !DatumGetBool(OidFunctionCall2Coll(first_column_equal(rel), C_COLLATION_OID, slot->tts_values[0], found->key))))
 	{
 		ExecDropSingleTupleTableSlot(slot);
 		slot = NULL;
 	}
 	return slot;
+}
+
+/*
+ * Find the row with this primary key, and lock it.
+ */
+TupleTableSlot *
+row_lock(Relation rel, Datum key)
+{
+	FoundRow	found;
+
+	row_find(rel, key, &found);
+	return row_lock_found(rel, &found);
 }
 
 /*
