@@ -138,6 +138,17 @@ SELECT jwt_rotate_signing_key('https://login.example');
 
 SELECT kid = 'first' AS is_first, alg, state, key_name, has_line, cannot_sign FROM jwt_signing_key_status ORDER BY activate_at;
 
+-- Its time can be changed. If that is infinity, the key before it has no end.
+CREATE FUNCTION verifies_until(at timestamptz) RETURNS timestamptz LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE jwt_key SET not_after = NULL WHERE kid = 'first';
+	UPDATE jwt_signing_key SET activate_at = at WHERE activate_at = (SELECT max(activate_at) FROM jwt_signing_key);
+	PERFORM jwt_rotate_due_signing_keys(), jwt_sign('{"sub": "alice"}');
+	RETURN (SELECT not_after FROM jwt_key WHERE kid = 'first');
+END $$;
+SELECT at, verifies_until(at) FROM unnest('{infinity, 294276-12-31, 3000-01-01}'::timestamptz[]) at;
+DROP FUNCTION verifies_until(timestamptz);
+
 -- When its time has come, it signs, and the private half of the other is erased.
 UPDATE jwt_signing_key SET activate_at = now() WHERE kid = :'second';
 SELECT jwt_header(jwt_sign('{"sub": "alice"}')) ->> 'kid' = :'second' AS is_second;

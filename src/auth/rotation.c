@@ -92,12 +92,17 @@ read_keys(Keys *keys)
 }
 
 /*
- * When does the key before the one that signs from this time on end?
+ * When does the key before the one that signs from this time on end?  Neither
+ * infinity nor the last year of a timestamp overflows.
  */
 static TimestampTz
 end_of_predecessor(TimestampTz activate_at)
 {
-	return activate_at + POLICY_MAX_ACCESS_LIFETIME + POLICY_MAX_LEEWAY;
+	TimestampTz end = activate_at + POLICY_MAX_ACCESS_LIFETIME + POLICY_MAX_LEEWAY;
+
+	if (TIMESTAMP_NOT_FINITE(activate_at))
+		return activate_at;
+	return IS_VALID_TIMESTAMP(end) ? end : DT_NOEND;
 }
 
 /*
