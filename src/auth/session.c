@@ -197,8 +197,8 @@ time_column(const Datum *values, const bool *nulls, AttrNumber column)
 }
 
 /*
- * Read a row.  Strings point into it.  A row with a null where the functions
- * write none has no seed, so nothing can be redeemed.
+ * Read a row.  Strings point into it.  A row with what the functions never write,
+ * a null or claims that are no object, has no seed, so nothing can be redeemed.
  */
 static void
 read_row(const Datum *values, const bool *nulls, Session *session)
@@ -224,6 +224,7 @@ read_row(const Datum *values, const bool *nulls, Session *session)
 		seed = DatumGetByteaPP(values[Anum_session_seed - 1]);
 	session->has_seed = seed != NULL && VARSIZE_ANY_EXHDR(seed) == SESSION_SEED_SIZE &&
 		session->issuer.data != NULL && session->sub.data != NULL &&
+		(session->claims == NULL || JB_ROOT_IS_OBJECT(session->claims)) &&
 		!TIMESTAMP_NOT_FINITE(session->started_at) && !TIMESTAMP_NOT_FINITE(session->rotated_at) &&
 		!nulls[Anum_session_expires_at - 1] && !nulls[Anum_session_counter - 1] &&
 		nulls[Anum_session_ended_at - 1];

@@ -52,6 +52,9 @@ INSERT INTO state VALUES
 	('of a client without a name', 'UPDATE jwt_session SET client_id = '''' WHERE sid = $1'),
 	('with another seed', 'UPDATE jwt_session SET seed = sha256(seed) WHERE sid = $1'),
 	('with a short seed', 'UPDATE jwt_session SET seed = substr(seed, 1, 31) WHERE sid = $1'),
+	('with claims that are an array', 'UPDATE jwt_session SET claims = ''["iss"]'' WHERE sid = $1'),
+	('with claims that are a string', 'UPDATE jwt_session SET claims = ''"iss"'' WHERE sid = $1'),
+	('with claims that are null', 'UPDATE jwt_session SET claims = ''null'' WHERE sid = $1'),
 	('of another issuer', 'UPDATE jwt_session SET issuer = ''https://other.example'' WHERE sid = $1');
 
 CREATE TEMP TABLE outcome (server text, grace interval, age interval, state text, number int,
