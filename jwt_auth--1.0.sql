@@ -322,9 +322,9 @@ COMMENT ON FUNCTION @extschema@.jwt_end_sessions(text, text)
 IS 'ends all sessions of an issuer, or of one subject, and revokes their access tokens';
 
 -- Tokens of an ended session are refused by jwt_denylist, and tokens of an expired one
--- have expired. So its row is needed no longer. An interval is added in seconds, as
+-- have expired. So its row is needed no longer. An interval is subtracted in seconds, as
 -- jwt_refresh() does it: a day may have 23 hours in the time zone of the caller, and a
--- month 28 days.
+-- month 28 days. One that the policy may not have is ignored, since it could overflow.
 CREATE FUNCTION @extschema@.jwt_prune_sessions(max_rows integer DEFAULT NULL) RETURNS bigint
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
@@ -333,9 +333,11 @@ BEGIN ATOMIC
 		WHERE d.sid = ANY (ARRAY(
 			SELECT s.sid
 			FROM @extschema@.jwt_session s
-			LEFT JOIN @extschema@.jwt_token_policy p ON p.issuer = s.issuer AND p.idle_lifetime > '0'::interval
-			WHERE coalesce(s.ended_at, least(s.expires_at,
-				s.rotated_at + pg_catalog.make_interval(secs => extract(epoch FROM p.idle_lifetime)::float8))) < pg_catalog.clock_timestamp()
+			LEFT JOIN @extschema@.jwt_token_policy p ON p.issuer = s.issuer
+				AND p.idle_lifetime > '0'::interval AND p.idle_lifetime <= '3653 days'::interval
+			WHERE coalesce(s.ended_at < pg_catalog.clock_timestamp(),
+				s.expires_at < pg_catalog.clock_timestamp() OR s.rotated_at < pg_catalog.clock_timestamp()
+					- pg_catalog.make_interval(secs => extract(epoch FROM p.idle_lifetime)::float8))
 			LIMIT jwt_prune_sessions.max_rows
 			FOR UPDATE OF s SKIP LOCKED))
 		RETURNING d.sid)

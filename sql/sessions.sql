@@ -270,6 +270,13 @@ SELECT jwt_prune_sessions();
 UPDATE jwt_session SET rotated_at = now() - interval '30 days';
 SELECT jwt_prune_sessions();
 ROLLBACK;
+-- A time or an interval that is too large stands in nobody's way.
+BEGIN;
+UPDATE jwt_session SET rotated_at = '294276-12-31';
+INSERT INTO jwt_token_policy (issuer, idle_lifetime) VALUES ('https://long.example', '170000000 years');
+INSERT INTO jwt_session (issuer, rotated_at, expires_at) VALUES ('https://long.example', now(), now()), ('https://long.example', now(), 'infinity');
+SELECT jwt_prune_sessions();
+ROLLBACK;
 
 -- A row that makes no sense cannot be redeemed, and nothing fails.
 SELECT jwt_start_session('https://login.example', 'judy') AS t0 \gset
