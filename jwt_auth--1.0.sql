@@ -131,7 +131,6 @@ CREATE TABLE @extschema@.jwt_session (
 WITH (fillfactor = 85);
 
 CREATE INDEX jwt_session_issuer_sub_idx ON @extschema@.jwt_session (issuer, sub);
-CREATE INDEX jwt_session_expires_at_idx ON @extschema@.jwt_session (expires_at);
 
 COMMENT ON TABLE @extschema@.jwt_session IS 'sessions: a row for each login';
 COMMENT ON COLUMN @extschema@.jwt_session.sid IS 'the claim sid of its tokens';

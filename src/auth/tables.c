@@ -56,7 +56,6 @@ static const IndexShape index_shapes[N_AUTH_INDEXES] = {
 	[INDEX_POLICY] = {AUTH_POLICY, {Anum_policy_issuer}},
 	[INDEX_SIGNING_KEY_ISSUER] = {AUTH_SIGNING_KEY, {Anum_signing_key_issuer}},
 	[INDEX_SESSION_SUBJECT] = {AUTH_SESSION, {Anum_session_issuer, Anum_session_sub}},
-	[INDEX_SESSION_EXPIRY] = {AUTH_SESSION, {Anum_session_expires_at}},
 };
 
 /* Increases when a policy, a signing key or one of the OIDs may have changed. */

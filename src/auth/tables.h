@@ -29,7 +29,6 @@ typedef enum AuthIndex
 	INDEX_POLICY,				/* issuer */
 	INDEX_SIGNING_KEY_ISSUER,	/* issuer */
 	INDEX_SESSION_SUBJECT,		/* issuer, sub */
-	INDEX_SESSION_EXPIRY,		/* expires_at */
 	N_AUTH_INDEXES
 } AuthIndex;
 
