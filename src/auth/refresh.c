@@ -236,6 +236,22 @@ log_refusal(const Session *session, const char *why)
 }
 
 /*
+ * A line of the key file is missing for a refresh token.  It may be forged, so
+ * each backend logs this at most once a minute.
+ */
+static void
+log_missing_line(const Session *session, const char *why)
+{
+	static TimestampTz next = DT_NOBEGIN;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now < next)
+		return;
+	next = now + USECS_PER_MINUTE;
+	log_refusal(session, why);
+}
+
+/*
  * Is a refresh token genuine?  *current becomes the key for new refresh tokens
  * of the session.  Without a session the same work is done.  Raises an error if
  * the key file cannot be used.
@@ -258,7 +274,7 @@ is_genuine(const RefreshToken *token, const Session *session, DerivedKey **curre
 	if (key == NULL)
 	{
 		if (session->has_seed)
-			log_refusal(session, failure.message);
+			log_missing_line(session, failure.message);
 		return false;
 	}
 	genuine = refresh_token_is_genuine(token, key) && session->has_seed;
@@ -313,7 +329,8 @@ redeem(const RefreshRequest *request, uint64 counter, Session *session, const De
 }
 
 /*
- * Redeem a refresh token.  A forged one leaves no row, no lock and no message.
+ * Redeem a refresh token.  A forged one leaves no row, no lock, and no message
+ * but that of log_missing_line().
  */
 static Datum
 refresh(const RefreshRequest *request)

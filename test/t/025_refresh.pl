@@ -225,6 +225,7 @@ sql(q{
 	CREATE TABLE tried (error text, n bigint)});
 my $before = sql(q{SELECT ctid, xmin, counter FROM jwt_session WHERE sub = 'heidi'});
 $offset = -s $node->logfile;
+my $began = time();
 for (my $done = 0; $done < $n; $done += 20000)
 {
 	my $count = $n - $done < 20000 ? $n - $done : 20000;
@@ -237,8 +238,10 @@ for (my $done = 0; $done < $n; $done += 20000)
 }
 is(sql(q{SELECT ctid, xmin, counter FROM jwt_session WHERE sub = 'heidi'}), $before, 'the session is untouched');
 $log = substr(slurp_file($node->logfile), $offset);
-$log =~ s/^.*LOG:  a refresh token of session [0-9a-f-]{36} was refused: key "[A-Za-z0-9_-]{1,32}" is not in the key file, or not for this database\n//mg;
+my $missing = $log =~ s/^.*LOG:  a refresh token of session [0-9a-f-]{36} was refused: key "[A-Za-z0-9_-]{1,32}" is not in the key file, or not for this database\n//mg;
 unlike($log, qr/refresh token|ERROR|session/, 'the log names only keys that are missing');
+# each 20000 tokens have a session of their own
+cmp_ok($missing, '<=', ($n + 19999) / 20000 + (time() - $began) / 60, 'once a minute for each session');
 ok(defined refresh($target)->{refresh_token}, 'the token itself is good');
 
 # No token was ever logged, though each statement is that wrote something to the log.
