@@ -8,7 +8,6 @@
 #include "compat.h"
 
 #include "extension/arguments.h"
-#include "token/base64url.h"
 #include "token/failure.h"
 #include "token/jws.h"
 #include "token/jws_sign.h"
@@ -26,6 +25,16 @@ raise_bad_argument(const char *message, const char *reason)
 			 errdetail_internal("%s", reason)));
 }
 
+/*
+ * Raise the error for a JWS that would be longer than jws_verify() accepts.
+ */
+pg_noreturn static void
+raise_too_long(void)
+{
+	raise_bad_argument("header and payload are too long",
+					   psprintf("A token has at most %d bytes.", JWS_MAX_SIZE));
+}
+
 static Datum
 sign_payload(FunctionCallInfo fcinfo)
 {
@@ -39,6 +48,8 @@ sign_payload(FunctionCallInfo fcinfo)
 	char	   *header;
 	char	   *reason;
 
+	if (payload_len > JWS_MAX_SIZE || VARSIZE(members) > JWS_MAX_SIZE)
+		raise_too_long();
 	key = private_key_from_jwk(jwk, alg, CurrentMemoryContext, &reason);
 	if (key != NULL)
 		signer = jws_signer_create(key, CurrentMemoryContext, &reason);
@@ -46,8 +57,8 @@ sign_payload(FunctionCallInfo fcinfo)
 		raise_bad_argument("key is not acceptable", reason);
 	if (!jws_header_merge(members, alg, &header, &reason))
 		raise_bad_argument("header is not acceptable", reason);
-	if (base64url_encoded_size(payload_len) > JWS_MAX_SIZE)
-		raise_bad_argument("payload is not acceptable", psprintf("A token has at most %d bytes.", JWS_MAX_SIZE));
+	if (jws_sign_size(signer, (int) strlen(header), payload_len) > JWS_MAX_SIZE)
+		raise_too_long();
 	PG_RETURN_TEXT_P(jws_sign(signer, header, (int) strlen(header), VARDATA_ANY(payload), payload_len));
 }
 

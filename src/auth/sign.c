@@ -330,23 +330,22 @@ sign_claims(const TokenPolicy *policy, const TokenRequest *request, TimestampTz 
 	DraftToken	draft = {.typ = signing_key_type(policy), .thumbprint = key->thumbprint};
 	ClaimsTimes times;
 	Failure		failure;
-	text	   *token;
+	int64		size;
 
 	if (from_unix_seconds(expiry) > request->not_later_than)
 		expiry = unix_seconds(request->not_later_than);
 	check_subject(request);
 	check_names(policy, request);
 	draft.claims = make_claims(policy, request, issued, expiry, &draft.claims_len);
+	size = jws_sign_size(key->signer, key->header_len, draft.claims_len);
+	if (size > jwt->max_token_size())
+		refuse_claims(psprintf("The token would have %lld bytes, and jwt.max_token_size is %d.",
+							   (long long) size, jwt->max_token_size()), NULL);
 	if (!jwt->check_claims(policy->terms, &draft, request->now, &key->not_revoked, &times, &failure))
 		refuse_draft(policy, key, &failure);
 	check_times(request, &times, lifetime);
-
-	token = jws_sign(key->signer, key->header, key->header_len, draft.claims, draft.claims_len);
-	if ((int) VARSIZE_ANY_EXHDR(token) > jwt->max_token_size())
-		refuse_claims(psprintf("The token would have %d bytes, and jwt.max_token_size is %d.",
-							   (int) VARSIZE_ANY_EXHDR(token), jwt->max_token_size()), NULL);
 	*expires = times.expires;
-	return token;
+	return jws_sign(key->signer, key->header, key->header_len, draft.claims, draft.claims_len);
 }
 
 /*

@@ -292,8 +292,18 @@ make_signature(JwsSigner *signer, const uint8 *input, int input_len, uint8 *sign
 }
 
 /*
+ * The size of the compact JWS that jws_sign() would make.
+ */
+int64
+jws_sign_size(const JwsSigner *signer, int header_len, int payload_len)
+{
+	return (int64) base64url_encoded_size(header_len) + base64url_encoded_size(payload_len) +
+		base64url_encoded_size(signer->signature_size) + 2;
+}
+
+/*
  * Sign a payload under a header, which is JSON in UTF-8.  Returns the compact
- * JWS.  The caller has bounded the sizes.  Raises an error if OpenSSL cannot
+ * JWS.  The caller has bounded its size.  Raises an error if OpenSSL cannot
  * sign, or memory is lacking.  Then jws_errors has increased, and the signer
  * must not be used again.
  */
@@ -306,8 +316,7 @@ jws_sign(JwsSigner *signer, const char *header, int header_len, const char *payl
 	const uint8 *input;
 	int			input_len;
 
-	token = palloc(VARHDRSZ + base64url_encoded_size(header_len) + base64url_encoded_size(payload_len) +
-				   base64url_encoded_size(signer->signature_size) + 2);
+	token = palloc(VARHDRSZ + jws_sign_size(signer, header_len, payload_len));
 	p = VARDATA(token);
 	input = (const uint8 *) p;
 	p += base64url_encode((const uint8 *) header, header_len, p);

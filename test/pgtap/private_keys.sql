@@ -2,7 +2,7 @@
 -- private_keys: what is a private key, and what it signs
 --
 CREATE EXTENSION IF NOT EXISTS jwt_auth;
-SELECT plan(20);
+SELECT plan(21);
 
 -- New keys of each algorithm that the loaded OpenSSL has. RSA keys take long.
 CREATE TEMP TABLE new_key AS
@@ -40,11 +40,11 @@ FROM example, LATERAL (VALUES (jwk), (jwk - '{p,q,dp,dq,qi}'::text[])) v (given)
 SELECT is_empty($$ SELECT alg FROM example WHERE convert_from(jws_verify(jws_sign('x', jwk, alg, '{"kid":"k"}'), jwk - '{d,p,q,dp,dq,qi}'::text[], alg), 'UTF8') <> 'x' $$, 'a private JWK signs');
 
 -- Keys that are refused, next to these.
-CREATE FUNCTION pg_temp.outcome(jwk jsonb, alg text, header jsonb DEFAULT '{}') RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION pg_temp.outcome(jwk jsonb, alg text, header jsonb DEFAULT '{}', payload bytea DEFAULT 'x') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	detail text;
 BEGIN
-	RETURN CASE WHEN jws_sign('x', jwk, alg, header) IS NOT NULL THEN 'signed' END;
+	RETURN CASE WHEN jws_verify(jws_sign(payload, jwk, alg, header), jwk - '{d,p,q,dp,dq,qi}'::text[], alg) = payload THEN 'signed' END;
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
 	RETURN sqlstate || ' ' || sqlerrm || ': ' || detail;
@@ -105,6 +105,12 @@ RESET statement_timeout;
 SELECT is(:'state'::text, '57014', 'the search for factors is cancelled');
 SELECT is_empty($$ SELECT h, o FROM example, unnest('{"{\"alg\":\"none\"}","{\"crit\":[\"b64\"]}","{\"b64\":true}","{\"kid\":1}","[]"}'::jsonb[] ||
 	jsonb_build_object('jwk', jwk)) h, LATERAL pg_temp.outcome(jwk, alg, h) o WHERE alg = 'ES256' AND o NOT LIKE '22023 header is not acceptable: %' $$, 'bad headers are refused');
+-- A token of 1 MB is the longest that jws_verify() reads. About 200 bytes are not x.
+SET jwt.max_token_size = 1048576;
+SELECT is_empty($$ SELECT header, payload, o FROM example, unnest('{0,200,393000,393600,786000,786500,2000000}'::int[]) header, unnest('{0,200,393000,393600,786000,786500,2000000}'::int[]) payload,
+	LATERAL pg_temp.outcome(jwk, alg, jsonb_build_object('x', repeat('x', header)), convert_to(repeat('x', payload), 'UTF8')) o WHERE alg = 'ES256'
+	AND o <> CASE WHEN header + payload < 786300 THEN 'signed' ELSE '22023 header and payload are too long: A token has at most 1048576 bytes.' END $$, 'what is signed is short enough');
+RESET jwt.max_token_size;
 
 \if `[ -n "${JWT_SANITIZE:-}" ] && echo true || echo false`
 SELECT skip('a sanitizer has too much memory to search', 1);
