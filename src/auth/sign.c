@@ -240,7 +240,6 @@ make_claims(const TokenPolicy *policy, const TokenRequest *request, int64 issued
 	const ClaimsPolicy *accepted = policy->terms->policy;
 	StringInfoData own;
 	StringInfoData all;
-	char	   *converted;
 	char	   *others;
 
 	initStringInfo(&own);
@@ -261,10 +260,9 @@ make_claims(const TokenPolicy *policy, const TokenRequest *request, int64 issued
 		append_time(&own, "exp", expires);
 	if (!has_claim(request, "jti"))
 		append_string(&own, "jti", DatumGetCString(DirectFunctionCall1(uuid_out, DirectFunctionCall1(gen_random_uuid, (Datum) 0))));
-	converted = GetDatabaseEncoding() == PG_SQL_ASCII ? own.data : pg_server_to_any(own.data, own.len, PG_UTF8);
 
 	initStringInfo(&all);
-	appendStringInfoString(&all, converted);
+	appendStringInfoString(&all, json_from_server(own.data, own.len));
 	others = request->claims != NULL ? jws_json_text(request->claims) : NULL;
 	if (others != NULL && strcmp(others, "{}") != 0)
 	{

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "sql/functions.h"
 #include "token/base64url.h"
+#include "token/json.h"
 #include "token/jwk.h"
 #include "token/key_text.h"
 #include "trust/key_set.h"
@@ -79,17 +80,14 @@ jwt_sql_thumbprint(PG_FUNCTION_ARGS)
 }
 
 /*
- * A text argument, converted to UTF-8 and terminated.  In SQL_ASCII it is any
- * bytes, which the reader refuses if they are not UTF-8.
+ * A text argument, converted to UTF-8 and terminated.
  */
 static char *
 utf8_argument(FunctionCallInfo fcinfo, int n)
 {
 	char	   *str = text_to_cstring(PG_GETARG_TEXT_PP(n));
 
-	if (GetDatabaseEncoding() == PG_SQL_ASCII)
-		return str;
-	return pg_server_to_any(str, (int) strlen(str), PG_UTF8);
+	return json_from_server(str, (int) strlen(str));
 }
 
 /*

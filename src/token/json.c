@@ -9,8 +9,7 @@
  * of bounded depth reads the names and values from the lexer, and the single
  * bytes between them itself.  It sorts objects in the order of jsonb, which
  * reveals duplicates.  JsonbValueToJsonb() serialises the finished tree.  No
- * input makes a function of this file raise an error; only a lack of memory
- * does.
+ * input makes the reader raise an error; only a lack of memory does.
  *
  *-------------------------------------------------------------------------
  */
@@ -95,6 +94,17 @@ static bool
 server_holds_utf8(void)
 {
 	return GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII;
+}
+
+/*
+ * Convert a text value to the encoding of JSON.  In SQL_ASCII it is any bytes,
+ * which the reader refuses if they are not UTF-8.  Returns the text itself, or a
+ * terminated copy.  Raises an error if there is no conversion.
+ */
+char *
+json_from_server(const char *text, int len)
+{
+	return server_holds_utf8() ? unconstify(char *, text) : pg_server_to_any(text, len, PG_UTF8);
 }
 
 /*

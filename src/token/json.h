@@ -22,6 +22,7 @@
  */
 #define JSON_MAX_ENTRIES	1000000
 
+extern char *json_from_server(const char *text, int len);
 extern const char *json_read_object(const char *text, int len, JsonbValue *object);
 extern Jsonb *json_to_jsonb(JsonbValue *object);
 extern int64 json_number_usec(const char *text, const JsonbPair *member);

@@ -66,15 +66,6 @@ struct JwsSigner
  */
 
 /*
- * Convert to the encoding of JSON.  In SQL_ASCII the text can be any bytes.
- */
-static char *
-to_utf8(char *json)
-{
-	return GetDatabaseEncoding() == PG_SQL_ASCII ? json : pg_server_to_any(json, (int) strlen(json), PG_UTF8);
-}
-
-/*
  * An object as compact JSON in UTF-8.  The members are in the order of jsonb,
  * so equal objects have the same text.
  */
@@ -97,7 +88,7 @@ jws_json_text(const Jsonb *object)
 		*to++ = *p;
 	}
 	*to = '\0';
-	return to_utf8(json);
+	return json_from_server(json, (int) (to - json));
 }
 
 static void
@@ -122,7 +113,7 @@ jws_header_text(const char *alg, const char *kid, const char *typ)
 	append_member(&json, "kid", kid);
 	append_member(&json, "typ", typ);
 	appendStringInfoChar(&json, '}');
-	return to_utf8(json.data);
+	return json_from_server(json.data, json.len);
 }
 
 /*
