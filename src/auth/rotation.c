@@ -28,6 +28,7 @@
 #include "extension/row.h"
 #include "miscadmin.h"
 #include "token/failure.h"
+#include "token/json.h"
 #include "token/secret.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -388,11 +389,30 @@ algorithm_name(const Keys *keys, const PrivateKey *key)
 	return key->algorithm->name;
 }
 
+/*
+ * The text of a private key, in UTF-8.  A copy of it is cleansed with the current memory
+ * context.
+ */
+static Slice
+key_argument(FunctionCallInfo fcinfo, int n)
+{
+	Slice		text = required_argument(fcinfo, n, "key");
+	char	   *converted = json_from_server(text.data, text.len);
+
+	if (converted != text.data)
+	{
+		text.len = (int) strlen(converted);
+		text.data = memcpy(secret_alloc(text.len), converted, text.len);
+		explicit_bzero(converted, text.len);
+	}
+	return text;
+}
+
 static Datum
 import_key(FunctionCallInfo fcinfo)
 {
 	Slice		issuer = required_argument(fcinfo, 0, "issuer");
-	Slice		key_text = required_argument(fcinfo, 1, "key");
+	Slice		key_text;
 	Slice		alg_argument = text_argument(fcinfo, 2);
 	Slice		kid = text_argument(fcinfo, 3);
 	TimestampTz activate_at = activation_argument(fcinfo, 4);
@@ -406,6 +426,7 @@ import_key(FunctionCallInfo fcinfo)
 	outer = begin_private();
 	if (alg != NULL)
 		require_key_pair(algorithm_by_name(alg, (int) strlen(alg)));
+	key_text = key_argument(fcinfo, 1);
 	key = private_key_from_text(key_text.data, key_text.len, alg, CurrentMemoryContext, &reason);
 	if (key == NULL)
 		refuse_key(reason, NULL);

@@ -198,6 +198,11 @@ for my $case ([ 'LATIN1', 'e4', 'c3a4' ], [ 'EUC_JP', 'c6fc', 'e697a5' ], [ 'SQL
 	my $payload = $node->safe_psql($db, q{SELECT translate(split_part(jwt_refresh(a ->> 'refresh_token') ->> 'access_token', '.', 2), '-_', '+/') FROM t});
 	like(decode_base64url($payload), qr/"sub":"@{[pack('H*', $out)]}"/, "a subject in $encoding");
 	is($node->safe_psql($db, 'SELECT counter FROM jwt_session'), 1, 'its session is refreshed');
+	# the private key of RFC 7515, appendix A.3
+	my $jwk = unpack('H*', '{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",'
+			. '"d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI","kid":"' . pack('H*', $in) . '"}');
+	is($node->safe_psql($db, qq{SELECT encode(convert_to(jwt_import_signing_key('https://login.example', convert_from('\\x$jwk', '$encoding'), activate_at => now()), '$encoding'), 'hex')}), $in, "a kid in $encoding");
+	is($node->safe_psql($db, qq{SELECT encode(convert_to(jwt_header(t) ->> 'kid', '$encoding'), 'hex'), jwt_verify(t) ->> 'sub' FROM jwt_sign('{"sub":"bob"}') t}), "$in|bob", 'it signs');
 }
 
 # A mutated refresh token is never good. It leaves no row, no lock and no transaction ID.
