@@ -227,12 +227,15 @@ unseal(const TokenPolicy *policy, const SigningRow *row, MemoryContext context, 
 	uint8	   *der;
 	int			len;
 	char	   *reason;
+	char	   *detail;
 
 	if (!seal_open(&binding, row->sealed, row->salt, &der, &len, failure))
 	{
 		/* the primary message will name the key */
-		failure->detail = failure->detail ? psprintf("%s: %s", failure->message, failure->detail) :
+		detail = failure->detail ? psprintf("%s: %s", failure->message, failure->detail) :
 			psprintf("%s.", failure->message);
+		detail[0] = (char) pg_toupper((unsigned char) detail[0]);
+		failure->detail = detail;
 		return NULL;
 	}
 	key = private_key_from_der(der, len, row->alg, context, &reason);

@@ -90,7 +90,7 @@ for my $alg (@algs)
 	is(sql("SELECT try('a.$alg'), try('b.$alg')"), 'signs|signs', "$alg: two issuers sign");
 
 	# Sealed keys that are moved. The first two are of the same algorithm and key type.
-	my $opens_not = 'XX001 the sealed private key does not open: It was sealed for another row or with another key of this name, or it has been changed.';
+	my $opens_not = 'XX001 The sealed private key does not open: It was sealed for another row or with another key of this name, or it has been changed.';
 	is(sql("SELECT after('UPDATE jwt_signing_key s SET sealed = o.sealed, salt = o.salt FROM jwt_signing_key o WHERE s.issuer = ''a.$alg'' AND o.issuer = ''b.$alg''', 'a.$alg')"),
 		$opens_not, "$alg: the sealed half of another row");
 	my %same = (
@@ -118,7 +118,7 @@ for my $alg (@algs)
 }
 # An algorithm of the same key type.
 is(sql(q{SELECT after('UPDATE jwt_signing_key SET alg = ''PS256'' WHERE issuer = ''a.RS256''; UPDATE jwt_key SET alg = ''PS256'' WHERE issuer = ''a.RS256''', 'a.RS256')}),
-	'XX001 the sealed private key does not open: It was sealed for another row or with another key of this name, or it has been changed.', 'its algorithm changed');
+	'XX001 The sealed private key does not open: It was sealed for another row or with another key of this name, or it has been changed.', 'its algorithm changed');
 
 # Rolled back: the private half of a previous key comes back, and signs nothing.
 sql(q{CREATE TABLE old AS SELECT * FROM jwt_signing_key WHERE issuer = 'a.ES256'; SELECT jwt_create_signing_key('a.ES256', kid => 'next', activate_at => now())});
@@ -134,7 +134,7 @@ my $token = sql(q{SELECT jwt_sign('{"sub":"alice"}', 'second')});
 is($node->safe_psql('postgres', q{SELECT try('a.ES384') || ' ' || try('second')}), 'signs signs', 'both lines open');
 put($k1);
 is($node->safe_psql('postgres', q{SELECT try('a.ES384')}), 'signs', 'a line is removed: the keys of the others sign');
-is($node->safe_psql('postgres', q{SELECT try('second')}), '55000 key "k2" is not in the key file, or not for this database.', 'what needed it says so');
+is($node->safe_psql('postgres', q{SELECT try('second')}), '55000 Key "k2" is not in the key file, or not for this database.', 'what needed it says so');
 is($node->safe_psql('postgres', "SELECT jwt_verify('$token') ->> 'sub'"), 'alice', 'its tokens verify');
 put('');
 isnt($node->safe_psql('postgres', q{SELECT try('a.ES384')}), 'signs', 'an empty file: nothing signs in a new session');
@@ -150,7 +150,7 @@ is(scalar(() = slurp_file($dump) =~ /PRIVATE KEY/), 0, 'no private key in it');
 sql('CREATE DATABASE restored');
 $node->command_ok([ 'pg_restore', '-d', $node->connstr('restored'), $dump ], 'restore');
 is(sql(q{SELECT try('a.ES384')}, 'restored'), 'signs', 'a key of a line for all databases signs');
-is(sql(q{SELECT try('second')}, 'restored'), '55000 key "k2" is not in the key file, or not for this database.', 'one of a line for another database does not');
+is(sql(q{SELECT try('second')}, 'restored'), '55000 Key "k2" is not in the key file, or not for this database.', 'one of a line for another database does not');
 is(sql("SELECT jwt_verify('$token') ->> 'sub'", 'restored'), 'alice', 'its tokens verify');
 sql('DROP DATABASE restored');
 
