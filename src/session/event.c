@@ -376,6 +376,7 @@ resolve_session(Subject *subject, const JsonbValue *session, const JsonbPair *us
 
 /*
  * Resolve a complex subject (SSF section 3.2): the intersection of its members.
+ * Each member must be a subject by itself; what it would end alone does not count.
  */
 static bool
 resolve_complex(Subject *subject, const JsonbValue *value)
@@ -389,16 +390,13 @@ resolve_complex(Subject *subject, const JsonbValue *value)
 	{
 		const JsonbPair *pair = &value->val.object.pairs[i];
 		Slice		name = {pair->key.val.string.val, pair->key.val.string.len};
-		Slice		members[MAX_MEMBERS];
-		Slice		format;
+		Event		alone = *subject->event;
+		Subject		member = {.event = &alone, .sender = subject->sender};
 
 		if (slice_is(&name, "format"))
 			continue;
-		format = read_format(subject->event, &pair->value, members);
-		if (format.data == NULL)
-			return false;
-		if (slice_is(&format, "complex"))
-			return invalid(subject->event, "A complex subject is within another.");
+		if (!resolve(&member, &pair->value, false))
+			return invalid(subject->event, alone.description);
 		if (names.len < 200)
 			appendStringInfo(&names, "%s\"%s\"", names.len == 0 ? "" : ", ", quote(&name));
 	}

@@ -2,7 +2,7 @@
 -- events: every kind of token with every function and every purpose of an issuer;
 -- events that break one rule; and the sessions that each event ends
 --
-SELECT plan(17);
+SELECT plan(18);
 
 CREATE TEMP TABLE secret (issuer text PRIMARY KEY, kid text, key bytea);
 INSERT INTO secret SELECT 'https://' || kid || '.example', kid, sha256(kid::bytea) FROM unnest('{op,other,hub}'::text[]) kid;
@@ -146,6 +146,10 @@ SELECT 'SET', 'sub_id ' || sub_id, jsonb_build_object('sub_id', sub_id::jsonb), 
 	('{"format":"aliases"}', 'invalid_request', '{"format":"aliases","identifiers":[{"format":"iss_sub","iss":"https://op.example","sub":"alice"}]}'), ('{"format":"aliases","identifiers":{}}', 'invalid_request', NULL), ('{"format":"aliases","identifiers":[]}', 'invalid_request', NULL),
 	('{"format":"aliases","identifiers":["alice"]}', 'invalid_request', NULL), ('{"format":"aliases","identifiers":[{"format":"iss_sub","iss":"https://op.example","sub":"alice"},{"format":"email"}]}', 'invalid_request', '{"format":"aliases","identifiers":[{"format":"iss_sub","iss":"https://op.example","sub":"alice"},{"format":"email","email":"x"}]}'),
 	('{"format":"aliases","identifiers":[{"format":"aliases","identifiers":[{"format":"iss_sub","iss":"https://op.example","sub":"alice"}]}]}', 'invalid_request', NULL), ('{"format":"aliases","identifiers":[{"format":"iss_sub","iss":"https://op.example","sub":"alice"}],"x":1}', 'invalid_request', NULL),
+	-- a member of a complex subject is a subject by itself
+	('{"format":"complex","session":{"format":"opaque","id":"s1"},"user":{"format":"aliases","identifiers":[{"format":"aliases","identifiers":[{"format":"iss_sub","iss":"https://op.example","sub":"alice"}]}]}}', 'invalid_request',
+		'{"format":"complex","session":{"format":"opaque","id":"s1"},"user":{"format":"aliases","identifiers":[{"format":"iss_sub","iss":"https://op.example","sub":"alice"}]}}'),
+	('{"format":"complex","session":{"format":"opaque","id":"s1"},"user":{"format":"aliases"}}', 'invalid_request', NULL), ('{"format":"complex","session":{"format":"opaque","id":"s1"},"x":{"format":"complex","user":{"format":"opaque","id":"x"}}}', 'invalid_request', NULL),
 	('{"format":"opaque"}', 'invalid_request', NULL), ('{"format":"opaque","id":""}', 'invalid_request', NULL), ('{"format":"email","mail":"x"}', 'invalid_request', NULL), ('{"format":"account","uri":1}', 'invalid_request', NULL),
 	('{"format":"phone_number"}', 'invalid_request', NULL), ('{"format":"did","uri":"did:x"}', 'invalid_request', NULL), ('{"format":"uri"}', 'invalid_request', NULL), ('{"format":"saml_assertion_id","issuer":"x"}', 'invalid_request', NULL)) s (sub_id, err, near);
 -- a valid event of each kind, and the same with changes
@@ -240,6 +244,8 @@ SELECT results_eq('SELECT entries, bytes FROM jwt_cache()', format('VALUES (%s::
 -- A valid event that is sent a thousand times writes one row.
 SELECT count(jwt_receive_event(pg_temp.of_base(base, jsonb_build_object('jti', i::text), NULL))) FROM unnest('{logout,SET}'::text[]) base, generate_series(1, 1000) i \g /dev/null
 SELECT is(count(*), 2::bigint, 'two events that are sent a thousand times are two rows') FROM jwt_denylist;
+SELECT jwt_receive_event(pg_temp.of_base('SET', jsonb_build_object('sub_id', jsonb_build_object('format', 'aliases', 'identifiers', (SELECT jsonb_agg(jsonb_build_object('format', 'iss_sub', 'iss', 'https://op.example', 'sub', 'n' || i % 3)) FROM generate_series(1, 60) i))), NULL)) \g /dev/null
+SELECT is(count(*), 3::bigint, 'an event that names each of three users twenty times writes three rows') FROM jwt_denylist WHERE value LIKE 'n_';
 
 SELECT * FROM finish();
 DELETE FROM jwt_issuer;
