@@ -214,7 +214,8 @@ check_binding(const DpopProof *proof, const JsonbValue *claims, const Slice *tok
 /*
  * Check a proof for a token and a request, by the key with this thumbprint. now
  * is the time of the clock, because a statement may take long.  Fills in the jti
- * and the time of a good proof.
+ * and the time of a good proof.  The jti has the same bytes in every server
+ * encoding.
  */
 bool
 dpop_check(DpopProof *proof, const Slice *token, const char *thumbprint,
@@ -239,5 +240,9 @@ dpop_check(DpopProof *proof, const Slice *token, const char *thumbprint,
 		return false;
 	if (proof->jti.len == 0)
 		return refuse(failure, "The DPoP proof's \"jti\" is empty.");
+	/* databases with other encodings share the list of used proofs */
+	for (int i = 0; i < proof->jti.len; i++)
+		if (IS_HIGHBIT_SET(proof->jti.data[i]))
+			return refuse(failure, "The DPoP proof's \"jti\" has a character that is not of ASCII.");
 	return true;
 }

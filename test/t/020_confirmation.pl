@@ -22,7 +22,7 @@ sub proof { my ($key, %changes) = @_; return order(proof => $key, token => $toke
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = jwt\nlog_min_error_statement = panic");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = jwt\nlog_min_error_statement = panic\nrestart_after_crash = on");
 $node->start;
 setup_trust($node);
 # The subject after an attempt to authenticate, or the error.
@@ -107,6 +107,8 @@ my @cases = (
 	(map { [ "3: $_ that is a number", { claims => { $_ => 1 } }, {}, qr/no "$_" that is a string/ ] } qw(jti htm htu ath nonce)),
 	[ '3: iat that is a string', { claims => { iat => '1' } }, {}, qr/no "iat" that is a number/ ],
 	[ '3: jti that is empty', { claims => { jti => '' } }, {}, qr/"jti" is empty/ ],
+	# its bytes differ from encoding to encoding, and so from database to database
+	(map { [ "3: jti with the character " . ord, { claims => { jti => "x$_" } }, {}, qr/"jti" has a character that is not of ASCII/ ] } "\x{80}", "\x{e9}", "\x{ffe4}", "\x{1f512}"),
 	[ '4: no typ', { remove => ['typ'] }, {}, qr/no "typ"/ ],
 	(map { [ "4: typ $_", { header => { typ => $_ } }, {}, qr/"typ" is/ ] } qw(JWT at+jwt DPOP+JWT application/dpop+jwt)),
 	[ '5: none', { alg => 'none' }, {}, qr/"alg" is "none"/ ],
@@ -145,6 +147,7 @@ my @cases = (
 );
 # similar cases that are accepted
 my @accepted = (
+	(map { [ "3: a jti of 1,024 bytes that ends in $_", { claims => { jti => 'x' x 1023 . $_ } }, {} ] } 'a', '~'),
 	[ '3: more claims than these', { claims => { sub => 'x', exp => time() + 600, nbf => 1, nonce => 'n1' } }, {} ],
 	[ '6: a jwk with a kid and for signatures', { jwk_members => { kid => 'x', use => 'sig', alg => 'ES256', key_ops => ['verify'] } }, {} ],
 	[ '8: POST', { claims => { htm => 'POST' } }, { method => 'POST' } ],
@@ -213,6 +216,9 @@ like(attempt($token, proof('alice', claims => { jti => 'the same', htm => 'PUT' 
 	local $token = bound({ jkt => order(key => 'other', alg => 'ES256') });
 	is(attempt($token, proof('other', %same)), 'alice', 'and in one by another key, which is none of its business');
 }
+my %long = (claims => { jti => 'x' x 1023 . 'b' });
+is(attempt($token, proof('alice', %long)), 'alice', 'a long jti');
+like(attempt($token, proof('alice', %long)), qr/^28J13 .*used before/, 'is used once, too');
 # A refused proof is not used.
 $used = proof('alice');
 like(attempt($token, $used, 'POST'), qr/^28J13 .*htm/, 'a proof for another request');
@@ -379,6 +385,17 @@ is(attempt($token, $used), 'alice', 'a proof that is a little ahead of us');
 $node->stop('immediate');
 $node->start;
 like(attempt($token, $used), qr/^28J13 .*before this server started/, 'is not accepted again after a restart');
+# nor does a crash, after which the postmaster makes its shared memory anew
+sleep 0.2 while attempt($token, proof('alice')) ne 'alice';
+$used = proof('alice', age => 4);
+is(attempt($token, $used), 'alice', 'another one');
+{
+	my $victim = open_session($node->connstr('postgres'));
+	kill('KILL', $victim->('SELECT pg_backend_pid()'));
+	wait_until(sub { logged($node, qr/all server processes terminated; reinitializing/, 0) && eval { attempt($token) } }) or die 'no restart';
+	$victim->();
+}
+like(attempt($token, $used), qr/^28J13 .*before this server started/, 'is not accepted again after a crash');
 
 # Without shared memory there is no DPoP.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
