@@ -71,13 +71,23 @@ INSERT INTO jwt_denylist (issuer, kind, value, expires_at)
 SELECT 'https://idp.example', 'jti', 'revoked' || i, 'infinity' FROM generate_series(1, 1000000) i;
 VACUUM (FREEZE, ANALYZE);
 
--- Database "revoked_all": the same, and revocations of every other kind.
+-- Database "revoked_all": 1,000,000 revocations by session, and some of every other kind.
 \c postgres
-CREATE DATABASE revoked_all TEMPLATE revoked;
+CREATE DATABASE revoked_all TEMPLATE plain;
 \c revoked_all
+INSERT INTO jwt_denylist (issuer, kind, value, expires_at)
+SELECT 'https://idp.example', 'sid', 'revoked' || i, 'infinity' FROM generate_series(1, 1000000) i;
 INSERT INTO jwt_denylist (issuer, kind, value, issued_before)
-SELECT 'https://idp.example', kind, 'revoked' || i, '2020-01-01' FROM generate_series(1, 1000) i, unnest('{sub,sid,key}'::text[]) kind;
+SELECT 'https://idp.example', kind, 'revoked' || i, '2020-01-01' FROM generate_series(1, 1000) i, unnest('{sub,jti,key}'::text[]) kind;
 INSERT INTO jwt_denylist (issuer, kind, issued_before) VALUES ('https://idp.example', 'iss', '2020-01-01');
+VACUUM (FREEZE, ANALYZE);
+
+-- Database "revoked_others": only another issuer has revocations.
+\c postgres
+CREATE DATABASE revoked_others TEMPLATE plain;
+\c revoked_others
+INSERT INTO jwt_denylist (issuer, kind, value, issued_before)
+SELECT 'https://other.example', kind, 'revoked' || i, '2020-01-01' FROM generate_series(1, 1000) i, unnest('{sub,sid,jti}'::text[]) kind;
 VACUUM (FREEZE, ANALYZE);
 
 -- Database "many_keys": the same and 10,000 keys of 1,000 issuers.

@@ -119,7 +119,7 @@ def sessions(token, claims):
     yield Session("cached_1024", "plain", {}, [], [
         per_token("cached_1024", "jwt_verify(token)"), per_token("noop_1024", "jwt_test_noop(token)")])
 
-    for database in ("revoked_all", "revoked", "plain"):
+    for database in ("revoked_all", "revoked", "revoked_others", "plain"):
         yield Session(f"statement_{database}", database, {}, [], [
             statements(f"statement_cached_{database}", f"SELECT {verify['RS256']}"),
             *(statements(f"statement_{alg}_{database}", f"SELECT {verify[alg]}", setup=[uncached]) for alg in ("RS256", "HS256"))])
