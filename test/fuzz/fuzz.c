@@ -20,6 +20,7 @@
 #include <openssl/pem.h>
 #include <unistd.h>
 
+#include "auth/refresh_token.h"
 #include "catalog/pg_type.h"
 #include "fetcher/address.h"
 #include "fmgr.h"
@@ -35,6 +36,7 @@
 #include "token/jws.h"
 #include "token/key_text.h"
 #include "token/private_key.h"
+#include "token/secret.h"
 #include "token/uri.h"
 #include "trust/catalog.h"
 #include "trust/key_set.h"
@@ -853,6 +855,174 @@ fuzz_address(const char *data, int len)
 		claim(!address_is_public((struct sockaddr *) &v4));
 }
 
+/* The key that stands for each key of a key file. */
+static const DerivedKey derived_key = {{1, 2, 3}, "k1"};
+
+/*
+ * The step before a sealed key is opened, or a refresh token is made, which needs a
+ * key file.
+ */
+DerivedKey *
+key_file_derive(const char *name, const uint8 *salt, int salt_len, const char *info, int info_len)
+{
+	DerivedKey *key = secret_alloc(sizeof(DerivedKey));
+
+	claim(salt != NULL && salt_len > 0 && info_len == (int) strlen(info));
+	memcpy(key, &derived_key, sizeof(*key));
+	if (name != NULL)
+	{
+		claim(key_name_is_valid(name, (int) strlen(name)));
+		strlcpy(key->name, name, sizeof(key->name));
+	}
+	return key;
+}
+
+DerivedKey *
+key_file_try_derive(const char *name, const uint8 *salt, int salt_len,
+					const char *info, int info_len, KeyFailure *failure)
+{
+	(void) failure;
+	return key_file_derive(name, salt, salt_len, info, info_len);
+}
+
+/*
+ * A refresh token: one of the right form has one spelling, and is genuine only if it
+ * is the one that is made for its session, counter and key.  An input that begins
+ * with a space is not the text, but the bytes of the token.
+ */
+static void
+fuzz_refresh_token(const char *data, int len)
+{
+	char	   *text = palloc(base64url_encoded_size(len) + 1);
+	DerivedKey	key = derived_key;
+	RefreshToken token;
+	RefreshToken again;
+	char	   *made;
+
+	if (len > 0 && data[0] == ' ')
+	{
+		len = base64url_encode((const uint8 *) data + 1, len - 1, text);
+		data = text;
+	}
+	if (!refresh_token_parse(data, len, &token))
+		return;
+	claim(key_name_is_valid(token.key_name, (int) strlen(token.key_name)));
+	claim(base64url_encoded_size(token.signed_len + REFRESH_MAC_SIZE) == len);
+	claim(openssl_reads(data, token.signed_len / 3 * 4, token.signed_part, token.signed_len / 3 * 3));
+
+	strlcpy(key.name, token.key_name, sizeof(key.name));
+	made = refresh_token_make(&key, &token.sid, token.counter);
+	claim((int) strlen(made) == len);
+	claim(refresh_token_is_genuine(&token, &key) == (memcmp(made, data, len) == 0));
+	claim(refresh_token_parse(made, len, &again));
+	claim(refresh_token_is_genuine(&again, &key));
+	claim(again.counter == token.counter && memcmp(&again.sid, &token.sid, UUID_LEN) == 0);
+	claim(strcmp(again.key_name, token.key_name) == 0);
+	claim(again.signed_len == token.signed_len && memcmp(again.signed_part, token.signed_part, token.signed_len) == 0);
+}
+
+/*
+ * A sealed private key in a row: no bytes open but those that were sealed.
+ */
+static void
+fuzz_sealed(const char *data, int len)
+{
+	static const Slice name = {"x", 1};
+	SealBinding binding = {.issuer = name, .kid = name, .alg = name, .thumbprint = name};
+	bytea	   *sealed = palloc(VARHDRSZ + len);
+	bytea	   *good;
+	bytea	   *salt;
+	char		key_name[KEY_NAME_MAX + 1];
+	KeyFailure	failure;
+	uint8	   *der;
+	int			der_len;
+
+	SET_VARSIZE(sealed, VARHDRSZ + len);
+	memcpy(VARDATA(sealed), data, len);
+	salt = palloc0(VARHDRSZ + SEAL_SALT_SIZE);
+	SET_VARSIZE(salt, VARHDRSZ + SEAL_SALT_SIZE);
+	if (seal_key_name(sealed, key_name))
+		claim(key_name_is_valid(key_name, (int) strlen(key_name)));
+	claim(!seal_open(&binding, sealed, salt, &der, &der_len, &failure));
+	claim(failure.sqlstate == ERRCODE_DATA_CORRUPTED && failure.detail != NULL);
+	if (len == 0)
+		return;
+
+	/* what was sealed opens, and does not with one bit changed */
+	good = seal_close(&binding, (const uint8 *) data, len, &salt);
+	claim(seal_key_name(good, key_name) && strcmp(key_name, derived_key.name) == 0);
+	claim(seal_open(&binding, good, salt, &der, &der_len, &failure));
+	claim(der_len == len && memcmp(der, data, len) == 0);
+	secret_cleanse(der);
+	((uint8 *) VARDATA(good))[((uint8) data[0] << 8 | (uint8) data[len - 1]) % VARSIZE_ANY_EXHDR(good)] ^= 1 << (len & 7);
+	claim(!seal_open(&binding, good, salt, &der, &der_len, &failure));
+}
+
+/*
+ * The lines of a key file.  The first two lines of the input are the name and the
+ * database to look for; an empty name stands for none.  A key that is found is in the
+ * file, and a bad line anywhere makes all of it unusable.
+ */
+static void
+fuzz_key_lines(const char *data, int len)
+{
+	const char *database_start = memchr(data, '\n', len);
+	const char *text = database_start == NULL ? NULL :
+	memchr(database_start + 1, '\n', data + len - database_start - 1);
+	FileKey    *key = secret_alloc(sizeof(FileKey));
+	FileKey    *again = secret_alloc(sizeof(FileKey));
+	char	   *reason = NULL;
+	char	   *why = NULL;
+	char	   *name;
+	char	   *database;
+	char	   *longer;
+	int			text_len;
+	bool		found;
+
+	if (text == NULL || memchr(data, '\0', text - data) != NULL)
+		return;
+	name = database_start == data ? NULL : pnstrdup(data, database_start - data);
+	database = pnstrdup(database_start + 1, text - database_start - 1);
+	text++;
+	text_len = (int) (data + len - text);
+	found = key_lines_find(text, text_len, name, database, key, &reason);
+	claim(!found || reason == NULL);
+	if (reason != NULL)
+		claim(strncmp(reason, "Line ", 5) == 0 && reason[strlen(reason) - 1] == '.');
+
+	/* a comment changes nothing, and one more bad line spoils all */
+	longer = psprintf("%.*s\n#\n\nx", text_len, text);
+	if (memchr(text, '\0', text_len) == NULL)
+	{
+		claim(key_lines_find(longer, text_len + 4, name, database, again, &why) == found);
+		claim((why == NULL) == (reason == NULL));
+		claim(!key_lines_find(longer, text_len + 5, name, database, again, &why) && why != NULL);
+	}
+	if (found)
+	{
+		const char *line = text;
+		int			line_len;
+		int			name_len = (int) strlen(key->name);
+
+		claim(key_name_is_valid(key->name, name_len) && (name == NULL || strcmp(key->name, name) == 0));
+		/* the only line with this name has the key, and names the database */
+		while (memcmp(line, key->name, name_len) != 0 || line[name_len] != ':')
+			line = (const char *) memchr(line, '\n', text + text_len - line) + 1;
+		line_len = (int) strcspn(pnstrdup(line, text + text_len - line), "\n");
+		claim(line_len > name_len + 46 && line[name_len + 44] == '=' && line[name_len + 45] == ':');
+		claim(memchr(line + name_len + 1, '-', 43) == NULL && memchr(line + name_len + 1, '_', 43) == NULL);
+		claim(openssl_reads(line + name_len + 1, 43, key->key, FILE_KEY_SIZE));
+		claim(strchr(database, '"') != NULL ||
+			  strstr(pnstrdup(line + name_len + 46, line_len - name_len - 46), database) != NULL ||
+			  memchr(line + name_len + 46, '*', line_len - name_len - 46) != NULL);
+		claim(key_lines_find(text, text_len, key->name, database, again, &why));
+		claim(strcmp(again->name, key->name) == 0 && memcmp(again->key, key->key, FILE_KEY_SIZE) == 0);
+	}
+	claim(!key_lines_find(text, text_len, name, NULL, again, &why));
+	secret_cleanse(key);
+	secret_cleanse(again);
+}
+
 static const Target targets[] = {
 	{"base64url", fuzz_base64url},
 	{"json", fuzz_json},
@@ -866,6 +1036,9 @@ static const Target targets[] = {
 	{"dpop", fuzz_dpop},
 	{"event", fuzz_event},
 	{"address", fuzz_address},
+	{"refresh_token", fuzz_refresh_token},
+	{"sealed", fuzz_sealed},
+	{"key_lines", fuzz_key_lines},
 };
 
 /*

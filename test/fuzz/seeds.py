@@ -132,3 +132,16 @@ for private in (rsa_key, ec.generate_private_key(ec.SECP256R1()), ec.generate_pr
     seed("private_key", private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
 seed("private_key", '{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}')
 seed("private_key", '{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}')
+
+# refresh tokens: version, length of the name, name, sid, counter, MAC
+for name in (b"k1", b"k", b"x" * 32, b"x" * 33, b"k 1", b""):
+    raw = bytes([1, len(name)]) + name + bytes(range(16)) + (7).to_bytes(8, "big") + bytes(32)
+    seed("refresh_token", b64(raw))
+    seed("refresh_token", b" " + raw)
+    # sealed keys: version, length of the name, name, nonce, ciphertext, tag
+    seed("sealed", bytes([1, len(name)]) + name + bytes(12 + 64 + 16))
+# key files, after the name and the database that are looked for
+FILE_KEYS = [base64.b64encode(os.urandom(32)).decode() for _ in range(3)]
+for name, database in (("", "app"), ("k2", "app"), ("k2", 'a"b'), ("k9", "x, y")):
+    seed("key_lines", f"{name}\n{database}\n# keys\n\nk1:{FILE_KEYS[0]}:*\nk2:{FILE_KEYS[1]}: app, \"x, y\",\"a\"\"b\"\r\nk9:{FILE_KEYS[2]}:other")
+    seed("key_lines", f"{name}\n{database}\nk2:{FILE_KEYS[0]}:app\nk2:{FILE_KEYS[1]}:*\n")
