@@ -193,54 +193,66 @@ nobody_is_more('in the way');
 # The schema is replaced by another one while the extension is created
 #
 
-my $script = slurp_file($node->safe_psql('postgres', q{SELECT setting FROM pg_config WHERE name = 'SHAREDIR'}) . '/extension/jwt--1.0.sql');
-my $clones = join("\n", map { s/\@extschema\@/auth/gr } $script =~ /^(CREATE TABLE .*?^\);|CREATE TYPE .*?;)/msg);
-my $evil = join('; ', map { "CREATE FUNCTION auth.jwt_install_$_() RETURNS void LANGUAGE plpgsql AS \$\$ $escalate \$\$" } qw(begin strip end));
-# before the script begins
+my (%clones, %evil);
+for my $extension ('jwt', 'jwt_auth')
 {
-	my $db = new_database();
-	my $holder = LifeTest->new($node->connstr($db) . ' user=third');
-	my $creator = session($db, 'boss');
-	my $pid = $creator->must('SELECT pg_backend_pid()');
-	must($db, $bootstrap, "CREATE SCHEMA auth AUTHORIZATION third; GRANT ALL ON SCHEMA auth TO boss; GRANT CREATE ON DATABASE $db TO third");
-	$holder->must("BEGIN; ALTER SCHEMA auth RENAME TO old; CREATE SCHEMA auth; GRANT ALL ON SCHEMA auth TO PUBLIC; $evil");
-	$creator->send_sql('CREATE EXTENSION jwt SCHEMA auth');
-	until_true(sub { $node->safe_psql('postgres', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") eq 't' });
-	$holder->must('COMMIT');
-	like($creator->answer, qr/^ERROR:  (22P02|55000|3F000|42723)$/, 'renamed before the script begins: it is not created');
-	nobody_is_more('renamed before the script begins');
-	$holder->finish;
-	forget_sessions();
-}
-# an uncommitted object of this name makes the script wait there
-for my $stop ('FUNCTION auth.jwt_install_strip() RETURNS void LANGUAGE sql RETURN NULL', 'TABLE auth.jwt_denylist ()', 'TYPE auth.jwt_denylist_marker AS ()', 'FUNCTION auth.jwt_status_rows() RETURNS SETOF record LANGUAGE sql AS $$ SELECT 1, 2 $$')
-{
-	for my $installer (qw(boss super2))
+	my $script = slurp_file($node->safe_psql('postgres', q{SELECT setting FROM pg_config WHERE name = 'SHAREDIR'}) . "/extension/$extension--1.0.sql");
+	my $clones = $clones{$extension} = join("\n", map { s/\@extschema\@/auth/gr } $script =~ /^(CREATE TABLE .*?^\);|CREATE TYPE .*?;)/msg);
+	my $evil = $evil{$extension} = join('; ', map { "CREATE FUNCTION auth.${extension}_install_$_() RETURNS void LANGUAGE plpgsql AS \$\$ $escalate \$\$" } qw(begin strip end));
+	my $set_up = sub {
+		my ($db) = @_;
+		must($db, $bootstrap, "CREATE SCHEMA auth AUTHORIZATION third; GRANT ALL ON SCHEMA auth TO boss; GRANT CREATE ON DATABASE $db TO third");
+		must($db, 'boss', 'CREATE EXTENSION jwt') if $extension ne 'jwt';
+	};
+	# before the script begins
 	{
 		my $db = new_database();
-		my $name = "renamed at " . $stop =~ s/ (RETURNS|AS).*//r . ", before $installer:";
 		my $holder = LifeTest->new($node->connstr($db) . ' user=third');
-		my $renamer = LifeTest->new($node->connstr($db) . ' user=third');
-		my $pid = $renamer->must('SELECT pg_backend_pid()');
-		my $creator = session($db, $installer);
-		my $creator_pid = $creator->must('SELECT pg_backend_pid()');
-		my $waits = sub { my ($who) = @_; until_true(sub { $node->safe_psql('postgres', "SELECT coalesce(wait_event_type, '') = 'Lock' OR state <> 'active' FROM pg_stat_activity WHERE pid = $who") eq 't' }) };
-
-		must($db, $bootstrap, "CREATE SCHEMA auth AUTHORIZATION third; GRANT ALL ON SCHEMA auth TO boss; GRANT CREATE ON DATABASE $db TO third");
-		$holder->must("BEGIN; CREATE $stop");
-		$creator->send_sql('CREATE EXTENSION jwt SCHEMA auth');
-		$waits->($creator_pid);
-		$renamer->send_sql("ALTER SCHEMA auth RENAME TO old; CREATE SCHEMA auth; GRANT ALL ON SCHEMA auth TO PUBLIC; $evil; $clones");
-		$waits->($pid);
-		$holder->must('ROLLBACK');
-		like($creator->answer =~ s/\AERROR:  //r, qr/^(|55000|42P01|42710|42883)$/, "$name it is created or not");
-		$renamer->answer;
-		is(as($db, 'third', q{SELECT count(*) FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid JOIN pg_proc p ON p.oid = d.objid AND d.classid = 'pg_proc'::regclass
-			WHERE e.extname = 'jwt' AND d.deptype = 'e' AND p.pronamespace <> e.extnamespace}), '0', "$name all of it is in its schema");
-		nobody_is_more($name =~ s/:$//r);
-		$_->finish for $holder, $renamer;
+		my $creator = session($db, 'boss');
+		my $pid = $creator->must('SELECT pg_backend_pid()');
+		$set_up->($db);
+		$holder->must("BEGIN; ALTER SCHEMA auth RENAME TO old; CREATE SCHEMA auth; GRANT ALL ON SCHEMA auth TO PUBLIC; $evil");
+		$creator->send_sql("CREATE EXTENSION $extension SCHEMA auth");
+		until_true(sub { $node->safe_psql('postgres', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") eq 't' });
+		$holder->must('COMMIT');
+		like($creator->answer, qr/^ERROR:  (22P02|55000|3F000|42723)$/, "$extension, renamed before the script begins: it is not created");
+		nobody_is_more("$extension, renamed before the script begins");
+		$holder->finish;
 		forget_sessions();
-		$node->safe_psql('postgres', "DROP DATABASE $db");
+	}
+	# an uncommitted object of this name makes the script wait there
+	my ($table) = $script =~ /^CREATE TABLE \@extschema\@\.(\w+)/m;
+	my ($type) = $script =~ /^CREATE TYPE \@extschema\@\.(\w+)/m;
+	my ($rows) = $script =~ /^CREATE FUNCTION \@extschema\@\.(\w+_status_rows)\(/m;
+	for my $stop ("FUNCTION auth.${extension}_install_strip() RETURNS void LANGUAGE sql RETURN NULL", "TABLE auth.$table ()", "TYPE auth.$type AS ()", "FUNCTION auth.$rows() RETURNS SETOF record LANGUAGE sql AS \$\$ SELECT 1, 2 \$\$")
+	{
+		for my $installer (qw(boss super2))
+		{
+			my $db = new_database();
+			my $name = "$extension, renamed at " . $stop =~ s/ (RETURNS|AS).*//r . ", before $installer:";
+			my $holder = LifeTest->new($node->connstr($db) . ' user=third');
+			my $renamer = LifeTest->new($node->connstr($db) . ' user=third');
+			my $pid = $renamer->must('SELECT pg_backend_pid()');
+			my $creator = session($db, $installer);
+			my $creator_pid = $creator->must('SELECT pg_backend_pid()');
+			my $waits = sub { my ($who) = @_; until_true(sub { $node->safe_psql('postgres', "SELECT coalesce(wait_event_type, '') = 'Lock' OR state <> 'active' FROM pg_stat_activity WHERE pid = $who") eq 't' }) };
+
+			$set_up->($db);
+			$holder->must("BEGIN; CREATE $stop");
+			$creator->send_sql("CREATE EXTENSION $extension SCHEMA auth");
+			$waits->($creator_pid);
+			$renamer->send_sql("ALTER SCHEMA auth RENAME TO old; CREATE SCHEMA auth; GRANT ALL ON SCHEMA auth TO PUBLIC; $evil; $clones");
+			$waits->($pid);
+			$holder->must('ROLLBACK');
+			like($creator->answer =~ s/\AERROR:  //r, qr/^(|55000|42P01|42710|42883)$/, "$name it is created or not");
+			$renamer->answer;
+			is(as($db, 'third', qq{SELECT count(*) FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid JOIN pg_proc p ON p.oid = d.objid AND d.classid = 'pg_proc'::regclass
+				WHERE e.extname = '$extension' AND d.deptype = 'e' AND p.pronamespace <> e.extnamespace}), '0', "$name all of it is in its schema");
+			nobody_is_more($name =~ s/:$//r);
+			$_->finish for $holder, $renamer;
+			forget_sessions();
+			$node->safe_psql('postgres', "DROP DATABASE $db");
+		}
 	}
 }
 
@@ -377,7 +389,7 @@ forget_sessions();
 		  . "CREATE FUNCTION public.revoke() RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT auth.jwt_revoke_id('$issuer', 't1', 'infinity'); END; "
 		  . "CREATE FUNCTION public.distrust() RETURNS void LANGUAGE sql BEGIN ATOMIC DELETE FROM auth.jwt_issuer; DELETE FROM auth.jwt_denylist; END; "
 		  . "CREATE FUNCTION public.keys() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM auth.jwt_key; END");
-	my $lookalike = "CREATE SCHEMA auth; GRANT ALL ON SCHEMA auth TO PUBLIC; $clones; $evil; CREATE FUNCTION auth.jwt_issuer_deleted(issuer text) RETURNS void LANGUAGE plpgsql AS \$\$ $escalate \$\$";
+	my $lookalike = "CREATE SCHEMA auth; GRANT ALL ON SCHEMA auth TO PUBLIC; $clones{jwt}; $evil{jwt}; CREATE FUNCTION auth.jwt_issuer_deleted(issuer text) RETURNS void LANGUAGE plpgsql AS \$\$ $escalate \$\$";
 	my @said;
 	for my $user ('boss', 'super2')
 	{
