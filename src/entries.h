@@ -50,6 +50,7 @@ typedef struct DraftToken
 typedef struct JwtEntries
 {
 	int			version;		/* JWT_ENTRIES_VERSION */
+	int			size;			/* sizeof(JwtEntries) */
 
 	/*
 	 * Accept invalidations, and get the generation of jwt_issuer and jwt_key.

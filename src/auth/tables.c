@@ -120,11 +120,11 @@ find_entries(void)
 	function = members_find_function(&jwt, "jwt_entries", 1, &type);
 	if (OidIsValid(function) && get_func_rettype(function) == INTERNALOID)
 		entries = (const JwtEntries *) DatumGetPointer(OidFunctionCall1(function, (Datum) 0));
-	if (entries == NULL || entries->version != JWT_ENTRIES_VERSION)
+	if (entries == NULL || entries->version != JWT_ENTRIES_VERSION || entries->size != (int) sizeof(JwtEntries))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("extension \"jwt\" has another version than extension \"jwt_auth\""),
-				 errhint("Install both from one release, update both, and connect again.")));
+				 errhint("Install both from one release, restart the server if it preloads one, update both, and connect again.")));
 	return entries;
 }
 
@@ -144,7 +144,6 @@ make_current(void)
 		for (int i = 0; i < N_AUTH_TABLES; i++)
 			found.tables[i] = members_require(&found.extension, table_shapes[i].name, RELKIND_RELATION);
 		found.marker = members_require(&found.extension, "jwt_auth_marker", RELKIND_COMPOSITE_TYPE);
-		found.jwt = find_entries();
 		found.generation = before;
 	}
 }
@@ -160,12 +159,15 @@ tables_view(const char *name)
 }
 
 /*
- * What jwt_auth calls of jwt.
+ * What jwt_auth calls of jwt.  Triggers do not need it, so rows can be restored and
+ * replicated next to any version of jwt.
  */
 const JwtEntries *
 tables_jwt(void)
 {
 	make_current();
+	if (unlikely(found.jwt == NULL))
+		found.jwt = find_entries();
 	return found.jwt;
 }
 

@@ -185,6 +185,7 @@ jwt_sql_entries(PG_FUNCTION_ARGS)
 {
 	static const JwtEntries entries = {
 		.version = JWT_ENTRIES_VERSION,
+		.size = sizeof(JwtEntries),
 		.generation = entry_generation,
 		.find_issuer = entry_find_issuer,
 		.add_key = entry_add_key,

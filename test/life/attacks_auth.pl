@@ -5,6 +5,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
+use IO::Socket::UNIX;
 use lib $FindBin::RealBin, "$FindBin::RealBin/../t";
 use JwtTest;
 use LifeTest;
@@ -81,6 +82,97 @@ must($d, 'boss', 'CREATE SCHEMA evil; CREATE TABLE evil.jwt_session (sid uuid); 
 as($d, 'boss', 'SET search_path = evil, public');
 is(as($d, 'boss', $refresh->(start($d, 'alice'))), 'tokens', 'look-alikes that are members are not believed');
 must($d, 'boss', 'RESET search_path; ALTER EXTENSION jwt_auth DROP TABLE evil.jwt_session; ALTER EXTENSION jwt DROP FUNCTION evil.jwt_entries(text); DROP SCHEMA evil CASCADE');
+
+#
+# The protocol's call of a function by its OID, with arguments that no SQL can give
+#
+
+sub fastpath
+{
+	my ($db, $user) = @_;
+	my $socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port) or die;
+	my $message = sub {
+		read($socket, my $head, 5) == 5 or die 'the server has closed the connection';
+		my ($kind, $length) = unpack('aN', $head);
+		read($socket, my $body, $length - 4) == $length - 4 or die;
+		return ($kind, $body);
+	};
+	my $answer = sub {
+		my $outcome = '';
+		while (1)
+		{
+			my ($kind, $body) = $message->();
+			return $outcome if $kind eq 'Z';
+			$outcome = $kind if $kind eq 'V';
+			$outcome = $1 if $kind eq 'E' && $body =~ /\0C(\w{5})\0/;
+		}
+	};
+	my $start = pack('N', 196608) . join("\0", 'user', $user, 'database', $db, '', '');
+	print {$socket} pack('N', 4 + length $start) . $start;
+	$socket->flush;
+	$answer->();
+	# undef is null
+	return sub {
+		my ($oid, $format, @arguments) = @_;
+		my $call = pack('N n n n', $oid, 1, $format, scalar @arguments) . join('', map { defined $_ ? pack('N/a', $_) : pack('N', 0xffffffff) } @arguments) . pack('n', 0);
+		print {$socket} 'F' . pack('N', 4 + length $call) . $call;
+		$socket->flush;
+		return $answer->();
+	};
+}
+{
+	my @functions = map { [ split /\|/ ] } split /\n/, $node->safe_psql($d, q{SELECT p.oid, p.proname, p.pronargs, has_function_privilege('api', p.oid, 'EXECUTE') FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid
+		WHERE e.extname = 'jwt_auth' OR p.proname = 'jwt_entries'});
+	cmp_ok(scalar(@functions), '>', 15, 'functions to call');
+	for my $user ('api', 'boss', $bootstrap)
+	{
+		my $call = fastpath($d, $user);
+		my @wrong;
+		for my $function (@functions)
+		{
+			my ($oid, $name, $n, $may) = @$function;
+			for my $arguments ((map { my $value = $_; [ 0, ($value) x $n ], [ 1, ($value) x $n ] } undef, '', "\xff" x 8, 'x' x 70000), [ 0 ], [ 1, ("\0\0\0\1") x ($n + 1) ])
+			{
+				my $outcome = $call->($oid, @$arguments);
+				push @wrong, "$name $outcome" if $user eq 'api' && $may ne 't' ? $outcome ne '42501' : $outcome !~ /^(V|\w{5})$/ || ($name eq 'jwt_entries' && $outcome eq 'V');
+			}
+		}
+		is("@wrong", '', "$user: calls of functions by OID");
+	}
+}
+
+#
+# The library jwt of another version
+#
+
+{
+	my $db = new_database('versions');
+	my $refresh_token = start($db, 'alice');
+	my $access = must($db, 'boss', q{SELECT jwt_sign('{"sub": "alice"}')});
+	my $swap = sub {
+		my ($new) = @_;
+		forget_sessions();
+		must($db, $bootstrap, "BEGIN; ALTER EXTENSION jwt DROP FUNCTION jwt_entries(internal); ALTER FUNCTION jwt_entries(internal) RENAME TO jwt_entries_before; $new; COMMIT");
+	};
+	for my $case (
+		[ 'none', '' ],
+		[ 'null', q{CREATE FUNCTION jwt_entries(internal) RETURNS internal AS 'jwt_test', 'jwt_test_no_entries' LANGUAGE C; ALTER EXTENSION jwt ADD FUNCTION jwt_entries(internal)} ],
+		[ 'of another version', q{CREATE FUNCTION jwt_entries(internal) RETURNS internal AS 'jwt_test', 'jwt_test_other_entries' LANGUAGE C; ALTER EXTENSION jwt ADD FUNCTION jwt_entries(internal)} ],
+		[ 'too few', q{CREATE FUNCTION jwt_entries(internal) RETURNS internal AS 'jwt_test', 'jwt_test_fewer_entries' LANGUAGE C; ALTER EXTENSION jwt ADD FUNCTION jwt_entries(internal)} ],
+		[ 'of another type', q{CREATE FUNCTION jwt_entries(internal) RETURNS void AS 'jwt_test', 'jwt_test_no_entries' LANGUAGE C; ALTER EXTENSION jwt ADD FUNCTION jwt_entries(internal)} ],
+		[ "the owner's", q{CREATE FUNCTION jwt_entries(internal) RETURNS internal AS 'jwt_test', 'jwt_test_no_entries' LANGUAGE C; ALTER FUNCTION jwt_entries(internal) OWNER TO boss; ALTER EXTENSION jwt ADD FUNCTION jwt_entries(internal)} ])
+	{
+		my ($name, $sql) = @$case;
+		$swap->($sql);
+		is(as($db, 'boss', $_), '55000', "entries, $name: $_") for q{SELECT jwt_sign('{"sub": "alice"}')}, "SELECT jwt_start_session('$issuer', 'alice')", "SELECT jwt_refresh('$refresh_token')", "SELECT jwt_create_signing_key('$issuer')", "SELECT jwt_end_sessions('$issuer')", 'TABLE jwt_signing_key_status';
+		is(as($db, 'boss', "SELECT jwt_verify('$access') ->> 'sub'"), 'alice', "entries, $name: tokens verify");
+		is(as($db, 'boss', "BEGIN; UPDATE jwt_token_policy SET grace = grace; UPDATE jwt_signing_key SET kid = kid; ROLLBACK"), '', "entries, $name: rows can be written");
+		forget_sessions();
+		must($db, $bootstrap, 'BEGIN; ' . ($sql ? 'ALTER EXTENSION jwt DROP FUNCTION jwt_entries(internal); DROP FUNCTION jwt_entries(internal); ' : '') . 'ALTER FUNCTION jwt_entries_before(internal) RENAME TO jwt_entries; ALTER EXTENSION jwt ADD FUNCTION jwt_entries(internal); COMMIT');
+	}
+	is(as($db, 'boss', $refresh->($refresh_token)), 'tokens', 'entries of this version: a session is refreshed');
+	forget_sessions();
+}
 
 #
 # The log and the messages

@@ -3,7 +3,7 @@
  * jwt_test.c
  *	  Functions for tests only: signatures, key sets and quoting below SQL,
  *	  OpenSSL's errors, mutated tokens, requests to fetch key sets, memory
- *	  usage, and failing allocations.
+ *	  usage, failing allocations, and entries of other versions of jwt.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,6 +16,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "entries.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "token/base64url.h"
@@ -57,6 +58,9 @@ JWT_SQL_FUNCTION(jwt_test_noop);
 JWT_SQL_FUNCTION(jwt_test_wakes);
 JWT_SQL_FUNCTION(jwt_test_fail_allocation);
 JWT_SQL_FUNCTION(jwt_test_allocations);
+JWT_SQL_FUNCTION(jwt_test_no_entries);
+JWT_SQL_FUNCTION(jwt_test_other_entries);
+JWT_SQL_FUNCTION(jwt_test_fewer_entries);
 
 /*
  * jwt_test_signature(alg, jwk, message, signature)
@@ -734,4 +738,32 @@ jwt_test_wakes(PG_FUNCTION_ARGS)
 	*hook = count_wake;
 	wakes = 0;
 	PG_RETURN_INT64(result);
+}
+
+/*
+ * In place of jwt_entries(): what a library jwt of another version gives.
+ */
+Datum
+jwt_test_no_entries(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_POINTER(NULL);
+}
+
+Datum
+jwt_test_other_entries(PG_FUNCTION_ARGS)
+{
+	static const JwtEntries entries = {.version = JWT_ENTRIES_VERSION - 1, .size = sizeof(JwtEntries)};
+
+	(void) fcinfo;
+	PG_RETURN_POINTER(&entries);
+}
+
+Datum
+jwt_test_fewer_entries(PG_FUNCTION_ARGS)
+{
+	static const JwtEntries entries = {.version = JWT_ENTRIES_VERSION, .size = sizeof(JwtEntries) - sizeof(void *)};
+
+	(void) fcinfo;
+	PG_RETURN_POINTER(&entries);
 }
