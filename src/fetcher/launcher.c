@@ -31,6 +31,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
+#include "token/failure.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -50,6 +51,9 @@
 
 /* A worker that runs longer is terminated. */
 #define MAX_LIFE_MS			300000
+
+/* The databases without workers that a message names. */
+#define MAX_LEFT_OUT		8
 
 /*
  * The shortest time between two workers of a database: for due sources, and
@@ -97,11 +101,30 @@ launcher_register(void)
 }
 
 /*
- * Give a slot to each database that must be served, and free the slots of all
- * others.
+ * Log which databases have no workers by jwt_jwks.databases, unless the last
+ * message said the same.  Only sessions know which of them have sources;
+ * jwt_status says so there.
  */
 static void
-scan_databases(void)
+report_left_out(const char *names, int n)
+{
+	static char *last;
+
+	if (n > 0 && (last == NULL || strcmp(last, names) != 0))
+		ereport(LOG,
+				(errmsg_plural("jwt_jwks fetches no key sets for %d database", "jwt_jwks fetches no key sets for %d databases", n, n),
+				 errdetail_internal("jwt_jwks.databases does not name %s%s.", names, n > MAX_LEFT_OUT ? ", ..." : "")));
+	if (last != NULL)
+		pfree(last);
+	last = MemoryContextStrdup(TopMemoryContext, names);
+}
+
+/*
+ * Give a slot to each database that must be served, and free the slots of all
+ * others. report is whether to log which databases are left out.
+ */
+static void
+scan_databases(bool report)
 {
 	static bool complained;
 	SharedDatabase slots[SHARED_MAX_DATABASES];
@@ -109,7 +132,10 @@ scan_databases(void)
 	TableScanDesc scan;
 	HeapTuple	tuple;
 	bool		keep[SHARED_MAX_DATABASES] = {false};
+	StringInfoData left_out;
+	int			n_left_out = 0;
 
+	initStringInfo(&left_out);
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
 	shared_list(slots);
@@ -120,9 +146,15 @@ scan_databases(void)
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
 		/* a partly dropped database has the limit -2 */
-		if (!database->datallowconn || database->datistemplate || database->datconnlimit < -1 ||
-			!settings_serve_database(NameStr(database->datname)))
+		if (!database->datallowconn || database->datistemplate || database->datconnlimit < -1)
 			continue;
+		if (!settings_serve_database(NameStr(database->datname)))
+		{
+			if (n_left_out++ < MAX_LEFT_OUT)
+				appendStringInfo(&left_out, "%s\"%s\"", n_left_out == 1 ? "" : ", ",
+								 quote_string(NameStr(database->datname)));
+			continue;
+		}
 		for (int i = 0; i < SHARED_MAX_DATABASES; i++)
 			if (slots[i].database == database->oid)
 				keep[i] = true;
@@ -139,6 +171,8 @@ scan_databases(void)
 	for (int i = 0; i < SHARED_MAX_DATABASES; i++)
 		if (OidIsValid(slots[i].database) && !keep[i])
 			shared_remove(slots[i].database);
+	if (report)
+		report_left_out(left_out.data, n_left_out);
 	CommitTransactionCommand();
 }
 
@@ -322,7 +356,7 @@ jwt_jwks_launcher_main(Datum arg)
 		if (shared_take_rescan() || now < last_scan ||
 			now >= TimestampTzPlusMilliseconds(last_scan, RESCAN_INTERVAL_MS))
 		{
-			scan_databases();
+			scan_databases(last_scan == 0);
 			last_scan = now;
 		}
 		MemoryContextSwitchTo(TopMemoryContext);	/* for the workers'

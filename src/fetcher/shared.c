@@ -12,6 +12,7 @@
  */
 #include "compat.h"
 
+#include "fetcher/settings.h"
 #include "fetcher/shared.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -79,7 +80,7 @@ start_memory(void)
 }
 
 /*
- * Request shared memory during preloading, and publish the wake function for
+ * Request shared memory during preloading, and publish the functions for
  * jwt.
  */
 void
@@ -90,6 +91,7 @@ shared_init(void)
 	next_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = start_memory;
 	*find_rendezvous_variable(REFRESH_RENDEZVOUS) = (void *) wake;
+	*find_rendezvous_variable(REFRESH_RENDEZVOUS_SERVES) = (void *) settings_serve_database;
 }
 
 /* The slot of a database, or NULL. The caller holds the mutex. */

@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
+#include "commands/dbcommands.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
@@ -83,9 +84,13 @@ refresh_wake_at_commit(void)
 const char *
 refresh_why_idle(void)
 {
-	if (*find_rendezvous_variable(REFRESH_RENDEZVOUS) != NULL)
-		return NULL;
-	return "No worker fetches its keys, because \"jwt_jwks\" is not in shared_preload_libraries.";
+	RefreshServes serves = (RefreshServes) *find_rendezvous_variable(REFRESH_RENDEZVOUS_SERVES);
+
+	if (*find_rendezvous_variable(REFRESH_RENDEZVOUS) == NULL)
+		return "No worker fetches its keys, because \"jwt_jwks\" is not in shared_preload_libraries.";
+	if (serves != NULL && !serves(get_database_name(MyDatabaseId)))
+		return "No worker fetches its keys, because jwt_jwks.databases does not name this database.";
+	return NULL;
 }
 
 static void

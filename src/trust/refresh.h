@@ -26,6 +26,15 @@
 
 typedef void (*RefreshWake) (Oid database, const char *issuer, int len, bool force);
 
+/*
+ * The same for the function that tells whether workers fetch the key sets of a
+ * database: a RefreshServes.  A variable has one type for ever, because the two
+ * libraries may be of different versions while the server runs.
+ */
+#define REFRESH_RENDEZVOUS_SERVES	"jwt_jwks serves"
+
+typedef bool (*RefreshServes) (const char *database);
+
 /* The numbers of keys that an import added, changed and so on. */
 typedef struct RefreshCounts
 {

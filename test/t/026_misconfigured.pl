@@ -1,5 +1,5 @@
-# What is misconfigured says so: a source without workers, and a server that would not
-# start again.
+# What is misconfigured says so: a source without workers, a database that the workers
+# leave out, and a server that would not start again.
 use strict;
 use warnings FATAL => 'all';
 
@@ -59,6 +59,23 @@ $node->restart;
 
 # With workers.
 is(warnings_of('UPDATE jwt_jwks_source SET grace = grace'), '', 'a source with workers: no warning');
+unlike($node->safe_psql('postgres', "$problems = 'https://idp.example'"), qr/No worker/, 'and no line in jwt_status');
+
+# Workers for other databases only.
+my $from = -s $node->logfile;
+reload($node, 'SET jwt_jwks.databases = postgre');
+ok(logged($node, qr/LOG:  jwt_jwks fetches no key sets for 1 database\n.*DETAIL:  jwt_jwks\.databases does not name "postgres"\.\n/, $from),
+	'a database that is not named: a line in the log');
+is(warnings_of('UPDATE jwt_jwks_source SET grace = grace'), 'WARNING:  01000', 'a source there: a warning');
+like($node->safe_psql('postgres', "$problems = 'https://idp.example'"),
+	qr/^No worker fetches its keys, because jwt_jwks\.databases does not name this database\./, 'and a line in jwt_status');
+reload($node);
+$node->safe_psql('postgres', 'CREATE DATABASE "an""other"');
+reload($node);
+ok(logged($node, qr/for 2 databases\n.*DETAIL:  jwt_jwks\.databases does not name "postgres", "an"other"\.\n/, $from), 'another such database: another line');
+is(scalar(() = substr(slurp_file($node->logfile), $from) =~ /jwt_jwks fetches no key sets/g), 2, 'and none when nothing has changed');
+reload($node, 'SET jwt_jwks.databases = postgre, postgres');
+is(warnings_of('UPDATE jwt_jwks_source SET grace = grace'), '', 'a source in a database that is named: no warning');
 unlike($node->safe_psql('postgres', "$problems = 'https://idp.example'"), qr/No worker/, 'and no line in jwt_status');
 
 $node->stop;
