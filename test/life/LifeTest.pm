@@ -6,7 +6,6 @@ use warnings FATAL => 'all';
 
 use Exporter 'import';
 use IPC::Open3;
-use PostgreSQL::Test::Cluster ();
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(ask_all until_true start_main session as forget_sessions);
@@ -85,6 +84,7 @@ my ($main, %sessions);
 sub start_main
 {
 	my ($configuration, $roles) = @_;
+	require PostgreSQL::Test::Cluster;
 	$main = PostgreSQL::Test::Cluster->new('main');
 	$main->init;
 	$main->append_conf('postgresql.conf', "max_connections = 60\nlog_statement = none\n$configuration");

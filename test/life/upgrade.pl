@@ -3,8 +3,8 @@
 # between and after the steps each token has its verdict, in sessions of both libraries,
 # and a revocation reaches all of them.
 #
-# test/run makes the later version. It has a function more, and another text for an
-# expired token, so that a test can tell which library a session has.
+# test/lib/next.sh makes the later version. test/lib/upgrade_packages.pl does the same
+# with Debian's packages.
 use strict;
 use warnings FATAL => 'all';
 
