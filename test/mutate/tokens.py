@@ -118,8 +118,10 @@ def ends(value, sender, within=None):
     if within:
         raise Refused
     parts = {name: part for name, part in value.items() if name != "format"}
-    if not parts or "complex" in [form_of(part) for part in parts.values()]:
+    if not parts:
         raise Refused
+    for part in parts.values():
+        ends(part, sender, "complex")
     if "session" in parts:
         session, user = parts["session"], parts.get("user", {})
         users = user["identifiers"] if isinstance(user.get("identifiers"), list) else [user]
