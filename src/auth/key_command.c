@@ -36,7 +36,7 @@
 
 /* How long the command may run, and how long a killed one has to end. */
 #define TIMEOUT_MS			10000
-#define KILL_TIMEOUT_MS		1000
+#define KILL_TIMEOUT_MS		10000
 #define TIMED_OUT			"It ran for longer than 10 seconds."
 
 /* The files that the command may not inherit, such as the sockets. */
@@ -135,20 +135,44 @@ time_left(instr_time start, int timeout)
 }
 
 /*
- * Wait for the end of a process.
+ * Wait for the end of the command.
  */
 static bool
-wait_for(pid_t pid, instr_time start, int timeout, int *status)
+wait_for(pid_t pid, instr_time start, int *status)
 {
 	pid_t		ended;
 
 	while ((ended = waitpid(pid, status, WNOHANG)) != pid)
 	{
-		if ((ended < 0 && errno != EINTR) || time_left(start, timeout) == 0)
+		if ((ended < 0 && errno != EINTR) || time_left(start, TIMEOUT_MS) == 0)
 			return false;
 		pg_usleep(10000);
 	}
 	return true;
+}
+
+/*
+ * Kill the processes of a command, and wait for their end.  For the postmaster's
+ * handler, a process that is killed is a crashed backend, so that it would end
+ * all sessions.  As the first process of a container, the postmaster inherits the
+ * children of the command, too.
+ */
+static void
+kill_group(pid_t group)
+{
+	instr_time	start;
+	pid_t		ended;
+	int			status;
+
+	(void) kill(-group, SIGKILL);
+	INSTR_TIME_SET_CURRENT(start);
+	while ((ended = waitpid(-group, &status, WNOHANG)) >= 0 || errno == EINTR)
+		if (ended == 0)
+		{
+			if (time_left(start, KILL_TIMEOUT_MS) == 0)
+				break;
+			pg_usleep(10000);
+		}
 }
 
 /*
@@ -230,13 +254,10 @@ run(const char *command, char *text, int *len)
 
 	reason = read_output(pipes[0], start, text, len);
 	(void) close(pipes[0]);
-	if (reason == NULL && wait_for(pid, start, TIMEOUT_MS, &status))
+	if (reason == NULL && wait_for(pid, start, &status))
 		return status == 0 ? NULL : wait_result_to_str(status);
 
-	/* a process that does not end at once is left to the postmaster's handler */
-	(void) kill(-pid, SIGKILL);
-	INSTR_TIME_SET_CURRENT(start);
-	(void) wait_for(pid, start, KILL_TIMEOUT_MS, &status);
+	kill_group(pid);
 	return reason ? reason : TIMED_OUT;
 }
 

@@ -11,6 +11,10 @@
  */
 #include "compat.h"
 
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
 #include "access/htup_details.h"
 #include "auth/seal.h"
 #include "funcapi.h"
@@ -41,13 +45,18 @@ need_settings(void)
 }
 
 /*
- * Preloaded, be the library that runs the key command.
+ * Preloaded, be the library that runs the key command.  The postmaster inherits
+ * orphans, as it does as the first process of a container.
  */
 void
 _PG_init(void)
 {
-	if (process_shared_preload_libraries_in_progress)
-		need_settings();
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	need_settings();
+#ifdef PR_SET_CHILD_SUBREAPER
+	(void) prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+#endif
 }
 
 static Slice
