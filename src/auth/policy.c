@@ -153,15 +153,18 @@ judge_terms(TokenPolicy *policy)
 }
 
 /*
- * Make a policy from the columns of a row, in the current memory context.  It
- * may be unusable.
+ * The policy in a row of an open table, in the current memory context.  It may be
+ * unusable.
  */
-TokenPolicy *
-policy_read(const Datum *values, const bool *nulls)
+static TokenPolicy *
+read_row(Relation rel, HeapTuple tuple)
 {
 	TokenPolicy *policy = palloc0(sizeof(TokenPolicy));
+	Datum	   *values = palloc(sizeof(Datum) * RelationGetDescr(rel)->natts);
+	bool	   *nulls = palloc(sizeof(bool) * RelationGetDescr(rel)->natts);
 	Slice		name;
 
+	heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
 #define VALUE(column) values[Anum_policy_##column - 1], nulls[Anum_policy_##column - 1]
 #define INTERVAL(column, min, max, limits) \
 	(policy->column = read_interval(policy, #column, VALUE(column), min, max, limits))
@@ -187,20 +190,6 @@ policy_read(const Datum *values, const bool *nulls)
 }
 
 /*
- * The policy in a row of an open table, in the current memory context.
- */
-static TokenPolicy *
-read_tuple(Relation rel, HeapTuple tuple)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
-	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
-
-	heap_deform_tuple(tuple, desc, values, nulls);
-	return policy_read(values, nulls);
-}
-
-/*
  * Read the row of an issuer, or for absent data the only row, in the current
  * memory context.  NULL if there is none, or if there are several.
  */
@@ -211,7 +200,7 @@ read_policy(const Slice *issuer, bool *several)
 	SysScanDesc scan = issuer->data != NULL ? tables_scan(rel, INDEX_POLICY, issuer, NULL) :
 	systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	HeapTuple	tuple = systable_getnext(scan);
-	TokenPolicy *policy = HeapTupleIsValid(tuple) ? read_tuple(rel, tuple) : NULL;
+	TokenPolicy *policy = HeapTupleIsValid(tuple) ? read_row(rel, tuple) : NULL;
 
 	*several = policy != NULL && HeapTupleIsValid(systable_getnext(scan));
 	systable_endscan(scan);

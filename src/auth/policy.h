@@ -43,6 +43,5 @@ typedef struct TokenPolicy
 extern const TokenPolicy *policy_find(const Slice *issuer);
 extern const TokenPolicy *policy_require(const Slice *issuer);
 extern int64 policy_lifetime(const TokenPolicy *policy, const Interval *interval);
-extern TokenPolicy *policy_read(const Datum *values, const bool *nulls);
 
 #endif							/* JWT_AUTH_POLICY_H */

@@ -80,11 +80,7 @@ transaction_ends(XactEvent event, void *arg)
 void
 signing_key_init(void)
 {
-	static bool registered;
-
-	if (!registered)
-		RegisterXactCallback(transaction_ends, NULL);
-	registered = true;
+	RegisterXactCallback(transaction_ends, NULL);
 }
 
 /*

@@ -97,11 +97,7 @@ relation_changed(Datum arg, Oid relid)
 void
 tables_init(void)
 {
-	static bool registered;
-
-	if (!registered)
-		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-	registered = true;
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 }
 
 /*
