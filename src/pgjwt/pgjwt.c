@@ -14,6 +14,7 @@
 #include <openssl/evp.h>
 
 #include "access/xact.h"
+#include "extension/arguments.h"
 #include "lib/stringinfo.h"
 #include READ_FLOAT8_HEADER
 #include "token/algorithm.h"
@@ -30,35 +31,6 @@ extern JWT_EXPORT const Pg_magic_struct *PG_MAGIC_FUNCTION_NAME(void);
 JWT_MODULE_MAGIC("jwt_pgjwt");
 
 static NameData utf8 = {"UTF8"};
-
-/*
- * A callback for the context of an error.
- */
-static void
-hide_statement(void *arg)
-{
-	(void) arg;
-	errhidestmt(true);
-}
-
-/*
- * Call a function so that its errors, and those of PostgreSQL's functions that
- * it calls, show neither the statement nor the context.  Both may have the
- * secret as a literal.
- */
-static Datum
-call_quietly(PGFunction function, FunctionCallInfo fcinfo)
-{
-	/* the only callback: it has no previous one */
-	ErrorContextCallback quiet = {.callback = hide_statement};
-	ErrorContextCallback *outer = error_context_stack;
-	Datum		result;
-
-	error_context_stack = &quiet;
-	result = function(fcinfo);
-	error_context_stack = outer;
-	return result;
-}
 
 /*
  * Append the base64url of bytes.
@@ -87,34 +59,24 @@ append_text(StringInfo buf, Datum text_datum)
  * as an empty one is.  The message of the error is pgcrypto's.
  */
 static void
-append_signature(StringInfo buf, const char *message, int len, const text *secret,
-				 const text *algorithm)
+append_signature(StringInfo buf, const char *message, int len, const Slice *secret, const Slice *algorithm)
 {
 	const Algorithm *found = NULL;
 	uint8		mac[EVP_MAX_MD_SIZE];
 
-	if (algorithm != NULL)
-		found = algorithm_by_name(VARDATA_ANY(algorithm), VARSIZE_ANY_EXHDR(algorithm));
+	if (algorithm->data != NULL)
+		found = algorithm_by_name(algorithm->data, algorithm->len);
 	if (found == NULL || found->family != FAMILY_HMAC)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("Cannot use \"\": No such hash algorithm")));
 	if (!openssl_retry(EVP_Q_mac(NULL, "HMAC", NULL, found->digest, NULL,
-								 VARDATA_ANY(secret), VARSIZE_ANY_EXHDR(secret),
+								 secret->data, secret->len,
 								 (const unsigned char *) message, len, mac, sizeof(mac), NULL) != NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 				 errmsg("OpenSSL could not compute the HMAC")));
 	append_base64url(buf, mac, found->digest_size);
-}
-
-/*
- * An argument that may be null.
- */
-static text *
-text_or_null(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : PG_GETARG_TEXT_PP(n);
 }
 
 /*
@@ -163,14 +125,15 @@ pgjwt_url_decode(PG_FUNCTION_ARGS)
 static Datum
 pgjwt_algorithm_sign(PG_FUNCTION_ARGS)
 {
-	text	   *signables = text_or_null(fcinfo, 0);
-	text	   *secret = text_or_null(fcinfo, 1);
+	Slice		signables = text_argument(fcinfo, 0);
+	Slice		secret = text_argument(fcinfo, 1);
+	Slice		algorithm = text_argument(fcinfo, 2);
 	StringInfoData buf;
 
-	if (signables == NULL || secret == NULL)
+	if (signables.data == NULL || secret.data == NULL)
 		PG_RETURN_NULL();
 	initStringInfo(&buf);
-	append_signature(&buf, VARDATA_ANY(signables), VARSIZE_ANY_EXHDR(signables), secret, text_or_null(fcinfo, 2));
+	append_signature(&buf, signables.data, signables.len, &secret, &algorithm);
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(buf.data, buf.len));
 }
 
@@ -180,15 +143,16 @@ pgjwt_algorithm_sign(PG_FUNCTION_ARGS)
 static Datum
 pgjwt_sign(PG_FUNCTION_ARGS)
 {
-	text	   *algorithm = text_or_null(fcinfo, 2);
+	Slice		secret = text_argument(fcinfo, 1);
+	Slice		algorithm = text_argument(fcinfo, 2);
 	StringInfoData header;
 	StringInfoData token;
 	int			signed_len;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || algorithm == NULL)
+	if (PG_ARGISNULL(0) || secret.data == NULL || algorithm.data == NULL)
 		PG_RETURN_NULL();
 	initStringInfo(&header);
-	appendStringInfo(&header, "{\"alg\":\"%s\",\"typ\":\"JWT\"}", text_to_cstring(algorithm));
+	appendStringInfo(&header, "{\"alg\":\"%.*s\",\"typ\":\"JWT\"}", algorithm.len, algorithm.data);
 
 	initStringInfo(&token);
 	append_text(&token, CStringGetTextDatum(header.data));
@@ -196,7 +160,7 @@ pgjwt_sign(PG_FUNCTION_ARGS)
 	append_text(&token, PG_GETARG_DATUM(0));
 	signed_len = token.len;
 	appendStringInfoChar(&token, '.');
-	append_signature(&token, token.data, signed_len, PG_GETARG_TEXT_PP(1), algorithm);
+	append_signature(&token, token.data, signed_len, &secret, &algorithm);
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(token.data, token.len));
 }
 
@@ -311,7 +275,7 @@ pgjwt_in_time(PG_FUNCTION_ARGS)
 	extern JWT_EXPORT Datum jwt_sql_##name(PG_FUNCTION_ARGS); \
 	Datum jwt_sql_##name(PG_FUNCTION_ARGS) \
 	{ \
-		return call_quietly(name, fcinfo); \
+		return call_with_secret(name, fcinfo); \
 	} \
 	JWT_SQL_FUNCTION(jwt_sql_##name)
 
