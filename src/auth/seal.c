@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * seal.c
- *	  Sealed private keys, and the MAC of refresh tokens.
+ *	  Sealed private keys.
  *
  * A sealed key is
  *
@@ -36,7 +36,6 @@
 #define DER_MAX_SIZE	65536
 
 #define SEAL_INFO		"jwt_auth seal 1"
-#define REFRESH_INFO	"jwt_auth refresh 1"
 
 /* The parts of a sealed key, in its own memory. */
 typedef struct Sealed
@@ -264,58 +263,4 @@ seal_open(const SealBinding *binding, const bytea *sealed, const bytea *salt,
 		return true;
 	secret_cleanse(*der);
 	return fail_to_open(failure, "It was sealed for another row or with another key of this name, or it has been changed.");
-}
-
-/*
- * Derive the key of refresh_mac() for a session with this seed.  The name is as
- * for key_file_derive(): null for a new token, which then contains the name in
- * the result.  Returns NULL and the failure if there is no such key.  Call
- * secret_cleanse() on the result once it has been used.
- */
-DerivedKey *
-refresh_key_derive(const char *name, const uint8 *seed, int seed_len,
-				   Slice issuer, KeyFailure *failure)
-{
-	StringInfoData info;
-
-	initStringInfo(&info);
-	appendStringInfoString(&info, REFRESH_INFO);
-	appendBinaryStringInfo(&info, issuer.data, issuer.len);
-	return key_file_try_derive(name, seed, seed_len, info.data, info.len, failure);
-}
-
-static bool
-compute_mac(const DerivedKey *key, const void *data, int len, uint8 *mac)
-{
-	static EVP_MAC *hmac = NULL;
-	char		digest[] = "SHA2-256";
-	OSSL_PARAM	params[] = {
-		OSSL_PARAM_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-		OSSL_PARAM_END
-	};
-	EVP_MAC_CTX *ctx;
-	size_t		mac_len;
-	bool		good;
-
-	if (hmac == NULL)
-		hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-	ctx = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
-	good = ctx != NULL &&
-		EVP_MAC_init(ctx, key->bytes, DERIVED_KEY_SIZE, params) == 1 &&
-		EVP_MAC_update(ctx, data, len) == 1 &&
-		EVP_MAC_final(ctx, mac, &mac_len, REFRESH_MAC_SIZE) == 1;
-	EVP_MAC_CTX_free(ctx);
-	return good;
-}
-
-/*
- * Compute the MAC of a refresh token: HMAC-SHA256 of all bytes before it.
- */
-void
-refresh_mac(const DerivedKey *key, const void *data, int len, uint8 mac[REFRESH_MAC_SIZE])
-{
-	if (!openssl_retry(compute_mac(key, data, len, mac)))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("this OpenSSL cannot compute HMAC-SHA256")));
 }

@@ -24,6 +24,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "auth/seal.h"
 #include "auth/session.h"
 #include "extension/row.h"
 #include "miscadmin.h"

@@ -16,6 +16,7 @@
 #endif
 
 #include "access/htup_details.h"
+#include "auth/refresh_token.h"
 #include "auth/seal.h"
 #include "funcapi.h"
 #include "miscadmin.h"
