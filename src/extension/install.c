@@ -111,14 +111,33 @@ execute(const char *sql, int expected)
 }
 
 /*
- * jwt_install_strip(): revoke all rights on tables, views and functions from
- * all roles except the owner, who gets all.  Default privileges may have
- * granted or revoked any.  The script grants after this.
- *
- * The owner of the database gets USAGE on the schema, because pg_upgrade
+ * Grant USAGE on the schema to the owner of the database, because pg_upgrade
  * cannot restore the owner's grants without it.  This grant must not be
  * recorded as a part of the extension.  Otherwise pg_dump would omit all
  * grants on the schema.
+ */
+static void
+grant_schema(Oid schema)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for schema %u", schema);
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	if (owner == ROLE_PG_DATABASE_OWNER)
+		return;
+	creating_extension = false;
+	execute(psprintf("GRANT USAGE ON SCHEMA %s TO pg_database_owner WITH GRANT OPTION",
+					 quote_identifier(get_namespace_name(schema))), SPI_OK_UTILITY);
+	creating_extension = true;
+}
+
+/*
+ * jwt_install_strip(): revoke all rights on tables, views and functions from
+ * all roles except the owner, who gets all.  Default privileges may have
+ * granted or revoked any.  The script grants after this.
  */
 Datum
 jwt_sql_install_strip(PG_FUNCTION_ARGS)
@@ -147,8 +166,6 @@ jwt_sql_install_strip(PG_FUNCTION_ARGS)
 	uint64		n;
 	SPITupleTable *table;
 	char	   *bootstrap = GetUserNameFromId(BOOTSTRAP_SUPERUSERID, false);
-	HeapTuple	tuple;
-	Oid			schema_owner;
 	int			settings = NewGUCNestLevel();
 
 	(void) fcinfo;
@@ -170,19 +187,7 @@ jwt_sql_install_strip(PG_FUNCTION_ARGS)
 			execute(psprintf("REVOKE ALL ON %s FROM %s", object, others), SPI_OK_UTILITY);
 		execute(psprintf("GRANT ALL ON %s TO %s", object, quote_identifier(bootstrap)), SPI_OK_UTILITY);
 	}
-
-	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for schema %u", schema);
-	schema_owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
-	ReleaseSysCache(tuple);
-	if (schema_owner != ROLE_PG_DATABASE_OWNER)
-	{
-		creating_extension = false;
-		execute(psprintf("GRANT USAGE ON SCHEMA %s TO pg_database_owner WITH GRANT OPTION",
-						 quote_identifier(get_namespace_name(schema))), SPI_OK_UTILITY);
-		creating_extension = true;
-	}
+	grant_schema(schema);
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	AtEOXact_GUC(true, settings);
