@@ -344,7 +344,12 @@ like($err, qr/is not confirmed/, 'they refuse without it');
 # Bounds: for each key, and in all.
 $node->append_conf('postgresql.conf', "jwt.dpop_max_proofs = 1024");
 $node->restart;
-sleep 0.2 while attempt($token, proof('alice')) ne 'alice';
+my $first;
+do
+{
+	sleep 0.2 if $first;
+	$first = time();
+} until (attempt($token, proof('alice')) eq 'alice');
 # Use a number of proofs of a key. Returns how many were good, and the last error.
 sub use_up
 {
@@ -378,7 +383,7 @@ do
 } until ($again eq 'alice' || $waited++ > 200);
 is($twice, 0, 'no proof is forgotten while it is good');
 is($again, 'alice', 'what is too old makes room');
-cmp_ok($waited, '>', 10, 'after a minute');
+cmp_ok(time() - $first, '>=', 64, 'after a minute');
 # a restart does not make a proof good again
 $used = proof('alice', age => 4);
 is(attempt($token, $used), 'alice', 'a proof that is a little ahead of us');
