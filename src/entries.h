@@ -58,6 +58,13 @@ typedef struct JwtEntries
 	 */
 	uint64		(*generation) (void);
 
+	/*
+	 * Accept invalidations.  Is this still the generation?  If triggers do not
+	 * fire always, each call of generation() gives another one, and this is
+	 * true.
+	 */
+	bool		(*unchanged) (uint64 generation);
+
 	/* Read an issuer's row into the current memory context, or NULL. */
 	const IssuerTerms *(*find_issuer) (const Slice *issuer);
 

@@ -262,7 +262,7 @@ find_policy(const Slice *issuer, bool *several)
 		old = MemoryContextSwitchTo(context);
 		policy = read_policy(issuer, several);
 		MemoryContextSwitchTo(old);
-		if (jwt->generation() == jwt_generation && tables_generation() == generation)
+		if (jwt->unchanged(jwt_generation) && tables_unchanged(generation))
 			break;
 		MemoryContextDelete(context);
 	}

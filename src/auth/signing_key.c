@@ -446,7 +446,7 @@ signing_key_current(const TokenPolicy *policy, TimestampTz now)
 		key = open_current(policy, now, old);
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(context);
-		if (jwt->generation() == jwt_generation && tables_generation() == generation)
+		if (jwt->unchanged(jwt_generation) && tables_unchanged(generation))
 		{
 			remember(key);
 			break;

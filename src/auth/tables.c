@@ -16,6 +16,7 @@
 #include "access/table.h"
 #include "auth/tables.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "extension/members.h"
@@ -67,6 +68,7 @@ static struct
 	Extension	extension;
 	Oid			marker;
 	Oid			tables[N_AUTH_TABLES];
+	bool		unreliable;		/* a write may not invalidate */
 	const JwtEntries *jwt;
 }			found;
 
@@ -125,6 +127,37 @@ find_entries(void)
 }
 
 /*
+ * Do the triggers of a table invalidate at every write?  They do not if one was
+ * disabled, replaced, or enabled for other sessions, as after pg_restore
+ * --disable-triggers.
+ */
+static bool
+triggers_are_reliable(Oid table)
+{
+	static const int16 types[] = {
+		TRIGGER_TYPE_ROW | TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE,
+		TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE | TRIGGER_TYPE_TRUNCATE
+	};
+	Oid			function = members_find_function(&found.extension, "jwt_auth_changed", 0, NULL);
+	Relation	rel = try_table_open(table, AccessShareLock);
+	int			good = 0;
+
+	if (rel == NULL)
+		return false;
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		for (int j = 0; j < (int) lengthof(types); j++)
+			if (trigger->tgfoid == function && trigger->tgenabled == TRIGGER_FIRES_ALWAYS &&
+				trigger->tgtype == types[j] && trigger->tgnattr == 0 && trigger->tgqual == NULL)
+				good |= 1 << j;
+	}
+	table_close(rel, AccessShareLock);
+	return good == 3;
+}
+
+/*
  * Find the OIDs again if they may have changed.
  */
 static void
@@ -140,6 +173,8 @@ make_current(void)
 		for (int i = 0; i < N_AUTH_TABLES; i++)
 			found.tables[i] = members_require(&found.extension, table_shapes[i].name, RELKIND_RELATION);
 		found.marker = members_require(&found.extension, "jwt_auth_marker", RELKIND_COMPOSITE_TYPE);
+		found.unreliable = !triggers_are_reliable(found.tables[AUTH_POLICY]) ||
+			!triggers_are_reliable(found.tables[AUTH_SIGNING_KEY]);
 		found.generation = before;
 	}
 }
@@ -169,13 +204,27 @@ tables_jwt(void)
 
 /*
  * Accept invalidations.  What was read from the policy and from the signing
- * keys is good while this generation stays the same.
+ * keys is good while this generation stays the same.  If the triggers are not
+ * reliable, each call counts as a change.
  */
 uint64
 tables_generation(void)
 {
 	AcceptInvalidationMessages();
+	make_current();
+	if (unlikely(found.unreliable))
+		generation++;
 	return generation;
+}
+
+/*
+ * Accept invalidations.  Is this still the generation, as far as the triggers tell?
+ */
+bool
+tables_unchanged(uint64 since)
+{
+	AcceptInvalidationMessages();
+	return generation == since || found.unreliable;
 }
 
 /*

@@ -82,6 +82,7 @@ enum
 
 extern void tables_init(void);
 extern uint64 tables_generation(void);
+extern bool tables_unchanged(uint64 since);
 extern Oid	tables_view(const char *name);
 extern uint64 tables_known_generation(void);
 extern void tables_changed(void);

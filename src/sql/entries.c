@@ -18,6 +18,7 @@
 #include "trust/revocation.h"
 #include "trust/write.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 
 JWT_SQL_FUNCTION(jwt_sql_entries);
 
@@ -26,6 +27,13 @@ entry_generation(void)
 {
 	catalog_accept_changes();
 	return trust_generation;
+}
+
+static bool
+entry_unchanged(uint64 generation)
+{
+	AcceptInvalidationMessages();
+	return trust_generation == generation || !catalog_is_reliable();
 }
 
 static const IssuerTerms *
@@ -187,6 +195,7 @@ jwt_sql_entries(PG_FUNCTION_ARGS)
 		.version = JWT_ENTRIES_VERSION,
 		.size = sizeof(JwtEntries),
 		.generation = entry_generation,
+		.unchanged = entry_unchanged,
 		.find_issuer = entry_find_issuer,
 		.add_key = entry_add_key,
 		.end_key = entry_end_key,

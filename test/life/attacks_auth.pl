@@ -175,6 +175,29 @@ sub fastpath
 }
 
 #
+# Triggers that were disabled, or that fire for others, as after pg_restore --disable-triggers
+#
+
+{
+	my $db = new_database('triggers');
+	my @tables = qw(jwt_issuer jwt_key jwt_denylist jwt_token_policy jwt_signing_key);
+	for my $case ((map { [ "ALTER TABLE $_ DISABLE TRIGGER ALL; ALTER TABLE $_ ENABLE TRIGGER ALL", $_ ] } @tables), (map { [ "ALTER TABLE $_ DISABLE TRIGGER ALL", $_ ] } @tables))
+	{
+		my ($sql, $table) = @$case;
+		must($db, $bootstrap, $sql);
+		my $kid = must($db, 'boss', "SELECT jwt_create_signing_key('$issuer', activate_at => now())");
+		my $sign = q{SET statement_timeout = '20s'; SELECT jwt_header(jwt_sign('{"sub": "alice"}')) ->> 'kid'};
+		is(as($db, 'boss', $sign) . ' ' . as($db, 'boss', $refresh->(start($db, 'alice'))), "$kid tokens", "$sql: signs and refreshes");
+		must($db, $bootstrap, "SET session_replication_role = replica; UPDATE jwt_token_policy SET audience = '{x}'; RESET session_replication_role");
+		is(as($db, 'boss', $sign), '55000', 'and sees another policy at its next statement') if $table eq 'jwt_token_policy';
+		must($db, $bootstrap, "UPDATE jwt_token_policy SET audience = '{api}'; SET session_replication_role = replica; DELETE FROM jwt_signing_key; RESET session_replication_role");
+		is(as($db, 'boss', $sign), '55000', 'and that a key is gone') if $table eq 'jwt_signing_key';
+		must($db, $bootstrap, 'DELETE FROM jwt_signing_key');
+	}
+	forget_sessions();
+}
+
+#
 # The log and the messages
 #
 

@@ -177,6 +177,20 @@ publish("SELECT jwt_end_session('" . sid($bob) . "'); SELECT jwt_revoke_session(
 is(redeem($there{same}, $_->{refresh_token}), 'invalid_grant', 'a session that has ended or is revoked is not refreshed') for $bob, $carol;
 is(each_says("SELECT coalesce((jwt_inspect('$_->{access_token}')).sqlstate, 'valid')"), join(' ', map { "$_: 28J11" } sort keys %there), 'and its tokens are refused everywhere') for $bob, $carol;
 
+# as after pg_restore --disable-triggers: what is applied fires no trigger
+my @triggers = map { my $table = $_; map { "ALTER TABLE $table ENABLE %s TRIGGER ${table}_$_" } qw(check changed) } qw(jwt_token_policy jwt_signing_key);
+for my $trigger (@triggers)
+{
+	$server{same}->safe_psql('postgres', $trigger =~ s/%s//r);
+	is(outcome($there{same}, $lifetime) . ' ' . outcome($there{same}, $sign), "300 $next", "before, $trigger" =~ s/%s //r);
+	publish(q{UPDATE jwt_token_policy SET access_lifetime = '4 minutes'});
+	is(outcome($there{same}, $lifetime), '240', 'another policy') or diag $trigger;
+	publish("DELETE FROM jwt_signing_key WHERE kid = '$next'");
+	is(outcome($there{same}, $sign), '55000', 'a key that is gone signs no more') or diag $trigger;
+	$next = publish("UPDATE jwt_token_policy SET access_lifetime = '5 minutes'; SELECT jwt_create_signing_key('$issuer')");
+	$server{same}->safe_psql('postgres', $trigger =~ s/%s/ALWAYS/r);
+}
+
 # two servers with one line: who refreshes on both in turn is not logged out
 my $token = $alice->{refresh_token};
 for my $session ($from, $there{same}, $from, $there{same})
