@@ -38,6 +38,7 @@ page('Issuers and keys');
 is(verdicts($old, $fetched, $new), 'valid 28J03 28J03', 'a key');
 page('Key sets');
 is(verdicts($old, $fetched, $new), 'valid valid 28J03', 'and one of a set');
+page('States of a key');
 
 my ($add, $end) = doc_blocks("$FindBin::RealBin/../doc/keys.md", 'Planned rotation');
 sql($add->{text});

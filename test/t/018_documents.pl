@@ -1,31 +1,35 @@
-# Runs the SQL blocks of the pages, and checks their results.
+# Runs the blocks of the pages in new databases, and checks their results.
 use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
 use DocTest;
-use MIME::Base64 qw(encode_base64);
+use JwtTest qw(order_maker wait_until);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-# for the extension jwt_auth, as its pages ask for
-my $key_file = PostgreSQL::Test::Utils::tempdir() . '/jwt_auth.keys';
-append_to_file($key_file, 'k1:' . encode_base64('k' x 32, '') . ":*\n");
-chmod(0600, $key_file);
-$node->append_conf('postgresql.conf', "jwt_auth.key_file = '$key_file'");
+my $pages = "$FindBin::RealBin/..";
+
+# The key file, as the page makes it, for the database of this test.
+my $dir = PostgreSQL::Test::Utils::tempdir();
+my ($make_key_file, $setting) = slurp_file("$pages/doc/issuing.md") =~ /^```sh\n(.*?)^```.*?^```\n(jwt_auth\.key_file = .*?)^```/ms;
+s{/var/lib/postgresql}{$dir}, s/:app"/:fresh"/ for $make_key_file, $setting;
+is(system('bash', '-ec', $make_key_file), 0, 'a key file');
+$node->append_conf('postgresql.conf', "$setting\nshared_preload_libraries = jwt");
 $node->start;
 
-# Run a page in a new database, with or without the extension, and check the database.
+# Run a page, or one of its sections, in a new database, with or without the extension,
+# and check the database.
 sub page
 {
-	my ($page, $extension, $look) = @_;
+	my ($page, $extension, $look, $section) = @_;
 	$node->safe_psql('postgres', 'CREATE DATABASE fresh');
 	$node->safe_psql('fresh', 'CREATE EXTENSION jwt') if $extension;
-	doc_run($node, "$FindBin::RealBin/../$page", database => 'fresh');
+	doc_run($node, "$pages/$page", database => 'fresh', section => $section);
 	$look->() if $look;
 	$node->safe_psql('postgres', 'DROP DATABASE fresh WITH (FORCE)');
 	$node->safe_psql('postgres', 'DROP ROLE IF EXISTS anon, authenticated, app, reader, editor, receiver');
@@ -46,6 +50,36 @@ page('doc/issuing.md', 0, sub {
 });
 $node->safe_psql('postgres', 'DROP ROLE api, login_owner');
 page('doc/migrate/pgjwt.md', 0);
+
+page('doc/keys.md', 1, undef, "Refresh from the issuer's endpoint");
+
+# A proof, passed by a backend and by PostgREST. A server that has just started refuses
+# proofs.
+{
+	my ($gateway, $backend, $postgrest) = map { $_->{text} } doc_blocks("$pages/doc/confirmation.md");
+	my $order = order_maker();
+	my $token = $order->(token => { sub => 'alice', cnf => { jkt => $order->(key => 'alice', alg => 'ES256') } }, secret => JwtTest::secret());
+	my $in_transaction = sub {
+		my ($sql) = @_;
+		my ($status, $out) = $node->psql('fresh', "BEGIN; $sql; SELECT coalesce(jwt_subject(), 'nobody'); COMMIT");
+		return ($out =~ /(.*)\z/)[0];
+	};
+	my $proof = sub { return $order->(proof => 'alice', token => $token) };
+	my $request = sub {
+		return "SET LOCAL \"request.method\" = 'GET'; SET LOCAL \"request.path\" = '/things'; SET LOCAL \"request.headers\" = '"
+		  . qq({"authorization": "DPoP $token"$_[0]}'; SELECT private.authenticate\(\));
+	};
+	$node->safe_psql('postgres', 'CREATE DATABASE fresh');
+	JwtTest::setup_trust($node, 'fresh');
+	$backend =~ s/BEGIN;//;
+	ok(wait_until(sub { $in_transaction->($backend =~ s/\$1/'$token'/r =~ s/\$2/"'" . $proof->() . "'"/er =~ s/;\s*\z//r) eq 'alice' }), 'a backend passes a proof');
+	sql("CREATE SCHEMA private; $postgrest");
+	is($in_transaction->($request->(qq(, "dpop": ") . $proof->() . '"')), 'alice', 'so does PostgREST');
+	is($in_transaction->($request->('')), '', 'none without a proof');
+	sql($gateway);
+	is($in_transaction->($request->('')), 'alice', 'or behind a gateway');
+	$node->safe_psql('postgres', 'DROP DATABASE fresh WITH (FORCE)');
+}
 
 # How long the revocation of a session is kept. The key is that of RFC 8037.
 page('doc/revocation.md', 1, sub {

@@ -5,6 +5,7 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
+use DocTest;
 use JwtTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -53,7 +54,7 @@ open(my $file, '>', $auto) or die;
 print $file $text;
 close $file;
 $node->start;
-$node->safe_psql('postgres', 'ALTER SYSTEM SET shared_preload_libraries = jwt, jwt_jwks');
+doc_run($node, "$FindBin::RealBin/../doc/install.md");
 is($node->safe_psql('postgres', "$problems IS NULL"), '', 'named without quotes: all is well');
 $node->restart;
 
