@@ -91,9 +91,9 @@ typedef struct JwtEntries
 								  const char *thumbprint, TimestampTz *from, TimestampTz *until);
 
 	/*
-	 * Would jwt_verify() accept this token, from the right sender? times gets
-	 * the token's, also if not.  *key_not_revoked is 0, or from the last call
-	 * with this thumbprint.
+	 * Would jwt_verify() accept this token from the right sender?  In any
+	 * case *times becomes the times that the token has.  *key_not_revoked is
+	 * 0, or from the last call with this thumbprint.
 	 */
 	bool		(*check_claims) (const IssuerTerms *terms, const DraftToken *token, TimestampTz at,
 								 uint64 *key_not_revoked, ClaimsTimes *times, Failure *failure);

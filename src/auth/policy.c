@@ -3,10 +3,10 @@
  * policy.c
  *	  On which terms an issuer signs here: a row of jwt_token_policy.
  *
- * As in the extension jwt, a row that makes no sense is stored, and has no
- * effect: what uses it raises an error with the reason.  A policy is good if
- * jwt_verify() would accept the tokens that it makes.  So it is cached for the
- * generation of jwt_issuer, too.
+ * As in the extension jwt, a row that makes no sense is stored and has no effect:
+ * policy_require() raises an error with the reason.  A policy is good if
+ * jwt_verify() would accept its tokens.  So it is cached for the generation of
+ * jwt_issuer, too.
  *
  *-------------------------------------------------------------------------
  */

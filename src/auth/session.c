@@ -11,9 +11,9 @@
  * row that lost its last rotation, and a request that was slow, are never more
  * than one step from each other.  test/model shows that both are necessary.
  *
- * What was promised to a client is on disk before the client has it: starting,
- * refreshing and ending a session force a synchronous commit.  A rollback takes
- * it back, so it is logged.
+ * Starting, refreshing and ending a session force a synchronous commit: the row
+ * is on disk before the client has its tokens.  A rollback undoes the row, but a
+ * client may have the tokens already.  So it is logged.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,12 +40,12 @@
  */
 #define LONGEST_ACCESS	(USECS_PER_DAY + 5 * USECS_PER_MINUTE + USECS_PER_SEC)
 
-/* As often is the current refresh token given again without a word in the log. */
+/* How often the current refresh token is given again without a log message. */
 #define QUIET_REPEATS	3
 
 /*
- * The ended sessions that the log names when a transaction is rolled back.  Those
- * that gave out tokens are all named, so that none can hide among others.
+ * How many ended sessions the log names when a transaction is rolled back.
+ * Sessions that gave out tokens are all named.
  */
 #define MAX_NAMED	10
 
@@ -70,8 +70,8 @@ session_show_sid(const Session *session)
 }
 
 /*
- * Forget the writes of aborted subtransactions, from this level inwards, and
- * say in the log what no client should have seen.
+ * Forget the writes of aborted subtransactions, from this nesting level inwards,
+ * and log them.
  */
 static void
 forget_writes(int nest_level)

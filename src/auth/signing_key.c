@@ -7,9 +7,9 @@
  * the latest that has passed.  If it cannot sign, no other one takes its place.
  *
  * A backend caches opened keys, for the generations of the tables that they
- * depend on.  Each is in a memory context of its own, which cleanses it.  A
- * cached key is dropped when a generation has changed: at the next look-up, or at
- * the end of a transaction, whichever comes first.  While a key is being opened,
+ * depend on.  Each is in a memory context of its own, which cleanses it.  When a
+ * generation has changed, the next look-up drops all of them.  If it is that of
+ * our own tables, the end of the transaction does so before.  While a key is being opened,
  * it belongs to the caller's memory context, so an error cleanses it, too.
  *
  * Somebody who can write to jwt_signing_key or jwt_key could change the public
@@ -62,8 +62,8 @@ drop_all(void)
 }
 
 /*
- * Called at the end of each transaction: an idle backend keeps no key that does
- * not sign any more.
+ * Called at the end of each transaction, so that an idle backend keeps no key
+ * that this transaction has seen change.
  */
 static void
 transaction_ends(XactEvent event, void *arg)

@@ -84,9 +84,8 @@ hide_statement(void *arg)
 }
 
 /*
- * Call a function with a secret among its arguments.  What is raised or logged
- * until it returns has no statement and no context, also if it is an error of
- * PostgreSQL, such as a timeout.
+ * Call a function with a secret among its arguments.  Its errors and log messages
+ * have no statement and no context, also those of PostgreSQL, such as a timeout.
  */
 Datum
 call_with_secret(PGFunction function, FunctionCallInfo fcinfo)

@@ -319,7 +319,7 @@ jws_sign(JwsSigner *signer, const char *header, int header_len, const char *payl
 		jws_compute_mac(signer->verifier, input, input_len, signature);
 	else
 	{
-		jws_errors++;			/* should an error be raised */
+		jws_errors++;			/* in case an error is raised */
 		if (!openssl_retry(make_signature(signer, input, input_len, signature)))
 			ereport(ERROR,
 					(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
