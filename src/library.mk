@@ -1,5 +1,5 @@
-# What the Makefiles of the libraries that are made for themselves have in common.  They
-# set MODULE_big, OBJS and LIBRARY, and are called by the Makefile above.
+# The common part of the Makefiles of jwt_jwks, jwt_auth and jwt_pgjwt.  They set
+# MODULE_big, OBJS and LIBRARY, and are called by the Makefile above.
 
 PG_CONFIG ?= pg_config
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(srcdir)/.. -DJWT_VERSION='"$(EXTVERSION)"'
@@ -12,6 +12,6 @@ override with_llvm = no
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
-# the files of these folders that it links are built for it
+# files of these folders are built for each library that links them
 vpath %.c $(srcdir)/../token $(srcdir)/../extension
 $(OBJS): $(wildcard $(srcdir)/*.h $(srcdir)/../*.h $(srcdir)/../*/*.h)
