@@ -85,7 +85,7 @@ COMMENT ON COLUMN @extschema@.jwt_token_policy.session_lifetime IS 'after this t
 COMMENT ON COLUMN @extschema@.jwt_token_policy.idle_lifetime IS 'a session ends if it is not refreshed for this time';
 COMMENT ON COLUMN @extschema@.jwt_token_policy.grace IS 'how long the last refresh token may be redeemed again, 0 to 60 seconds';
 COMMENT ON COLUMN @extschema@.jwt_token_policy.publish_ahead IS 'how long a new key is published before it signs: as long as verifiers cache the JWK Set';
-COMMENT ON COLUMN @extschema@.jwt_token_policy.rotate_every IS 'if set, a new key is made after this time, if the library jwt_jwks is preloaded';
+COMMENT ON COLUMN @extschema@.jwt_token_policy.rotate_every IS 'if set, jwt_rotate_due_signing_keys() makes a new key after this time';
 
 -- What opens a private key is in the last columns. PostgreSQL truncates a row that it
 -- shows in CONTEXT, so they are the least likely to appear there.
@@ -97,7 +97,6 @@ CREATE TABLE @extschema@.jwt_signing_key (
 	jwk					jsonb,
 	activate_at			timestamptz,
 	created_at			timestamptz DEFAULT pg_catalog.now(),
-	key_name			text COLLATE "C",
 	salt				bytea,
 	sealed				bytea
 );
@@ -107,7 +106,6 @@ CREATE INDEX jwt_signing_key_issuer_idx ON @extschema@.jwt_signing_key (issuer);
 COMMENT ON TABLE @extschema@.jwt_signing_key IS 'private keys, sealed under a key of the key file; the public half is the row of jwt_key with the same id';
 COMMENT ON COLUMN @extschema@.jwt_signing_key.jwk IS 'the public key';
 COMMENT ON COLUMN @extschema@.jwt_signing_key.activate_at IS 'from this time on it signs, until a later key does';
-COMMENT ON COLUMN @extschema@.jwt_signing_key.key_name IS 'the line of the key file that opens it';
 COMMENT ON COLUMN @extschema@.jwt_signing_key.salt IS 'derives the key that seals this row';
 COMMENT ON COLUMN @extschema@.jwt_signing_key.sealed IS 'the encrypted private key; null when it does not sign any more';
 
@@ -223,7 +221,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_rotate_due_signing_keys'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_rotate_due_signing_keys()
-IS 'make the keys that are due by jwt_token_policy.rotate_every, and erase private keys that do not sign any more; returns the number of changes. The worker of jwt_jwks calls it';
+IS 'make the keys that are due by jwt_token_policy.rotate_every, erase private keys that do not sign any more, and delete keys that ended 90 days ago; returns the number of changes. The worker of jwt_jwks calls it';
 
 -- It writes nothing, but a parallel worker would open the private key again.
 CREATE FUNCTION @extschema@.jwt_sign(
@@ -373,7 +371,7 @@ SELECT s.id, s.issuer, s.kid, s.alg, s.state, s.activate_at, s.key_name, s.has_l
 FROM @extschema@.jwt_signing_key_status_rows() s;
 
 COMMENT ON VIEW @extschema@.jwt_signing_key_status IS 'the signing keys without their private halves, and their states';
-COMMENT ON COLUMN @extschema@.jwt_signing_key_status.state IS 'standby: signs later; current: signs; previous: verifies until its last token has expired; unusable';
+COMMENT ON COLUMN @extschema@.jwt_signing_key_status.state IS 'standby: signs later; current: signs; previous: verifies until its last token has expired; unusable: it should sign, and an earlier key does';
 COMMENT ON COLUMN @extschema@.jwt_signing_key_status.key_name IS 'the line of the key file that opens it; null when its private half has been erased';
 COMMENT ON COLUMN @extschema@.jwt_signing_key_status.has_line IS 'whether the key file of this server has that line for this database';
 COMMENT ON COLUMN @extschema@.jwt_signing_key_status.cannot_sign IS 'why a current or standby key cannot sign';

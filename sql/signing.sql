@@ -24,7 +24,7 @@ SELECT jwt_sign('{"sub": "alice"}');
 -- The first key signs at once. Its public half is a row of jwt_key. A kid that is not
 -- given is the key's thumbprint.
 SELECT jwt_create_signing_key('https://login.example', kid => 'first');
-SELECT k.kid, k.alg, k.source, k.jwk = s.jwk AS same_jwk, k.jwk - '{x,y}'::text[] AS jwk, s.key_name, s.activate_at <= now() AS signs
+SELECT k.kid, k.alg, k.source, k.jwk = s.jwk AS same_jwk, k.jwk - '{x,y}'::text[] AS jwk, s.activate_at <= now() AS signs
 FROM jwt_key k JOIN jwt_signing_key s USING (id) WHERE k.issuer = 'https://login.example';
 
 -- A token is completed by the policy.
@@ -125,10 +125,9 @@ SELECT jwt_verify(jwt_sign('{"sub": "alice"}', 'https://login.example')) ->> 'su
 DELETE FROM jwt_token_policy WHERE issuer = 'https://other.example';
 
 -- A second key stands by. It is published as long as verifiers may cache the key set
--- without it. The key before it verifies until its last token has expired.
+-- without it.
 SELECT jwt_rotate_signing_key('https://login.example') AS second \gset
-SELECT s.kid = 'first' AS is_first, s.activate_at - now() > '23 hours' AS stands_by, s.sealed IS NOT NULL AS has_private,
-	k.not_after - (SELECT max(activate_at) FROM jwt_signing_key) AS verifies_after
+SELECT s.kid = 'first' AS is_first, s.activate_at - now() > '23 hours' AS stands_by, s.sealed IS NOT NULL AS has_private, k.not_after
 FROM jwt_signing_key s JOIN jwt_key k USING (id) ORDER BY s.activate_at;
 SELECT count(*) AS published FROM jsonb_array_elements(jwt_jwks('https://login.example') -> 'keys');
 SELECT jwt_header(jwt_sign('{"sub": "alice"}')) ->> 'kid' AS kid;
@@ -138,10 +137,9 @@ SELECT jwt_rotate_signing_key('https://login.example');
 
 SELECT kid = 'first' AS is_first, alg, state, key_name, has_line, cannot_sign FROM jwt_signing_key_status ORDER BY activate_at;
 
--- Its time can be changed. If that is infinity, the key before it has no end.
+-- Its time can be changed. As long as it has not come, the key before it has no end.
 CREATE FUNCTION verifies_until(at timestamptz) RETURNS timestamptz LANGUAGE plpgsql AS $$
 BEGIN
-	UPDATE jwt_key SET not_after = NULL WHERE kid = 'first';
 	UPDATE jwt_signing_key SET activate_at = at WHERE activate_at = (SELECT max(activate_at) FROM jwt_signing_key);
 	PERFORM jwt_rotate_due_signing_keys(), jwt_sign('{"sub": "alice"}');
 	RETURN (SELECT not_after FROM jwt_key WHERE kid = 'first');
@@ -149,13 +147,15 @@ END $$;
 SELECT at, verifies_until(at) FROM unnest('{infinity, 294276-12-31, 3000-01-01}'::timestamptz[]) at;
 DROP FUNCTION verifies_until(timestamptz);
 
--- When its time has come, it signs, and the private half of the other is erased.
+-- When its time has come, it signs, and the private half of the other is erased. That one
+-- verifies until its last token has expired.
 UPDATE jwt_signing_key SET activate_at = now() WHERE kid = :'second';
 SELECT jwt_header(jwt_sign('{"sub": "alice"}')) ->> 'kid' = :'second' AS is_second;
 SELECT kid = 'first' AS is_first, sealed IS NOT NULL AS has_private FROM jwt_signing_key ORDER BY activate_at;
 SELECT jwt_rotate_due_signing_keys();
 SELECT kid = 'first' AS is_first, state, key_name, has_line, cannot_sign FROM jwt_signing_key_status ORDER BY activate_at;
-SELECT kid = 'first' AS is_first, coalesce(sealed, salt) IS NOT NULL AS has_private, key_name FROM jwt_signing_key ORDER BY activate_at;
+SELECT s.kid = 'first' AS is_first, coalesce(s.sealed, s.salt) IS NOT NULL AS has_private, k.not_after - now() BETWEEN '1 day 59 minutes' AND '1 day 60 minutes' AS ends
+FROM jwt_signing_key s JOIN jwt_key k USING (id) ORDER BY s.activate_at;
 SELECT jwt_verify(:'token') ->> 'sub' AS sub;
 
 -- A revoked key does not sign. The next one signs at once.

@@ -82,10 +82,17 @@ typedef struct JwtEntries
 	bool		(*end_key) (const pg_uuid_t *id, TimestampTz not_after);
 
 	/*
+	 * Delete a key of source signing if it has ended before a time.  True if
+	 * there is no such row any more.
+	 */
+	bool		(*delete_key) (const pg_uuid_t *id, TimestampTz ended_before);
+
+	/*
 	 * Why tokens that the signing key with this id signs are refused: a
 	 * sentence, or NULL. Its row of jwt_key must have these values, and must
 	 * be able to verify; revocations are not checked.  *from and *until get
-	 * the times between which it verifies.
+	 * the times between which it verifies; without a row they stay as they
+	 * are.
 	 */
 	const char *(*why_key_fails) (const pg_uuid_t *id, const Slice *issuer, const char *kid, const char *alg,
 								  const char *thumbprint, TimestampTz *from, TimestampTz *until);

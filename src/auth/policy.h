@@ -16,8 +16,7 @@
 
 /*
  * The longest lifetime of an access token, and the largest leeway of an issuer,
- * in microseconds.  A key verifies for so long after it has signed its last
- * token.
+ * in microseconds.
  */
 #define POLICY_MAX_ACCESS_LIFETIME	USECS_PER_DAY
 #define POLICY_MAX_LEEWAY			(5 * USECS_PER_MINUTE)

@@ -12,8 +12,10 @@
  *				the last token that it has signed has expired
  *
  * All functions lock the issuer's row of jwt_token_policy, so that only one of
- * them changes its keys at a time.  Each first does what is due: it sets the end of a
- * key whose successor is known, and erases the private halves of previous keys.
+ * them changes its keys at a time.  Each first does what is due: it erases the
+ * private halves of previous keys and sets their end, and deletes the rows of those
+ * that ended long ago.  Nothing of that happens before another key signs.  So a
+ * standby key can be postponed or deleted, and its predecessor goes on.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,6 +43,18 @@ JWT_SQL_FUNCTION(jwt_sql_rotate_due_signing_keys);
 
 /* The maximal size of a kid, in bytes: as in the triggers of jwt. */
 #define MAX_KID		1024
+
+/*
+ * How long a key verifies after another one signs: until its last token has
+ * expired.  An hour is for leeway, and for a transaction that commits late.
+ */
+#define VERIFIES_AFTER	(POLICY_MAX_ACCESS_LIFETIME + USECS_PER_HOUR)
+
+/*
+ * How long the rows of a key stay after its end: as for keys of a JWK Set, see
+ * jwt_import_jwks().
+ */
+#define KEPT_AFTER		(90 * USECS_PER_DAY)
 
 /* For an activate_at that the caller has not given. */
 #define BY_POLICY	DT_NOBEGIN
@@ -89,32 +103,18 @@ static void
 read_keys(Keys *keys)
 {
 	keys->rows = signing_key_rows(&keys->issuer, &keys->n);
-	keys->current = signing_key_find_current(keys->rows, keys->n, keys->now);
+	keys->current = signing_key_find_current(&keys->issuer, keys->rows, keys->n, keys->now);
 }
 
 /*
- * When does the key before the one that signs from this time on end?  Neither
- * infinity nor the last year of a timestamp overflows.
- */
-static TimestampTz
-end_of_predecessor(TimestampTz activate_at)
-{
-	TimestampTz end = activate_at + POLICY_MAX_ACCESS_LIFETIME + POLICY_MAX_LEEWAY;
-
-	if (TIMESTAMP_NOT_FINITE(activate_at))
-		return activate_at;
-	return IS_VALID_TIMESTAMP(end) ? end : DT_NOEND;
-}
-
-/*
- * When does the row of jwt_key of a signing key end?  DT_NOEND also if there is
- * no such row.
+ * When does the row of jwt_key of a signing key end?  DT_NOBEGIN if there is no
+ * such row.
  */
 static TimestampTz
 end_of_key(const Keys *keys, const SigningRow *row)
 {
-	TimestampTz from = DT_NOBEGIN;
-	TimestampTz until = DT_NOEND;
+	TimestampTz from;
+	TimestampTz until = DT_NOBEGIN;
 
 	(void) tables_jwt()->why_key_fails(&row->id, &keys->issuer, row->kid ? row->kid : "", row->alg ? row->alg : "",
 									   row->thumbprint ? row->thumbprint : "", &from, &until);
@@ -138,8 +138,7 @@ change_row(Keys *keys, const SigningRow *row, bool erase, TimestampTz activate_a
 		memcpy(values, slot->tts_values, sizeof(values));
 		memcpy(nulls, slot->tts_isnull, sizeof(nulls));
 		if (erase)
-			nulls[Anum_signing_key_key_name - 1] = nulls[Anum_signing_key_salt - 1] =
-				nulls[Anum_signing_key_sealed - 1] = true;
+			nulls[Anum_signing_key_salt - 1] = nulls[Anum_signing_key_sealed - 1] = true;
 		else
 			values[Anum_signing_key_activate_at - 1] = TimestampTzGetDatum(activate_at);
 		row_update(rel, slot, Natts_signing_key, values, nulls);
@@ -151,30 +150,88 @@ change_row(Keys *keys, const SigningRow *row, bool erase, TimestampTz activate_a
 }
 
 /*
- * Do what is due: see above.  If only_look, only count it.
+ * Delete the rows of a previous key that ended before a time.
  */
-static int
+static void
+delete_rows(Keys *keys, const SigningRow *row, TimestampTz ended_before)
+{
+	Relation	rel;
+	TupleTableSlot *slot;
+
+	if (!tables_jwt()->delete_key(&row->id, ended_before))
+		return;
+	rel = tables_open(AUTH_SIGNING_KEY, RowExclusiveLock);
+	slot = row_lock(rel, UUIDPGetDatum(&row->id));
+	if (slot != NULL)
+	{
+		row_delete(rel, slot);
+		ExecDropSingleTupleTableSlot(slot);
+		tables_changed();
+		keys->changes++;
+	}
+	table_close(rel, NoLock);
+}
+
+/*
+ * Can the current key sign?
+ */
+static bool
+current_can_sign(const Keys *keys)
+{
+	KeyFailure	failure;
+	SigningKey *key;
+
+	if (keys->current < 0)
+		return false;
+	key = signing_key_open(keys->policy, &keys->rows[keys->current], keys->now, CurrentMemoryContext, &failure);
+	if (key != NULL)
+		MemoryContextDelete(key->context);
+	return key != NULL;
+}
+
+/*
+ * Do what is due: see above.  If only_look, change nothing.  Returns whether
+ * anything was due.
+ *
+ * A previous key may have signed until now, whatever activate_at says: that may
+ * have been changed.
+ */
+static bool
 settle(Keys *keys, bool only_look)
 {
-	int			due = 0;
+	const TimestampTz end = keys->now + VERIFIES_AFTER;
+	const TimestampTz ended_before = keys->now - KEPT_AFTER;
+	bool		due = false;
 
-	for (int i = 0; i + 1 < keys->n; i++)
+	for (int i = 0; i < keys->current; i++)
 	{
 		SigningRow *row = &keys->rows[i];
-		TimestampTz end = end_of_predecessor(keys->rows[i + 1].activate_at);
 
 		CHECK_FOR_INTERRUPTS();
-		if (row->sealed == NULL)
-			continue;			/* both have been done */
-		if (end_of_key(keys, row) > end && (only_look || tables_jwt()->end_key(&row->id, end)))
-			due++;
-		if (i >= keys->current)
+
+		/*
+		 * looking for its end takes time, so this first asks when it can be
+		 * at the earliest
+		 */
+		if (row->sealed == NULL &&
+			(keys->rows[i + 1].activate_at >= ended_before - VERIFIES_AFTER || end_of_key(keys, row) >= ended_before))
 			continue;
-		if (!only_look)
+		if (!due && !current_can_sign(keys))
+			return false;
+		due = true;
+		if (only_look)
+			break;
+		if (row->sealed == NULL)
+			delete_rows(keys, row, ended_before);
+		else
+		{
+			if (end_of_key(keys, row) > end)
+				(void) tables_jwt()->end_key(&row->id, end);
 			change_row(keys, row, true, 0);
-		row->sealed = NULL;
-		due++;
+		}
 	}
+	if (due && !only_look)
+		read_keys(keys);
 	return due;
 }
 
@@ -203,27 +260,29 @@ lock_keys(const Slice *issuer, Keys *keys)
 	keys->issuer = slice_of(keys->policy->issuer);
 	keys->now = GetCurrentTimestamp();
 	read_keys(keys);
-	keys->changes = settle(keys, false);
+	(void) settle(keys, false);
 }
 
 /*
- * Can the current key sign?
+ * The first usable key that stands by, or NULL.
  */
-static bool
-current_can_sign(const Keys *keys)
+static SigningRow *
+find_standby(const Keys *keys)
 {
-	KeyFailure	failure;
-	SigningKey *key;
-	bool		good;
+	for (int i = keys->current + 1; i < keys->n; i++)
+		if (signing_key_is_usable(&keys->issuer, &keys->rows[i], keys->now))
+			return &keys->rows[i];
+	return NULL;
+}
 
-	if (keys->current < 0)
-		return false;
-	key = signing_key_open(keys->policy, keys->rows, keys->n, keys->current, CurrentMemoryContext, &failure);
-	if (key == NULL)
-		return false;
-	good = keys->now >= key->from && keys->now < key->until;
-	MemoryContextDelete(key->context);
-	return good;
+/*
+ * The earliest time from which on the next key can sign.  If the clock was set back,
+ * that is later than now.
+ */
+static TimestampTz
+earliest_activation(const Keys *keys)
+{
+	return keys->current < 0 ? keys->now : Max(keys->now, keys->rows[keys->current].activate_at + 1);
 }
 
 /*
@@ -252,7 +311,6 @@ add_key(Keys *keys, const PrivateKey *key, const char *alg, const Slice *kid, Ti
 	int			len;
 	bytea	   *sealed;
 	bytea	   *salt;
-	char		key_name[KEY_NAME_MAX + 1];
 	Datum		values[Natts_signing_key] = {0};
 	bool		nulls[Natts_signing_key] = {false};
 	Relation	rel;
@@ -269,7 +327,7 @@ add_key(Keys *keys, const PrivateKey *key, const char *alg, const Slice *kid, Ti
 		activate_at = choose_activation(keys);
 	if (TIMESTAMP_NOT_FINITE(activate_at))
 		refuse_key("The time from which on it signs must be finite.", NULL);
-	activate_at = Max(activate_at, keys->now);
+	activate_at = Max(activate_at, earliest_activation(keys));
 
 	tables_jwt()->add_key(&id, &keys->issuer, name, alg, jwk);
 	if (tables_jwt()->key_is_revoked(thumbprint))
@@ -283,7 +341,6 @@ add_key(Keys *keys, const PrivateKey *key, const char *alg, const Slice *kid, Ti
 	der = private_key_to_der(key, CurrentMemoryContext, &len);
 	sealed = seal_close(&binding, der, len, &salt);
 	secret_cleanse(der);
-	(void) seal_key_name(sealed, key_name);
 
 #define SET(column, datum) (values[Anum_signing_key_##column - 1] = (datum))
 	SET(id, UUIDPGetDatum(&id));
@@ -293,7 +350,6 @@ add_key(Keys *keys, const PrivateKey *key, const char *alg, const Slice *kid, Ti
 	SET(jwk, JsonbPGetDatum(jwk));
 	SET(activate_at, TimestampTzGetDatum(activate_at));
 	SET(created_at, TimestampTzGetDatum(keys->now));
-	SET(key_name, CStringGetTextDatum(key_name));
 	SET(salt, PointerGetDatum(salt));
 	SET(sealed, PointerGetDatum(sealed));
 #undef SET
@@ -303,9 +359,9 @@ add_key(Keys *keys, const PrivateKey *key, const char *alg, const Slice *kid, Ti
 	tables_changed();
 	keys->changes++;
 
-	/* its predecessor has an end now */
+	/* it may sign at once */
 	read_keys(keys);
-	keys->changes += settle(keys, false);
+	(void) settle(keys, false);
 	return name;
 }
 
@@ -470,15 +526,14 @@ jwt_sql_rotate_signing_key(PG_FUNCTION_ARGS)
 	lock_keys(&issuer, &keys);
 	if (keys.n == 0)
 		signing_key_raise_none(keys.policy, keys.rows, keys.n);
-	if (keys.current + 1 == keys.n)
+	standby = find_standby(&keys);
+	if (standby == NULL)
 	{
-		const char *alg = keys.rows[keys.current].alg;
+		const char *alg = keys.rows[keys.current < 0 ? keys.n - 1 : keys.current].alg;
 
 		kid = generate_key(&keys, alg ? alg : "", &no_kid, BY_POLICY);
 		PG_RETURN_DATUM(end_private(outer, kid));
 	}
-
-	standby = &keys.rows[keys.current + 1];
 	if (current_can_sign(&keys))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -487,14 +542,28 @@ jwt_sql_rotate_signing_key(PG_FUNCTION_ARGS)
 						   timestamptz_to_str(standby->activate_at)),
 				 errhint("If verifiers know it already, let it sign earlier: update jwt_signing_key.activate_at.")));
 	kid = standby->kid ? standby->kid : "";
-	change_row(&keys, standby, false, keys.now);
+	change_row(&keys, standby, false, earliest_activation(&keys));
 	read_keys(&keys);
 	(void) settle(&keys, false);
 	PG_RETURN_DATUM(end_private(outer, kid));
 }
 
 /*
- * Do what is due for an issuer.  Returns the number of rows that were made or
+ * Is the next key due by the schedule of the policy?
+ */
+static bool
+is_due(const Keys *keys)
+{
+	const TokenPolicy *policy = keys->policy;
+	const SigningRow *row = keys->current >= 0 ? &keys->rows[keys->current] : NULL;
+
+	return policy->rotate_every > 0 && row != NULL && row->alg != NULL &&
+		row->activate_at <= keys->now - (policy->rotate_every - policy->publish_ahead) &&
+		find_standby(keys) == NULL;
+}
+
+/*
+ * Do what is due for an issuer.  Returns the number of keys that were made or
  * changed.
  */
 static int
@@ -503,7 +572,6 @@ rotate_if_due(const Slice *issuer)
 	static const Slice no_kid = {NULL, 0};
 	Keys		keys;
 	const TokenPolicy *policy = policy_require(issuer);
-	bool		due;
 
 	/* look before locking: mostly there is nothing to do */
 	memset(&keys, 0, sizeof(keys));
@@ -511,17 +579,12 @@ rotate_if_due(const Slice *issuer)
 	keys.issuer = *issuer;
 	keys.now = GetCurrentTimestamp();
 	read_keys(&keys);
-#define IS_DUE() \
-	(keys.policy->rotate_every > 0 && keys.current >= 0 && keys.current + 1 == keys.n && \
-	 keys.now >= keys.rows[keys.current].activate_at + keys.policy->rotate_every - keys.policy->publish_ahead)
-	due = IS_DUE();
-	if (settle(&keys, true) == 0 && !due)
+	if (!settle(&keys, true) && !is_due(&keys))
 		return 0;
 
 	lock_keys(issuer, &keys);
-	if (IS_DUE() && keys.rows[keys.current].alg != NULL)
+	if (is_due(&keys))
 		(void) generate_key(&keys, keys.rows[keys.current].alg, &no_kid, BY_POLICY);
-#undef IS_DUE
 	return keys.changes;
 }
 
@@ -570,7 +633,7 @@ try_to_rotate(const Slice *issuer)
 
 /*
  * jwt_rotate_due_signing_keys(): do what is due for each issuer.  Returns the number of
- * rows that were made or changed.  The worker of jwt_jwks calls it.
+ * keys that were made or changed.  The worker of jwt_jwks calls it.
  */
 Datum
 jwt_sql_rotate_due_signing_keys(PG_FUNCTION_ARGS)

@@ -298,20 +298,31 @@ check_times(const TokenRequest *request, const ClaimsTimes *times, int64 lifetim
 }
 
 /*
- * Raise the error for a token that jwt_verify() would refuse.
+ * Check that jwt_verify() would accept the token.  Returns the key that signs it:
+ * if the given one has been revoked, the one that signs now.
  */
-pg_noreturn static void
-refuse_draft(const TokenPolicy *policy, const SigningKey *key, const Failure *failure)
+static SigningKey *
+check_draft(const TokenPolicy *policy, SigningKey *key, DraftToken *draft, TimestampTz now, ClaimsTimes *times)
 {
-	if (failure->code == FAILURE_REVOKED && tables_jwt()->key_is_revoked(key->thumbprint))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the signing key \"%s\" of issuer \"%s\" cannot sign",
-						quote_string(key->kid), quote_string(policy->issuer)),
-				 errdetail("It has been revoked."),
-				 errhint("SELECT jwt_rotate_signing_key(%s);", quote_literal_cstr(quote_string(policy->issuer)))));
-	refuse_claims(psprintf("jwt_verify() would refuse the token: %s", failure->detail),
-				  failure->code == FAILURE_REVOKED ? "If it was revoked in this second, try again in the next." : failure->hint);
+	const JwtEntries *jwt = tables_jwt();
+	Failure		failure;
+
+	for (;;)
+	{
+		int64		size = jws_sign_size(key->signer, key->header_len, draft->claims_len);
+
+		if (size > jwt->max_token_size())
+			refuse_claims(psprintf("The token would have %lld bytes, and jwt.max_token_size is %d.",
+								   (long long) size, jwt->max_token_size()), NULL);
+		draft->thumbprint = key->thumbprint;
+		if (jwt->check_claims(policy->terms, draft, now, &key->not_revoked, times, &failure))
+			return key;
+		if (failure.code != FAILURE_REVOKED || !jwt->key_is_revoked(key->thumbprint))
+			refuse_claims(psprintf("jwt_verify() would refuse the token: %s", failure.detail),
+						  failure.code == FAILURE_REVOKED ? "If it was revoked in this second, try again in the next." : failure.hint);
+		signing_key_forget(key);
+		key = signing_key_current(policy, now);
+	}
 }
 
 /*
@@ -320,27 +331,19 @@ refuse_draft(const TokenPolicy *policy, const SigningKey *key, const Failure *fa
 text *
 sign_claims(const TokenPolicy *policy, const TokenRequest *request, TimestampTz *expires)
 {
-	const JwtEntries *jwt = tables_jwt();
 	SigningKey *key = signing_key_current(policy, request->now);
 	int64		lifetime = request->lifetime > 0 ? Min(request->lifetime, policy->access_lifetime) : policy->access_lifetime;
 	int64		issued = claimed_time(request, "iat", unix_seconds(request->now));
 	int64		expiry = issued + lifetime / USECS_PER_SEC;
-	DraftToken	draft = {.typ = signing_key_type(policy), .thumbprint = key->thumbprint};
+	DraftToken	draft = {.typ = signing_key_type(policy)};
 	ClaimsTimes times;
-	Failure		failure;
-	int64		size;
 
 	if (from_unix_seconds(expiry) > request->not_later_than)
 		expiry = unix_seconds(request->not_later_than);
 	check_subject(request);
 	check_names(policy, request);
 	draft.claims = make_claims(policy, request, issued, expiry, &draft.claims_len);
-	size = jws_sign_size(key->signer, key->header_len, draft.claims_len);
-	if (size > jwt->max_token_size())
-		refuse_claims(psprintf("The token would have %lld bytes, and jwt.max_token_size is %d.",
-							   (long long) size, jwt->max_token_size()), NULL);
-	if (!jwt->check_claims(policy->terms, &draft, request->now, &key->not_revoked, &times, &failure))
-		refuse_draft(policy, key, &failure);
+	key = check_draft(policy, key, &draft, request->now, &times);
 	check_times(request, &times, lifetime);
 	*expires = times.expires;
 	return jws_sign(key->signer, key->header, key->header_len, draft.claims, draft.claims_len);

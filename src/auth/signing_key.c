@@ -163,14 +163,65 @@ signing_key_rows(const Slice *issuer, int *n)
 }
 
 /*
+ * Why can a key not sign now, or when its time has come, as far as the tables say?
+ * A sentence, or NULL.  *from and *until get the times between which its row of
+ * jwt_key verifies.
+ */
+static const char *
+why_unusable(const Slice *issuer, const SigningRow *row, TimestampTz now, TimestampTz *from, TimestampTz *until)
+{
+	const JwtEntries *jwt = tables_jwt();
+	TimestampTz at = Max(now, row->activate_at);
+	const char *why;
+
+	if (row->sealed == NULL)
+		return "Its private half has been erased.";
+	if (row->kid == NULL || row->alg == NULL || row->thumbprint == NULL)
+		return "Its row in jwt_signing_key has no kid, algorithm or public key.";
+	why = jwt->why_key_fails(&row->id, issuer, row->kid, row->alg, row->thumbprint, from, until);
+	if (why == NULL && jwt->key_is_revoked(row->thumbprint))
+		why = "It has been revoked.";
+	if (why == NULL && (at < *from || (at >= *until && *until != DT_NOEND)))
+		why = "Its row in jwt_key does not verify when it signs, because of not_before or not_after.";
+	return why;
+}
+
+/*
+ * Can a key sign now, or when its time has come?  The sealed half is not opened.
+ */
+bool
+signing_key_is_usable(const Slice *issuer, const SigningRow *row, TimestampTz now)
+{
+	TimestampTz from;
+	TimestampTz until;
+
+	return row->activate_at < DT_NOEND && why_unusable(issuer, row, now, &from, &until) == NULL;
+}
+
+/*
  * Which of the sorted rows signs at this time?  -1 for none.
+ *
+ * It is the latest of those whose time has come.  If it is not usable, because
+ * its row of jwt_key was deleted or it was revoked, the one before it goes on.
+ * A private half is erased once another key signs.  So if the latest is erased
+ * and no other is usable, then the clock was set back, and the next one signs.
+ * If none can, the result is the one that should.
  */
 int
-signing_key_find_current(const SigningRow *rows, int n, TimestampTz now)
+signing_key_find_current(const Slice *issuer, const SigningRow *rows, int n, TimestampTz now)
 {
-	while (n > 0 && rows[n - 1].activate_at > now)
-		n--;
-	return n - 1;
+	int			latest = n - 1;
+
+	while (latest >= 0 && rows[latest].activate_at > now)
+		latest--;
+	for (int i = latest; i >= 0; i--)
+		if (signing_key_is_usable(issuer, &rows[i], now))
+			return i;
+	if (latest >= 0 && rows[latest].sealed == NULL)
+		for (int i = latest + 1; i < n; i++)
+			if (signing_key_is_usable(issuer, &rows[i], now))
+				return i;
+	return latest;
 }
 
 /*
@@ -265,25 +316,16 @@ halves_fit(JwsSigner *signer, const PrivateKey *key)
  * Open a key into its context, which is also the current one.
  */
 static bool
-open_key(const TokenPolicy *policy, const SigningRow *row, SigningKey *key, KeyFailure *failure)
+open_key(const TokenPolicy *policy, const SigningRow *row, TimestampTz now, SigningKey *key, KeyFailure *failure)
 {
-	const JwtEntries *jwt = tables_jwt();
 	Slice		issuer = slice_of(policy->issuer);
 	PrivateKey *private_key;
 	const char *derived;
-	const char *why;
+	const char *why = why_unusable(&issuer, row, now, &key->from, &key->until);
 	char	   *reason;
 
-	if (row->sealed == NULL)
-		return fail_to_sign(failure, "Its private half has been erased.", rotate_hint(policy));
-	if (row->kid == NULL || row->alg == NULL || row->thumbprint == NULL)
-		return fail_to_sign(failure, "Its row in jwt_signing_key has no kid, algorithm or public key.", rotate_hint(policy));
-	why = jwt->why_key_fails(&row->id, &issuer, row->kid, row->alg, row->thumbprint, &key->from, &key->until);
 	if (why != NULL)
 		return fail_to_sign(failure, why, rotate_hint(policy));
-	if (jwt->key_is_revoked(row->thumbprint))
-		return fail_to_sign(failure, "It has been revoked.", rotate_hint(policy));
-
 	private_key = unseal(policy, row, key->context, failure);
 	if (private_key == NULL)
 		return false;
@@ -300,19 +342,17 @@ open_key(const TokenPolicy *policy, const SigningRow *row, SigningKey *key, KeyF
 	key->kid = pstrdup(row->kid);
 	key->alg = pstrdup(row->alg);
 	key->thumbprint = pstrdup(row->thumbprint);
-	key->activate_at = row->activate_at;
 	key->header = jws_header_text(key->alg, key->kid, signing_key_type(policy));
 	key->header_len = (int) strlen(key->header);
 	return true;
 }
 
 /*
- * Open one of an issuer's rows, as a child of a memory context.  Returns NULL
- * and the failure if it cannot sign; then the failure is in the current memory
- * context.
+ * Open the key of a row, as a child of a memory context.  Returns NULL and the
+ * failure if it cannot sign; then the failure is in the current memory context.
  */
 SigningKey *
-signing_key_open(const TokenPolicy *policy, const SigningRow *rows, int n, int current,
+signing_key_open(const TokenPolicy *policy, const SigningRow *row, TimestampTz now,
 				 MemoryContext parent, KeyFailure *failure)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "jwt_auth signing key", ALLOCSET_SMALL_SIZES);
@@ -321,15 +361,14 @@ signing_key_open(const TokenPolicy *policy, const SigningRow *rows, int n, int c
 	bool		opened;
 
 	key->context = context;
-	key->next = current + 1 < n ? rows[current + 1].activate_at : DT_NOEND;
 	failure->detail = failure->hint = NULL;
-	opened = open_key(policy, &rows[current], key, failure);
+	opened = open_key(policy, row, now, key, failure);
 	MemoryContextSwitchTo(old);
 	if (opened)
 		return key;
 
 	failure->message = psprintf("the signing key \"%s\" of issuer \"%s\" cannot sign",
-								rows[current].kid ? quote_string(rows[current].kid) : "",
+								row->kid ? quote_string(row->kid) : "",
 								quote_string(policy->issuer));
 	failure->detail = failure->detail ? pstrdup(failure->detail) : NULL;
 	failure->hint = failure->hint ? pstrdup(failure->hint) : NULL;
@@ -361,15 +400,20 @@ open_current(const TokenPolicy *policy, TimestampTz now, MemoryContext context)
 	Slice		issuer = slice_of(policy->issuer);
 	int			n;
 	SigningRow *rows = signing_key_rows(&issuer, &n);
-	int			current = signing_key_find_current(rows, n, now);
+	int			current = signing_key_find_current(&issuer, rows, n, now);
 	KeyFailure	failure;
 	SigningKey *key;
 
 	if (current < 0)
 		signing_key_raise_none(policy, rows, n);
-	key = signing_key_open(policy, rows, n, current, context, &failure);
+	key = signing_key_open(policy, &rows[current], now, context, &failure);
 	if (key == NULL)
 		key_file_raise(&failure);
+	key->since = Max(Min(rows[current].activate_at, now), key->from);
+	key->next = key->until;
+	for (int i = 0; i < n; i++)
+		if (rows[i].activate_at > now)
+			key->next = Min(key->next, rows[i].activate_at);
 	return key;
 }
 
@@ -385,7 +429,7 @@ find_cached(const TokenPolicy *policy, TimestampTz now)
 
 		if (strcmp(key->issuer, policy->issuer) != 0)
 			continue;
-		if (now >= key->activate_at && now < key->next)
+		if (now >= key->since && now < key->next)
 			return key;
 
 		/* another key signs now */
@@ -414,6 +458,22 @@ remember(SigningKey *key)
 }
 
 /*
+ * Close a cached key, which has been revoked.
+ */
+void
+signing_key_forget(SigningKey *key)
+{
+	for (int i = 0; i < cache.n; i++)
+	{
+		if (cache.keys[i] != key)
+			continue;
+		cache.keys[i] = cache.keys[--cache.n];
+		MemoryContextDelete(key->context);
+		return;
+	}
+}
+
+/*
  * The key of an issuer that signs at this time.  It lives until the next call.
  * Raises an error with the reason if there is none.
  */
@@ -421,7 +481,6 @@ SigningKey *
 signing_key_current(const TokenPolicy *policy, TimestampTz now)
 {
 	const JwtEntries *jwt = tables_jwt();
-	SigningKey *key;
 
 	for (;;)
 	{
@@ -430,6 +489,7 @@ signing_key_current(const TokenPolicy *policy, TimestampTz now)
 		uint64		errors = jws_errors;
 		MemoryContext context;
 		MemoryContext old;
+		SigningKey *key;
 
 		if (cache.generation != generation || cache.jwt_generation != jwt_generation || cache.errors != errors)
 			drop_all();
@@ -438,7 +498,7 @@ signing_key_current(const TokenPolicy *policy, TimestampTz now)
 		cache.errors = errors;
 		key = find_cached(policy, now);
 		if (key != NULL)
-			break;
+			return key;
 
 		CHECK_FOR_INTERRUPTS();
 		context = AllocSetContextCreate(CurrentMemoryContext, "jwt_auth opening", ALLOCSET_DEFAULT_SIZES);
@@ -449,16 +509,8 @@ signing_key_current(const TokenPolicy *policy, TimestampTz now)
 		if (jwt->unchanged(jwt_generation) && tables_unchanged(generation))
 		{
 			remember(key);
-			break;
+			return key;
 		}
 		MemoryContextDelete(key->context);
 	}
-	if (now < key->from || now >= key->until)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the signing key \"%s\" of issuer \"%s\" cannot sign",
-						quote_string(key->kid), quote_string(key->issuer)),
-				 errdetail("Its row in jwt_key does not verify now, because of not_before or not_after."),
-				 errhint("%s", rotate_hint(policy))));
-	return key;
 }

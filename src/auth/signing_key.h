@@ -41,9 +41,8 @@ typedef struct SigningKey
 	char	   *alg;
 	char	   *thumbprint;
 	JwsSigner  *signer;
-	TimestampTz activate_at;	/* it signs from then on, */
-	TimestampTz next;			/* and until then: DT_NOEND if there is no
-								 * later key */
+	TimestampTz since;			/* it is the one that signs from then on, */
+	TimestampTz next;			/* and until then, unless the rows change */
 	TimestampTz from;			/* its row of jwt_key verifies from then on, */
 	TimestampTz until;			/* and until then */
 	uint64		not_revoked;	/* see JwtEntries.check_claims */
@@ -53,10 +52,12 @@ typedef struct SigningKey
 
 extern void signing_key_init(void);
 extern SigningKey *signing_key_current(const TokenPolicy *policy, TimestampTz now);
+extern void signing_key_forget(SigningKey *key);
 extern SigningRow *signing_key_rows(const Slice *issuer, int *n);
 pg_noreturn extern void signing_key_raise_none(const TokenPolicy *policy, const SigningRow *rows, int n);
-extern int	signing_key_find_current(const SigningRow *rows, int n, TimestampTz now);
-extern SigningKey *signing_key_open(const TokenPolicy *policy, const SigningRow *rows, int n, int current,
+extern bool signing_key_is_usable(const Slice *issuer, const SigningRow *row, TimestampTz now);
+extern int	signing_key_find_current(const Slice *issuer, const SigningRow *rows, int n, TimestampTz now);
+extern SigningKey *signing_key_open(const TokenPolicy *policy, const SigningRow *row, TimestampTz now,
 									MemoryContext parent, KeyFailure *failure);
 extern const char *signing_key_type(const TokenPolicy *policy);
 

@@ -31,7 +31,7 @@ JWT_SQL_FUNCTION(jwt_sql_signing_key_status_rows);
  * Why a key that signs now or later cannot: a sentence, or NULL.
  */
 static const char *
-why_not(const Slice *issuer, const SigningRow *rows, int n, int i)
+why_not(const Slice *issuer, const SigningRow *row, TimestampTz now)
 {
 	const TokenPolicy *policy = policy_find(issuer);
 	KeyFailure	failure;
@@ -41,7 +41,7 @@ why_not(const Slice *issuer, const SigningRow *rows, int n, int i)
 	if (policy->unusable != NULL)
 		return psprintf("Its token policy cannot be used. %s", policy->unusable);
 	/* closed with the memory context of the row */
-	return signing_key_open(policy, rows, n, i, CurrentMemoryContext, &failure) != NULL ? NULL : failure.detail;
+	return signing_key_open(policy, row, now, CurrentMemoryContext, &failure) != NULL ? NULL : failure.detail;
 }
 
 /*
@@ -59,8 +59,10 @@ put_row(ReturnSetInfo *result, const Datum *columns, const bool *absent)
 	pg_uuid_t  *id = DatumGetUUIDP(columns[Anum_signing_key_id - 1]);
 	int			n;
 	SigningRow *rows = signing_key_rows(&issuer, &n);
-	int			current = signing_key_find_current(rows, n, GetCurrentTimestamp());
+	TimestampTz now = GetCurrentTimestamp();
+	int			current = signing_key_find_current(&issuer, rows, n, now);
 	int			i = 0;
+	const char *state = "unusable";
 	const char *cannot_sign = NULL;
 	Datum		values[N_COLUMNS] = {0};
 	bool		nulls[N_COLUMNS] = {false};
@@ -76,11 +78,15 @@ put_row(ReturnSetInfo *result, const Datum *columns, const bool *absent)
 #undef COPY
 	while (i < n && memcmp(&rows[i].id, id, sizeof(*id)) != 0)
 		i++;
-	values[STATE] = CStringGetTextDatum(i == n ? "unusable" : i < current ? "previous" : i == current ? "current" : "standby");
+	if (i < n && i <= current)
+		state = i < current ? "previous" : "current";
+	else if (i < n && rows[i].activate_at > now)
+		state = "standby";
+	values[STATE] = CStringGetTextDatum(state);
 	if (i == n)
 		cannot_sign = "Its row has no issuer or no activate_at.";
 	else if (i >= current)
-		cannot_sign = why_not(&issuer, rows, n, i);
+		cannot_sign = why_not(&issuer, &rows[i], now);
 	nulls[KEY_NAME] = nulls[HAS_LINE] = i == n || rows[i].sealed == NULL || !seal_key_name(rows[i].sealed, name);
 	if (!nulls[KEY_NAME])
 	{

@@ -55,7 +55,6 @@ enum
 	Anum_signing_key_jwk,
 	Anum_signing_key_activate_at,
 	Anum_signing_key_created_at,
-	Anum_signing_key_key_name,
 	Anum_signing_key_salt,
 	Anum_signing_key_sealed,
 	Natts_signing_key = Anum_signing_key_sealed

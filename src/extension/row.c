@@ -263,3 +263,20 @@ row_update(Relation rel, TupleTableSlot *locked, int n, const Datum *values, con
 	EvalPlanQualEnd(&epq);
 	end_write(estate, result);
 }
+
+/*
+ * Delete the row that row_lock() has locked.  Later commands of this transaction
+ * do not see it.
+ */
+void
+row_delete(Relation rel, TupleTableSlot *locked)
+{
+	ResultRelInfo *result;
+	EState	   *estate = begin_write(rel, &result);
+	EPQState	epq;
+
+	eval_plan_qual_init(&epq, estate);
+	ExecSimpleRelationDelete(result, estate, &epq, locked);
+	EvalPlanQualEnd(&epq);
+	end_write(estate, result);
+}

@@ -35,5 +35,6 @@ extern void row_forget(FoundRow *found);
 extern TupleTableSlot *row_lock_found(Relation rel, FoundRow *found);
 extern TupleTableSlot *row_lock(Relation rel, Datum key);
 extern void row_update(Relation rel, TupleTableSlot *locked, int n, const Datum *values, const bool *nulls);
+extern void row_delete(Relation rel, TupleTableSlot *locked);
 
 #endif							/* JWT_ROW_H */

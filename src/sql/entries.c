@@ -81,12 +81,6 @@ entry_add_key(const pg_uuid_t *id, const Slice *issuer_name, const char *kid, co
 	write_insert(TRUST_KEY, values, nulls);
 }
 
-static bool
-entry_end_key(const pg_uuid_t *id, TimestampTz not_after)
-{
-	return write_key_end(id, not_after);
-}
-
 /*
  * Does the public key of a row differ from the one that signs?
  */
@@ -198,7 +192,8 @@ jwt_sql_entries(PG_FUNCTION_ARGS)
 		.unchanged = entry_unchanged,
 		.find_issuer = entry_find_issuer,
 		.add_key = entry_add_key,
-		.end_key = entry_end_key,
+		.end_key = write_key_end,
+		.delete_key = write_key_delete,
 		.why_key_fails = entry_why_key_fails,
 		.check_claims = entry_check_claims,
 		.max_token_size = verify_max_token_size,

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * write.c
- *	  Rows that C code inserts into the tables of trust.
+ *	  Rows that C code writes into the tables of trust.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,6 +35,22 @@ write_insert(TrustTable table, const Datum *values, const bool *nulls)
 }
 
 /*
+ * Lock the key with this id, as row_lock() does.  Returns NULL if there is no
+ * such row of source signing.
+ */
+static TupleTableSlot *
+lock_signing_key(Relation rel, const pg_uuid_t *id)
+{
+	TupleTableSlot *slot = row_lock(rel, UUIDPGetDatum(id));
+
+	if (slot == NULL || (!slot->tts_isnull[Anum_key_source - 1] &&
+						 strcmp(TextDatumGetCString(slot->tts_values[Anum_key_source - 1]), "signing") == 0))
+		return slot;
+	ExecDropSingleTupleTableSlot(slot);
+	return NULL;
+}
+
+/*
  * Let the key with this id verify until not_after, or forever for DT_NOEND.
  * Returns false if there is no such row of source signing.
  */
@@ -42,11 +58,9 @@ bool
 write_key_end(const pg_uuid_t *id, TimestampTz not_after)
 {
 	Relation	rel = catalog_open(TRUST_KEY, RowExclusiveLock);
-	TupleTableSlot *slot = row_lock(rel, UUIDPGetDatum(id));
-	bool		found = slot != NULL && !slot->tts_isnull[Anum_key_source - 1] &&
-	strcmp(TextDatumGetCString(slot->tts_values[Anum_key_source - 1]), "signing") == 0;
+	TupleTableSlot *slot = lock_signing_key(rel, id);
 
-	if (found)
+	if (slot != NULL)
 	{
 		Datum		values[Natts_key];
 		bool		nulls[Natts_key];
@@ -57,11 +71,35 @@ write_key_end(const pg_uuid_t *id, TimestampTz not_after)
 		nulls[Anum_key_not_after - 1] = not_after == DT_NOEND;
 		row_update(rel, slot, Natts_key, values, nulls);
 		catalog_trust_changed();
-	}
-	if (slot != NULL)
 		ExecDropSingleTupleTableSlot(slot);
+	}
 	table_close(rel, NoLock);
-	return found;
+	return slot != NULL;
+}
+
+/*
+ * Delete the key of source signing with this id if it has ended before a time.
+ * Returns whether there is no such key any more.
+ */
+bool
+write_key_delete(const pg_uuid_t *id, TimestampTz ended_before)
+{
+	Relation	rel = catalog_open(TRUST_KEY, RowExclusiveLock);
+	TupleTableSlot *slot = lock_signing_key(rel, id);
+	bool		ended = slot == NULL || (!slot->tts_isnull[Anum_key_not_after - 1] &&
+										 DatumGetTimestampTz(slot->tts_values[Anum_key_not_after - 1]) < ended_before);
+
+	if (slot != NULL)
+	{
+		if (ended)
+		{
+			row_delete(rel, slot);
+			catalog_trust_changed();
+		}
+		ExecDropSingleTupleTableSlot(slot);
+	}
+	table_close(rel, NoLock);
+	return ended;
 }
 
 /*

@@ -208,9 +208,9 @@ publish("SELECT jwt_rotate_signing_key('$issuer')");
 isnt(outcome($there{renamed}, $sign), 'own', 'until a later one comes from the publisher');
 
 # every row is refused that cannot be read, and stops nothing
-publish(qq{INSERT INTO jwt_signing_key (id, issuer, kid, alg, jwk, activate_at, key_name, salt, sealed) VALUES
-	(gen_random_uuid(), '$issuer', NULL, NULL, NULL, '-infinity', NULL, NULL, NULL), (gen_random_uuid(), NULL, 'x', 'x', '[]', 'infinity', 'x', '', ''),
-	(gen_random_uuid(), 'https://a.example', repeat('x', 5000), 'ES256', '{"kty": "EC"}', now(), 'k1', '\\x00', decode(repeat('01', 100000), 'hex'));
+publish(qq{INSERT INTO jwt_signing_key (id, issuer, kid, alg, jwk, activate_at, salt, sealed) VALUES
+	(gen_random_uuid(), '$issuer', NULL, NULL, NULL, '-infinity', NULL, NULL), (gen_random_uuid(), NULL, 'x', 'x', '[]', 'infinity', '', ''),
+	(gen_random_uuid(), 'https://a.example', repeat('x', 5000), 'ES256', '{"kty": "EC"}', now(), '\\x00', decode(repeat('01', 100000), 'hex'));
 	INSERT INTO jwt_session (issuer, sub, claims, started_at, expires_at, rotated_at, counter, seed) VALUES (NULL, NULL, '[1]', '-infinity', 'infinity', 'infinity', -1, '\\x'), ('$issuer', 'x', 'null', now(), now(), now(), 9223372036854775807, '\\x00');
 	INSERT INTO jwt_token_policy (issuer) VALUES ('https://a.example'), ('')});
 is(each_says('SELECT count(*) FROM jwt_signing_key_status WHERE issuer IS NULL OR kid IS NULL'), join(' ', map { "$_: 2" } sort keys %there), 'rows that make no sense are stored everywhere');

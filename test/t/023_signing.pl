@@ -122,14 +122,14 @@ is(sql(q{SELECT after('UPDATE jwt_signing_key SET alg = ''PS256'' WHERE issuer =
 
 # Rolled back: the private half of a previous key comes back, and signs nothing.
 sql(q{CREATE TABLE old AS SELECT * FROM jwt_signing_key WHERE issuer = 'a.ES256'; SELECT jwt_create_signing_key('a.ES256', kid => 'next', activate_at => now())});
-is(sql(q{SELECT s.sealed IS NULL, s.salt IS NULL, s.key_name IS NULL FROM jwt_signing_key s JOIN old USING (id)}), 't|t|t', 'the private half of the previous key is erased');
+is(sql(q{SELECT s.sealed IS NULL, s.salt IS NULL FROM jwt_signing_key s JOIN old USING (id)}), 't|t', 'the private half of the previous key is erased');
 sql(q{UPDATE jwt_signing_key s SET sealed = o.sealed, salt = o.salt FROM old o WHERE s.id = o.id});
 is(sql(q{SELECT jwt_header(jwt_sign('{"sub":"alice"}', 'a.ES256')) ->> 'kid'}), 'next', 'what is put back does not sign');
 
 # Lines of the key file. The first that fits seals.
 put($k2, $k1);
 sql(q{SELECT add('second', 'ES256')});
-is(sql(q{SELECT key_name FROM jwt_signing_key WHERE issuer = 'second'}), 'k2', 'a new first line seals new keys');
+is(sql(q{SELECT key_name FROM jwt_signing_key_status WHERE issuer = 'second'}), 'k2', 'a new first line seals new keys');
 my $token = sql(q{SELECT jwt_sign('{"sub":"alice"}', 'second')});
 is($node->safe_psql('postgres', q{SELECT try('a.ES384') || ' ' || try('second')}), 'signs signs', 'both lines open');
 put($k1);
@@ -166,7 +166,7 @@ ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM jwt_signing_ke
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM jwt_signing_key WHERE issuer = 'second'}), '... of each issuer');
 is(sql(q{SELECT count(*) FROM jwt_signing_key WHERE issuer = 'b.RS256'}), '1', '... and none that is not due');
 is(sql(q{SELECT string_agg(s.alg || ' ' || (s.activate_at > now())::text || ' ' || (s.sealed IS NULL)::text || ' ' || (k.not_after IS NULL)::text, ', ' ORDER BY s.activate_at) FROM jwt_signing_key s JOIN jwt_key k USING (id) WHERE s.issuer = 'b.ES256'}),
-	'ES256 false false false, ES256 true false true', 'it stands by, and the current one has an end');
+	'ES256 false false true, ES256 true false true', 'it stands by, and no key has an end');
 is(sql(q{SELECT try('b.ES256')}), 'signs', 'the current one signs');
 ok(logged($node, qr/WARNING: .*the signing keys of issuer "a.PS256" could not be rotated/, $from), 'a policy that cannot be used is logged');
 is(sql(q{SELECT jwt_rotate_due_signing_keys()}), '0', 'nothing more is due');
@@ -174,6 +174,19 @@ sql(q{UPDATE jwt_signing_key SET activate_at = now() WHERE issuer = 'b.ES256' AN
 wake();
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM jwt_signing_key WHERE issuer = 'b.ES256' AND sealed IS NOT NULL}), 'the worker erases what does not sign any more');
 is(sql(q{SELECT try('b.ES256')}), 'signs', '... and the next one signs');
+is(sql(q{SELECT k.not_after > now() + interval '1 day' FROM jwt_signing_key s JOIN jwt_key k USING (id) WHERE s.issuer = 'b.ES256' AND s.sealed IS NULL}), 't', 'what was erased verifies until its last token has expired');
+
+# The key file lacks the line of the current key: the key before it is not erased, and signs
+# again when that one is deleted.
+put($k1, $k2);
+sql(q{SELECT add('lines', 'ES256')});
+put($k2, $k1);
+sql(q{SELECT jwt_create_signing_key('lines', kid => 'next'); UPDATE jwt_signing_key SET activate_at = now() WHERE kid = 'next' AND issuer = 'lines'});
+put($k1);
+is($node->safe_psql('postgres', q{SELECT try('lines')}), '55000 key "k2" is not in the key file, or not for this database.', 'the current key cannot be opened');
+is($node->safe_psql('postgres', q{SELECT jwt_rotate_due_signing_keys()}), '0', '... so nothing is due');
+is($node->safe_psql('postgres', q{DELETE FROM jwt_signing_key WHERE issuer = 'lines' AND kid = 'next'; SELECT try('lines')}), 'signs', 'it is deleted: the key before it signs');
+put($k3, $k2, $k1);
 
 # The owner of the database manages keys without being a superuser.
 sql(q{CREATE ROLE owner LOGIN; CREATE ROLE stranger LOGIN});
@@ -181,7 +194,7 @@ sql('CREATE DATABASE owned OWNER owner');
 my $owned = sub { my ($sql) = @_; return $node->safe_psql('owned', $sql, extra_params => [ '-U', 'owner' ]) };
 $owned->(setup());
 is($owned->(q{SELECT add('mine', 'ES256') IS NOT NULL, try('mine'), jwt_rotate_signing_key('mine') IS NOT NULL}), 't|signs|t', 'the owner makes keys, signs and rotates');
-is($owned->(q{SELECT bool_and(position('\x30'::bytea in sealed) <> 1 AND key_name = 'k3') FROM jwt_signing_key}), 't', '... and sees sealed keys only');
+is($owned->(q{SELECT bool_and(position('\x30'::bytea in sealed) <> 1 AND key_name = 'k3') FROM jwt_signing_key JOIN jwt_signing_key_status USING (id)}), 't', '... and sees sealed keys only');
 for my $call (q{jwt_sign('{"sub":"x"}')}, q{jwt_create_signing_key('mine')}, q{jwt_rotate_signing_key('mine')}, q{jwt_import_signing_key('mine', 'x')}, q{jwt_rotate_due_signing_keys()})
 {
 	my ($status, $out, $err) = $node->psql('owned', "SELECT $call", extra_params => [ '-U', 'stranger' ]);
