@@ -26,7 +26,9 @@
 #include "auth/seal.h"
 #include "auth/signing_key.h"
 #include "auth/tables.h"
+#include "common/hashfn.h"
 #include "extension/arguments.h"
+#include "extension/log_once.h"
 #include "extension/row.h"
 #include "miscadmin.h"
 #include "token/failure.h"
@@ -70,6 +72,13 @@ typedef struct Keys
 	int			current;		/* index, or -1 */
 	int			changes;		/* rows that were made or changed */
 } Keys;
+
+/* An issuer whose keys may be due. */
+typedef struct Issuer
+{
+	char	   *name;
+	TransactionId version;		/* of its row of jwt_token_policy */
+} Issuer;
 
 /*
  * Raise the error for a key that cannot be one.
@@ -567,44 +576,64 @@ is_due(const Keys *keys)
  * changed.
  */
 static int
-rotate_if_due(const Slice *issuer)
+rotate_if_due(const Slice *issuer, Keys *keys)
 {
 	static const Slice no_kid = {NULL, 0};
-	Keys		keys;
-	const TokenPolicy *policy = policy_require(issuer);
 
 	/* look before locking: mostly there is nothing to do */
-	memset(&keys, 0, sizeof(keys));
-	keys.policy = policy;
-	keys.issuer = *issuer;
-	keys.now = GetCurrentTimestamp();
-	read_keys(&keys);
-	if (!settle(&keys, true) && !is_due(&keys))
+	keys->policy = policy_require(issuer);
+	keys->issuer = *issuer;
+	keys->now = GetCurrentTimestamp();
+	read_keys(keys);
+	if (!settle(keys, true) && !is_due(keys))
 		return 0;
 
-	lock_keys(issuer, &keys);
-	if (is_due(&keys))
-		(void) generate_key(&keys, keys.rows[keys.current].alg, &no_kid, BY_POLICY);
-	return keys.changes;
+	lock_keys(issuer, keys);
+	if (is_due(keys))
+		(void) generate_key(keys, keys->rows[keys->current].alg, &no_kid, BY_POLICY);
+	return keys->changes;
 }
 
 /*
- * The same in a subtransaction, so that an error concerns this issuer only.  It
- * is logged.
+ * Must this error be logged?  A person is always told.  A worker logs it once,
+ * until the policy changes or there is a newer key.
+ */
+static bool
+is_new_error(const Issuer *issuer, const Keys *keys, const ErrorData *error)
+{
+	LogOnce		is_new = (LogOnce) *find_rendezvous_variable(LOG_ONCE_RENDEZVOUS);
+	const char *const texts[] = {issuer->name, error->message, error->detail};
+	uint64		hash = hash_combine64(MyDatabaseId, issuer->version);
+
+	if (is_new == NULL)
+		return true;
+	for (int i = 0; i < (int) lengthof(texts); i++)
+		if (texts[i] != NULL)
+			hash = hash_bytes_extended((const unsigned char *) texts[i], (int) strlen(texts[i]), hash);
+	if (keys->n > 0)
+		hash = hash_bytes_extended(keys->rows[keys->n - 1].id.data, UUID_LEN, hash);
+	return is_new(hash);
+}
+
+/*
+ * Do what is due in a subtransaction, so that an error concerns this issuer only.
+ * It is logged.
  */
 static int
-try_to_rotate(const Slice *issuer)
+try_to_rotate(const Issuer *issuer)
 {
 	MemoryContext outer = begin_private();
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner resources = CurrentResourceOwner;
+	Slice		name = slice_of(issuer->name);
+	Keys	   *keys = palloc0(sizeof(Keys));
 	volatile int changes = 0;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		changes = rotate_if_due(issuer);
+		changes = rotate_if_due(&name, keys);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -618,11 +647,12 @@ try_to_rotate(const Slice *issuer)
 		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
 			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK)
 			ReThrowError(error);
-		ereport(WARNING,
-				(errmsg("the signing keys of issuer \"%s\" could not be rotated: %s",
-						quote_untrusted(issuer->data, issuer->len), error->message),
-				 error->detail ? errdetail_internal("%s", error->detail) : 0,
-				 error->hint ? errhint("%s", error->hint) : 0));
+		if (is_new_error(issuer, keys, error))
+			ereport(WARNING,
+					(errmsg("the signing keys of issuer \"%s\" could not be rotated: %s",
+							quote_string(issuer->name), error->message),
+					 error->detail ? errdetail_internal("%s", error->detail) : 0,
+					 error->hint ? errhint("%s", error->hint) : 0));
 	}
 	PG_END_TRY();
 	CurrentResourceOwner = resources;
@@ -652,19 +682,21 @@ jwt_sql_rotate_due_signing_keys(PG_FUNCTION_ARGS)
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
-		Datum		issuer = heap_getattr(tuple, Anum_policy_issuer, RelationGetDescr(rel), &isnull);
+		Datum		name = heap_getattr(tuple, Anum_policy_issuer, RelationGetDescr(rel), &isnull);
+		Issuer	   *issuer = palloc(sizeof(Issuer));
 
-		if (!isnull)
-			issuers = lappend(issuers, TextDatumGetCString(issuer));
+		if (isnull)
+			continue;
+		issuer->name = TextDatumGetCString(name);
+		issuer->version = HeapTupleHeaderGetRawXmin(tuple->t_data);
+		issuers = lappend(issuers, issuer);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	foreach(lc, issuers)
 	{
-		Slice		issuer = slice_of(lfirst(lc));
-
 		CHECK_FOR_INTERRUPTS();
-		changes += try_to_rotate(&issuer);
+		changes += try_to_rotate(lfirst(lc));
 	}
 	PG_RETURN_INT32(changes);
 }

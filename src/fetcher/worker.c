@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "extension/log_once.h"
 #include "fetcher/fetch.h"
 #include "fetcher/settings.h"
 #include "fetcher/shared.h"
@@ -233,13 +234,14 @@ fetch_sources(Source **sources, int n, RefreshCounts *counts, const char **error
 
 /*
  * Let the extension jwt_auth, if it is there, rotate its signing keys.  It logs
- * its errors.  On a subscriber nothing is rotated, because the publisher does it.
+ * its errors, each once.  On a subscriber nothing is rotated, because the publisher does it.
  */
 static void
 rotate_signing_keys(void)
 {
 	Oid			function;
 
+	*find_rendezvous_variable(LOG_ONCE_RENDEZVOUS) = (void *) shared_is_new_message;
 	if (!transaction_begin())
 		return;
 	function = transaction_find_auth_function("jwt_rotate_due_signing_keys");

@@ -168,13 +168,23 @@ is(sql(q{SELECT count(*) FROM jwt_signing_key WHERE issuer = 'b.RS256'}), '1', '
 is(sql(q{SELECT string_agg(s.alg || ' ' || (s.activate_at > now())::text || ' ' || (s.sealed IS NULL)::text || ' ' || (k.not_after IS NULL)::text, ', ' ORDER BY s.activate_at) FROM jwt_signing_key s JOIN jwt_key k USING (id) WHERE s.issuer = 'b.ES256'}),
 	'ES256 false false true, ES256 true false true', 'it stands by, and no key has an end');
 is(sql(q{SELECT try('b.ES256')}), 'signs', 'the current one signs');
-ok(logged($node, qr/WARNING: .*the signing keys of issuer "a.PS256" could not be rotated/, $from), 'a policy that cannot be used is logged');
+# The warnings of workers. Those of sessions name their program.
+sub warnings { return scalar(() = substr(slurp_file($node->logfile), $from) =~ /^\S+ \S+ \S+ \[\d+\] WARNING: .*the signing keys of issuer "a.PS256" could not be rotated/gm) }
+ok(wait_until(sub { warnings() == 1 }), 'a policy that cannot be used is logged');
 is(sql(q{SELECT jwt_rotate_due_signing_keys()}), '0', 'nothing more is due');
 sql(q{UPDATE jwt_signing_key SET activate_at = now() WHERE issuer = 'b.ES256' AND activate_at > now()});
 wake();
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM jwt_signing_key WHERE issuer = 'b.ES256' AND sealed IS NOT NULL}), 'the worker erases what does not sign any more');
 is(sql(q{SELECT try('b.ES256')}), 'signs', '... and the next one signs');
+is(warnings(), 1, 'a worker that runs again does not repeat its warning');
 is(sql(q{SELECT k.not_after > now() + interval '1 day' FROM jwt_signing_key s JOIN jwt_key k USING (id) WHERE s.issuer = 'b.ES256' AND s.sealed IS NULL}), 't', 'what was erased verifies until its last token has expired');
+sql(q{UPDATE jwt_token_policy SET audience = '{}' WHERE issuer = 'a.PS256'});
+wake();
+ok(wait_until(sub { warnings() == 2 }), 'another reason is logged');
+sql(q{UPDATE jwt_token_policy SET audience = '{api}' WHERE issuer = 'a.PS256'});
+sql(q{UPDATE jwt_token_policy SET audience = NULL WHERE issuer = 'a.PS256'});
+wake();
+ok(wait_until(sub { warnings() == 3 }), 'so is the first one after a change');
 
 # The key file lacks the line of the current key: the key before it is not erased, and signs
 # again when that one is deleted.
