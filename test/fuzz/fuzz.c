@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "auth/refresh_token.h"
+#include "auth/seal.h"
 #include "catalog/pg_type.h"
 #include "fetcher/address.h"
 #include "fmgr.h"
