@@ -59,9 +59,9 @@ typedef struct JwtEntries
 	uint64		(*generation) (void);
 
 	/*
-	 * Accept invalidations.  Is this still the generation?  If triggers do not
-	 * fire always, each call of generation() gives another one, and this is
-	 * true.
+	 * Accept invalidations.  Is this still the generation?  If triggers do
+	 * not fire always, each call of generation() gives another one, and this
+	 * is true.
 	 */
 	bool		(*unchanged) (uint64 generation);
 
