@@ -213,7 +213,12 @@ for my $order (orders(qw(jwt_denylist jwt_issuer jwt_key)))
 
 # Undoing revocations.
 my $a = token('alice', jti => 'a1', sid => 's1', iat => time() - 60);
+everywhere("UPDATE jwt_issuer SET event_audience = '{api}' WHERE issuer = '$issuer'", 'SELECT 1');
+my %event = (iat => time(), jti => 'l1', events => { 'http://schemas.openid.net/event/backchannel-logout' => {} });
+my %logout = (session => token('alice', %event, sid => 's1'), subject => token('alice', %event));
 for my $case (
+	[ "jwt_receive_event('$logout{session}')", "jwt_unrevoke_session('$issuer', 's1')" ],
+	[ "jwt_receive_event('$logout{subject}')", "jwt_unrevoke_subject('$issuer', 'alice')" ],
 	[ "jwt_revoke_id('$issuer', 'a1', 'infinity')", "jwt_unrevoke_id('$issuer', 'a1')" ],
 	[ "jwt_revoke_session('$issuer', 's1')", "jwt_unrevoke_session('$issuer', 's1')" ],
 	[ "jwt_revoke_subject('$issuer', 'alice')", "jwt_unrevoke_subject('$issuer', 'alice')" ],

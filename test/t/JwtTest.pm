@@ -28,13 +28,13 @@ sub base64url
 sub secret { return $secret }
 
 # A token of https://idp.example for a subject, signed by the key k1. Options are other
-# claims (numbers or strings), and another iss, kid or secret.
+# claims (numbers, strings, objects), and another iss, kid or secret.
 sub token
 {
 	my ($sub, %more) = @_;
 	my ($iss, $kid, $key) = (delete $more{iss} // 'https://idp.example', delete $more{kid} // 'k1', delete $more{secret} // $secret);
 	my $exp = time() + 3600;
-	my $more = join('', map { qq(,"$_":) . ($more{$_} =~ /^[0-9.]+$/ ? $more{$_} : qq("$more{$_}")) } sort keys %more);
+	my $more = join('', map { qq(,"$_":) . (ref $more{$_} ? JSON::PP::encode_json($more{$_}) : $more{$_} =~ /^[0-9.]+$/ ? $more{$_} : qq("$more{$_}")) } sort keys %more);
 	my $input = base64url(qq({"alg":"HS256","kid":"$kid"})) . '.'
 	  . base64url(qq({"iss":"$iss","aud":"api","sub":"$sub","exp":$exp$more}));
 	return "$input." . base64url(hmac_sha256($input, $key));
