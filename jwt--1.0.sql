@@ -132,12 +132,12 @@ COMMENT ON COLUMN @extschema@.jwt_issuer.role_claim IS 'if set, jwt_authenticate
 COMMENT ON COLUMN @extschema@.jwt_issuer.roles IS 'the roles that tokens of this issuer may name';
 COMMENT ON COLUMN @extschema@.jwt_issuer.session_claim IS 'the claim with the session of a token';
 COMMENT ON COLUMN @extschema@.jwt_issuer.session_lifetime IS 'the longest possible session; its revocation is kept as long';
-COMMENT ON COLUMN @extschema@.jwt_issuer.accept_id_tokens IS 'accept tokens as access tokens that look like ID tokens, with nonce, at_hash, c_hash or s_hash';
-COMMENT ON COLUMN @extschema@.jwt_issuer.event_audience IS 'the claim aud of an event, as of a logout token, must name one of these; null accepts no events';
-COMMENT ON COLUMN @extschema@.jwt_issuer.event_without_exp IS 'accept logout tokens without exp';
+COMMENT ON COLUMN @extschema@.jwt_issuer.accept_id_tokens IS 'whether tokens that look like ID tokens, with nonce, at_hash, c_hash or s_hash, are accepted as access tokens';
+COMMENT ON COLUMN @extschema@.jwt_issuer.event_audience IS 'the claim aud of an event, such as a logout token, must contain one of these; null accepts no events';
+COMMENT ON COLUMN @extschema@.jwt_issuer.event_without_exp IS 'whether logout tokens without exp are accepted';
 COMMENT ON COLUMN @extschema@.jwt_issuer.events_for IS 'the other issuers whose subjects this issuer''s events may name';
-COMMENT ON COLUMN @extschema@.jwt_issuer.event_opaque_is_sub IS 'an opaque sub_id of an event is the claim sub of this issuer''s tokens';
-COMMENT ON COLUMN @extschema@.jwt_issuer.confirmation IS 'required: what a token is bound to (the claim cnf) must be shown here; gateway: somebody in front has seen it';
+COMMENT ON COLUMN @extschema@.jwt_issuer.event_opaque_is_sub IS 'whether an opaque sub_id of an event is the claim sub of this issuer''s tokens';
+COMMENT ON COLUMN @extschema@.jwt_issuer.confirmation IS 'who confirms that the sender owns what a token is bound to (the claim cnf): required, PostgreSQL; gateway, a gateway in front of it';
 
 CREATE TABLE @extschema@.jwt_jwks_source (
 	issuer				text COLLATE "C" PRIMARY KEY,
@@ -149,7 +149,7 @@ CREATE TABLE @extschema@.jwt_jwks_source (
 COMMENT ON TABLE @extschema@.jwt_jwks_source IS 'where issuers publish their keys';
 COMMENT ON COLUMN @extschema@.jwt_jwks_source.uri IS 'the URL of the JWK Set; null to discover it from the issuer''s /.well-known/openid-configuration';
 COMMENT ON COLUMN @extschema@.jwt_jwks_source.refresh_interval IS 'the longest time between two fetches, 1 minute to 30 days';
-COMMENT ON COLUMN @extschema@.jwt_jwks_source.grace IS 'how long a key still verifies after it disappeared from the set, up to 30 days';
+COMMENT ON COLUMN @extschema@.jwt_jwks_source.grace IS 'how long a key verifies after it has disappeared from the set, up to 30 days';
 
 -- The state of fetches is in a table of its own, which is not dumped. So a restored
 -- database fetches again, and dumps do not differ each minute.
@@ -201,7 +201,7 @@ CREATE INDEX jwt_key_alg_issuer_idx ON @extschema@.jwt_key (alg, issuer);
 COMMENT ON TABLE @extschema@.jwt_key IS 'the keys that verify tokens, each pinned to one issuer and one algorithm';
 COMMENT ON COLUMN @extschema@.jwt_key.kid IS 'compared byte for byte with the header member kid; null for tokens without kid only; several keys may have the same kid';
 COMMENT ON COLUMN @extschema@.jwt_key.alg IS 'the only algorithm that this key verifies';
-COMMENT ON COLUMN @extschema@.jwt_key.source IS 'where the key came from: manual, jwks for one imported from the issuer''s key set, or signing';
+COMMENT ON COLUMN @extschema@.jwt_key.source IS 'where the key came from: manual, jwks for the issuer''s key set, signing for a signing key of jwt_auth';
 COMMENT ON COLUMN @extschema@.jwt_key.not_before IS 'before this time the key verifies nothing (a standby key)';
 COMMENT ON COLUMN @extschema@.jwt_key.not_after IS 'from this time on the key verifies nothing';
 COMMENT ON COLUMN @extschema@.jwt_key.retired_at IS 'when the key disappeared from the issuer''s key set; it still verifies until not_after';

@@ -81,11 +81,11 @@ COMMENT ON TABLE @extschema@.jwt_token_policy IS 'the issuers that sign here, an
 COMMENT ON COLUMN @extschema@.jwt_token_policy.issuer IS 'the claim iss; an issuer of jwt_issuer';
 COMMENT ON COLUMN @extschema@.jwt_token_policy.audience IS 'the claim aud';
 COMMENT ON COLUMN @extschema@.jwt_token_policy.access_lifetime IS 'exp - iat of an access token, at most 1 day';
-COMMENT ON COLUMN @extschema@.jwt_token_policy.session_lifetime IS 'after this time a session ends';
-COMMENT ON COLUMN @extschema@.jwt_token_policy.idle_lifetime IS 'a session ends if it is not refreshed for this time';
-COMMENT ON COLUMN @extschema@.jwt_token_policy.grace IS 'how long the last refresh token may be redeemed again, 0 to 60 seconds';
-COMMENT ON COLUMN @extschema@.jwt_token_policy.publish_ahead IS 'how long a new key is published before it signs: as long as verifiers cache the JWK Set';
-COMMENT ON COLUMN @extschema@.jwt_token_policy.rotate_every IS 'if set, jwt_rotate_due_signing_keys() makes a new key after this time';
+COMMENT ON COLUMN @extschema@.jwt_token_policy.session_lifetime IS 'how long after its start a session ends';
+COMMENT ON COLUMN @extschema@.jwt_token_policy.idle_lifetime IS 'how long after its last refresh a session ends';
+COMMENT ON COLUMN @extschema@.jwt_token_policy.grace IS 'how long after a refresh the same refresh token is given again, 0 to 60 seconds';
+COMMENT ON COLUMN @extschema@.jwt_token_policy.publish_ahead IS 'how long a new key is published before it signs; longer than verifiers cache the JWK Set';
+COMMENT ON COLUMN @extschema@.jwt_token_policy.rotate_every IS 'how often a new key begins to sign, by jwt_rotate_due_signing_keys(); null for never';
 
 -- What opens a private key is in the last columns. PostgreSQL truncates a row that it
 -- shows in CONTEXT, so they are the least likely to appear there.
@@ -107,7 +107,7 @@ COMMENT ON TABLE @extschema@.jwt_signing_key IS 'private keys, sealed under a ke
 COMMENT ON COLUMN @extschema@.jwt_signing_key.jwk IS 'the public key';
 COMMENT ON COLUMN @extschema@.jwt_signing_key.activate_at IS 'from this time on it signs, until a later key does';
 COMMENT ON COLUMN @extschema@.jwt_signing_key.salt IS 'derives the key that seals this row';
-COMMENT ON COLUMN @extschema@.jwt_signing_key.sealed IS 'the encrypted private key; null when it does not sign any more';
+COMMENT ON COLUMN @extschema@.jwt_signing_key.sealed IS 'the encrypted private key; null when it no longer signs';
 
 CREATE TABLE @extschema@.jwt_session (
 	sid					uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
@@ -132,12 +132,12 @@ CREATE INDEX jwt_session_issuer_sub_idx ON @extschema@.jwt_session (issuer, sub)
 
 COMMENT ON TABLE @extschema@.jwt_session IS 'sessions: a row for each login';
 COMMENT ON COLUMN @extschema@.jwt_session.sid IS 'the claim sid of its tokens';
-COMMENT ON COLUMN @extschema@.jwt_session.claims IS 'further claims of its access tokens';
+COMMENT ON COLUMN @extschema@.jwt_session.claims IS 'the claims that the application gives its access tokens';
 COMMENT ON COLUMN @extschema@.jwt_session.expires_at IS 'when it ends at the latest';
 COMMENT ON COLUMN @extschema@.jwt_session.rotated_at IS 'when the current refresh token was made';
 COMMENT ON COLUMN @extschema@.jwt_session.counter IS 'the number of the current refresh token';
-COMMENT ON COLUMN @extschema@.jwt_session.repeats IS 'how often the current refresh token was given again, within the grace';
-COMMENT ON COLUMN @extschema@.jwt_session.seed IS 'derives the key of its refresh tokens; null when it has ended';
+COMMENT ON COLUMN @extschema@.jwt_session.repeats IS 'how often the current refresh token has been given again';
+COMMENT ON COLUMN @extschema@.jwt_session.seed IS 'derives the key of its refresh tokens; null when the session has ended';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_token_policy'::pg_catalog.regclass, ''::text);
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.jwt_signing_key'::pg_catalog.regclass, ''::text);
@@ -194,7 +194,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_create_signing_key'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_create_signing_key(text, text, text, timestamptz)
-IS 'make a signing key; returns its kid, by default its thumbprint. If another key signs, it stands by for jwt_token_policy.publish_ahead, unless activate_at says when it signs';
+IS 'makes a signing key and returns its kid, by default its thumbprint; it signs from activate_at on, by default after jwt_token_policy.publish_ahead, or at once if no key of the issuer can sign';
 
 CREATE FUNCTION @extschema@.jwt_import_signing_key(
 	issuer text,
@@ -207,21 +207,21 @@ AS 'MODULE_PATHNAME', 'jwt_sql_import_signing_key'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_import_signing_key(text, text, text, text, timestamptz)
-IS 'the same for an existing private key: PEM (PKCS#8) or a private JWK. Pass it as a parameter, so that the server does not log it';
+IS 'imports a private key, PEM (PKCS#8) or a JWK, as a signing key and returns its kid; pass the key as a parameter, so that the server does not log it';
 
 CREATE FUNCTION @extschema@.jwt_rotate_signing_key(issuer text) RETURNS text
 AS 'MODULE_PATHNAME', 'jwt_sql_rotate_signing_key'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_rotate_signing_key(text)
-IS 'make the key that follows the current one, with the same algorithm; returns its kid. If the current key cannot sign, it signs at once';
+IS 'makes the next key of an issuer, of the same algorithm, and returns its kid; it signs after jwt_token_policy.publish_ahead, or at once if the current key cannot sign';
 
 CREATE FUNCTION @extschema@.jwt_rotate_due_signing_keys() RETURNS integer
 AS 'MODULE_PATHNAME', 'jwt_sql_rotate_due_signing_keys'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_rotate_due_signing_keys()
-IS 'make the keys that are due by jwt_token_policy.rotate_every, erase private keys that do not sign any more, and delete keys that ended 90 days ago; returns the number of changes. The worker of jwt_jwks calls it';
+IS 'makes the keys that are due by jwt_token_policy.rotate_every, erases private keys that no longer sign, and deletes keys that ended 90 days ago; returns how many rows it changed; the worker of jwt_jwks calls it';
 
 -- It writes nothing, but a parallel worker would open the private key again.
 CREATE FUNCTION @extschema@.jwt_sign(
@@ -233,7 +233,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_sign'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000;
 
 COMMENT ON FUNCTION @extschema@.jwt_sign(jsonb, text, interval)
-IS 'sign an access token with these claims, completed by the issuer''s policy; without an issuer, by the only one. Raises an error if jwt_verify() would refuse it';
+IS 'signs an access token with these claims and those of the issuer''s policy; without an issuer, that of the only policy; an error if jwt_verify() would refuse the token';
 
 -- VOLATILE, because most signatures are different each time.
 CREATE FUNCTION @extschema@.jws_sign(payload bytea, jwk jsonb, alg text, header jsonb DEFAULT '{}'::jsonb) RETURNS text
@@ -241,14 +241,14 @@ AS 'MODULE_PATHNAME', 'jwt_sql_jws_sign'
 LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
 
 COMMENT ON FUNCTION @extschema@.jws_sign(bytea, jsonb, text, jsonb)
-IS 'signs a payload under a private JWK or a secret that the caller has: a compact JWS';
+IS 'signs a payload with a private JWK or a secret of the caller; returns a compact JWS';
 
 --
 -- Sessions
 --
--- VOLATILE and PARALLEL UNSAFE: these functions write, or read what is committed at
--- the moment. A refresh token that is null gives an error answer, so that an API can
--- pass on what it was sent.
+-- VOLATILE and PARALLEL UNSAFE: these functions write, or read what is committed when
+-- they are called. A null refresh token gives an answer with an error, and raises none,
+-- so an API can pass on what a client has sent.
 --
 
 CREATE FUNCTION @extschema@.jwt_start_session(
@@ -262,7 +262,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_start_session'
 LANGUAGE C VOLATILE COST 1000;
 
 COMMENT ON FUNCTION @extschema@.jwt_start_session(text, text, jsonb, text, text)
-IS 'starts a session for a subject that has logged in: access token and refresh token in the form of RFC 6749';
+IS 'starts a session for a subject that has logged in; returns an access token and a refresh token in the form of RFC 6749';
 
 CREATE FUNCTION @extschema@.jwt_refresh(
 	refresh_token text,
@@ -273,7 +273,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_refresh'
 LANGUAGE C VOLATILE COST 1000;
 
 COMMENT ON FUNCTION @extschema@.jwt_refresh(text, text, text)
-IS 'new tokens for a refresh token, or an error in the form of RFC 6749; commit either before answering';
+IS 'redeems a refresh token for new tokens, or returns an error, in the form of RFC 6749; commit before you answer, also with an error';
 
 CREATE FUNCTION @extschema@.jwt_refresh_session(
 	refresh_token text,
@@ -287,7 +287,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_refresh_session'
 LANGUAGE C VOLATILE COST 1000;
 
 COMMENT ON FUNCTION @extschema@.jwt_refresh_session(text, text)
-IS 'the session that a refresh token would refresh; null if it is not good';
+IS 'the session that jwt_refresh() would refresh; null if it would refuse the refresh token';
 
 CREATE FUNCTION @extschema@.jwt_refresh_with(
 	refresh_token text,
@@ -299,14 +299,14 @@ AS 'MODULE_PATHNAME', 'jwt_sql_refresh_with'
 LANGUAGE C VOLATILE COST 1000;
 
 COMMENT ON FUNCTION @extschema@.jwt_refresh_with(text, jsonb, text, text)
-IS 'the same as jwt_refresh, with new claims for the session; null claims end it';
+IS 'redeems a refresh token as jwt_refresh() does, and gives the session these claims; null claims end it';
 
 CREATE FUNCTION @extschema@.jwt_end_session(sid uuid) RETURNS boolean
 AS 'MODULE_PATHNAME', 'jwt_sql_end_session'
 LANGUAGE C VOLATILE STRICT;
 
 COMMENT ON FUNCTION @extschema@.jwt_end_session(uuid)
-IS 'ends a session and revokes its access tokens; false if it had ended before';
+IS 'ends a session and revokes its access tokens; false if it has ended before, or never was';
 
 CREATE FUNCTION @extschema@.jwt_end_sessions(
 	issuer text,
@@ -316,12 +316,12 @@ AS 'MODULE_PATHNAME', 'jwt_sql_end_sessions'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_end_sessions(text, text)
-IS 'ends all sessions of an issuer, or of one subject, and revokes their access tokens';
+IS 'ends all sessions of an issuer, or of one of its subjects, and revokes their access tokens; returns how many';
 
--- Tokens of an ended session are refused by jwt_denylist, and tokens of an expired one
--- have expired. So its row is needed no longer. An interval is subtracted in seconds, as
--- jwt_refresh() does it: a day may have 23 hours in the time zone of the caller, and a
--- month 28 days. One that the policy may not have is ignored, since it could overflow.
+-- jwt_denylist refuses the tokens of an ended session, and those of an expired one have
+-- expired, so the row is no longer needed. idle_lifetime is subtracted in seconds, as in
+-- jwt_refresh(): in the caller's time zone a day may have 23 hours, and a month 28 days.
+-- An idle_lifetime outside of its limits is ignored, because it could overflow.
 CREATE FUNCTION @extschema@.jwt_prune_sessions(max_rows integer DEFAULT NULL) RETURNS bigint
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
@@ -342,7 +342,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION @extschema@.jwt_prune_sessions(integer)
-IS 'deletes sessions that are over, at most max_rows; how many';
+IS 'deletes sessions that have ended or expired, at most max_rows; returns how many';
 
 --
 -- Status. As in the extension jwt, PUBLIC can execute the function, which refuses
@@ -395,7 +395,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON
 	@extschema@.jwt_session
 	TO pg_database_owner WITH GRANT OPTION;
 
--- It knows no key of ours.
+-- Its key is an argument.
 GRANT EXECUTE ON FUNCTION @extschema@.jws_sign(bytea, jsonb, text, jsonb) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	@extschema@.jwt_create_signing_key(text, text, text, timestamptz),

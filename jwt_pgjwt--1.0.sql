@@ -4,17 +4,16 @@
 \echo Use "CREATE EXTENSION jwt_pgjwt" to load this file. \quit
 
 --
--- Names, arguments, defaults and results are pgjwt's. So are the privileges: those that
--- functions get by default. Names are not qualified, because the extension is
--- relocatable.
+-- Names, arguments, defaults and results are pgjwt's. Privileges are the default ones, as
+-- in pgjwt. Names are not qualified, because the extension is relocatable.
 --
--- pgjwt declares every function IMMUTABLE. That was a bug where the result depends on
--- more than the arguments: verify() reads the clock, and the conversion between the
--- server encoding and UTF-8, which the functions on json make, is found in a catalog.
--- These are STABLE.
+-- pgjwt declares every function IMMUTABLE. Where the result depends on more than the
+-- arguments, that is a bug, and the function is STABLE here: verify() reads the clock,
+-- and the functions on json convert between the server encoding and UTF-8 by a function
+-- that a catalog names.
 --
--- pgjwt's functions are not STRICT. Those of one argument give NULL for NULL, so here
--- they are.
+-- pgjwt's functions are not STRICT. Here those of one argument are, because they give
+-- NULL for NULL.
 --
 
 CREATE FUNCTION url_encode(data bytea) RETURNS text
@@ -36,14 +35,14 @@ AS 'MODULE_PATHNAME', 'jwt_sql_pgjwt_algorithm_sign'
 LANGUAGE C IMMUTABLE PARALLEL SAFE;
 
 COMMENT ON FUNCTION algorithm_sign(text, text, text)
-IS 'the HMAC of a text, in base64url; the algorithm is HS256, HS384 or HS512';
+IS 'the HMAC of a text under a secret, in base64url; the algorithm is HS256, HS384 or HS512';
 
 CREATE FUNCTION sign(payload json, secret text, algorithm text DEFAULT 'HS256') RETURNS text
 AS 'MODULE_PATHNAME', 'jwt_sql_pgjwt_sign'
 LANGUAGE C STABLE PARALLEL SAFE;
 
 COMMENT ON FUNCTION sign(json, text, text)
-IS 'a JSON Web Token whose payload is the text as given';
+IS 'a JSON Web Token, signed by HMAC, with this text as its payload';
 
 CREATE FUNCTION try_cast_double(inp text) RETURNS double precision
 AS 'MODULE_PATHNAME', 'jwt_sql_pgjwt_try_cast_double'
@@ -53,9 +52,9 @@ COMMENT ON FUNCTION try_cast_double(text)
 IS 'the number, or NULL if the text does not cast';
 
 --
--- verify() is an SQL function, as pgjwt's is, because the planner inlines it and drops
--- what the query does not ask for. "SELECT valid" of a token whose header is no JSON
--- gives false; a function in C would read the header and raise an error.
+-- verify() is an SQL function, as in pgjwt, because the planner inlines it and drops the
+-- columns that the query does not use. So "SELECT valid" gives false for a token whose
+-- header is no JSON. A function in C would read the header and raise an error.
 --
 
 CREATE FUNCTION pgjwt_json(part bytea) RETURNS json
@@ -72,7 +71,8 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION pgjwt_equal(text, text)
 IS 'internal: compares signatures in constant time; only for verify()';
 
--- It costs more than a signature, as in pgjwt: "WHERE valid" checks the signature first.
+-- Its COST is higher than that of a signature, so "WHERE valid" checks the signature
+-- first, as in pgjwt.
 CREATE FUNCTION pgjwt_in_time(payload json) RETURNS boolean
 AS 'MODULE_PATHNAME', 'jwt_sql_pgjwt_in_time'
 LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100;
@@ -92,4 +92,4 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION verify(text, text, text)
-IS 'header, payload, and whether the signature and the times are valid; checks nothing else, so use jwt_verify()';
+IS 'header and payload of a token, and whether its signature, exp and nbf are valid; jwt_verify() checks the rest, too';

@@ -173,7 +173,7 @@ judge(const struct stat *status, bool *replaced, KeyFailure *failure)
 		return refuse(failure, "It is not a regular file.", NULL);
 	if (!((status->st_uid == geteuid() && (status->st_mode & 07777 & ~0600) == 0) ||
 		  (status->st_uid == 0 && (status->st_mode & 07777 & ~0640) == 0)))
-		return refuse(failure, "Others than the server could read or change it.", OWNER_HINT);
+		return refuse(failure, "Other users could read or change it.", OWNER_HINT);
 	if (status->st_size > KEY_TEXT_MAX)
 		return refuse(failure, "It is larger than 64 kB.", NULL);
 	if (status->st_nlink > 1)
@@ -185,7 +185,7 @@ judge(const struct stat *status, bool *replaced, KeyFailure *failure)
 		return refuse(failure, "It was replaced while it was read.", NULL);
 	}
 	if (is_in_server(path))
-		return refuse(failure, "It is in a directory of the server.", PLACE_HINT);
+		return refuse(failure, "It is in the data directory, the WAL directory or a tablespace.", PLACE_HINT);
 	return true;
 }
 

@@ -455,7 +455,7 @@ session_redeem(Session *session, RefreshVerdict verdict, TimestampTz now)
 		/* at 4, 8, 16 ..., so that nobody can fill the log */
 		if (session->repeats > QUIET_REPEATS && (session->repeats & (session->repeats - 1)) == 0)
 			ereport(LOG_SERVER_ONLY,
-					(errmsg("refresh token %llu of session %s was given %d times more",
+					(errmsg("refresh token %llu of session %s was given again %d times",
 							(unsigned long long) session->counter, session_show_sid(session), session->repeats),
 					 errhidestmt(true), errhidecontext(true)));
 		return;

@@ -211,7 +211,7 @@ check_subject(const TokenRequest *request)
 		(request->claims != NULL && jsonb_member(request->claims, "sub", &value) &&
 		 value.type == jbvString && value.val.string.len > 0))
 		return;
-	refuse_claims("They have no \"sub\", or it is not a string or empty.", NULL);
+	refuse_claims("They have no \"sub\" that is a string and not empty.", NULL);
 }
 
 /*

@@ -1,5 +1,5 @@
-# The key file of jwt_auth: which files are refused, which keys seal and open, what a key
-# command gives, and that no secret stays in a log or in the memory of a session.
+# The key file of jwt_auth: which files are refused, which keys seal and open, and what a
+# key command gives. No secret stays in a log or in the memory of a session.
 use strict;
 use warnings FATAL => 'all';
 
@@ -45,8 +45,7 @@ $node->init;
 $node->append_conf('postgresql.conf', "log_min_messages = debug5\nlog_statement = all\nlog_error_verbosity = verbose\nallow_in_place_tablespaces = on\nrestart_after_crash = on\nshared_buffers = 1MB");
 $node->start;
 
-# One session runs what need not be in another. Until the next configuration is read
-# nothing else is asked of it.
+# The session for statements that need none of their own.
 my $session = open_session($node->connstr('postgres'));
 sub sql { my ($sql, $db) = @_; return $db ? $node->safe_psql($db, $sql) : $session->($sql) }
 
@@ -60,8 +59,8 @@ sub configure
 	return;
 }
 
-# The name of the key that derives, or why none does; and then what an administrator
-# reads beside that.
+# attempt() gives the name of the key that derives, or the error, with more => true also
+# its hint.
 sub attempt_function
 {
 	return q{
@@ -96,13 +95,13 @@ is(sql("SELECT jwt_test_has_key('k1'), jwt_test_has_key('k2'), jwt_test_has_key(
 my $prk = hmac_sha256($secrets[-1], 'some salt');
 is(sql("SELECT derived FROM jwt_test_derive('k1', 'some salt', 'some info')"), '\x' . unpack('H*', hmac_sha256("some info\x01", $prk)), 'what is derived is that of RFC 5869');
 
-# Whose it is, and who could read it.
+# Its owner and mode.
 for my $mode (0600, 0400)
 {
 	put($line, $file, $mode);
 	is(attempt(), 'k1', sprintf('mode %04o', $mode));
 }
-my $others = 'F0000 | the key file is refused | Others than the server could read or change it.';
+my $others = 'F0000 | the key file is refused | Other users could read or change it.';
 for my $mode (0640, 0604, 0602, 0620, 0610, 0601, 0700, 04600, 02600, 01600)
 {
 	put($line, $file, $mode);
@@ -125,7 +124,7 @@ SKIP:
 	configure("jwt_auth.key_file = '$file'");
 }
 
-# What it is.
+# Its type and size.
 unlink $file;
 is(attempt(), 'F0000 | could not open the key file: No such file or directory', 'none');
 mkdir $file or die;
@@ -148,9 +147,9 @@ is(attempt(), 'F0000 | the key file is refused | It is larger than 64 kB.', 'a b
 put('');
 is(attempt(), '55000 | the key file has no key for this database', 'an empty file');
 
-# Where it is.
+# Its place.
 put($line);
-my $inside = 'F0000 | the key file is refused | It is in a directory of the server.';
+my $inside = 'F0000 | the key file is refused | It is in the data directory, the WAL directory or a tablespace.';
 my $data = $node->data_dir;
 sub refused_at
 {
@@ -201,7 +200,7 @@ configure("jwt_auth.key_file = '../keys'");
 is(attempt(), 'F0000 | the key file is refused | Its path is not absolute.', 'a relative path');
 configure("jwt_auth.key_file = '$file'");
 
-# What is in it.
+# Its content.
 my ($name, $key) = $line =~ /^(.*?):(.*?):/;
 for my $case (
 	[ 'comments, blank lines, ends of Windows', "# k0:x\n\n \t\r\n#\n" . $line =~ s/\n/ \r\n/r, 'k1' ],
@@ -251,7 +250,7 @@ is(attempt(), 'F0000 | the key file is refused | Line 3 cannot be used: the name
 put($line . line('k10') . line('k'));
 is(attempt('k'), 'k', 'names that begin alike');
 
-# Replaced while it is read: each reader has the one or the other.
+# Each reader of a file that is being replaced gets the old or the new one.
 {
 	my @lines = ($line, line('k2'));
 	put($lines[0]);
@@ -269,7 +268,7 @@ is(attempt('k'), 'k', 'names that begin alike');
 	waitpid($pid, 0);
 }
 
-# Sealed for a row, nothing else opens it.
+# A sealed key opens only in the row that it was sealed for.
 my @binding = ("'5b6d8c3a-2f0e-4c1d-9a7b-0123456789ab'::uuid", "'https://idp.example'", "'kid'", "'ES256'", "'thumbprint'");
 my $binding = join(', ', @binding);
 put($line);
@@ -312,7 +311,7 @@ is(sql("SELECT setseed(0.22); " . q{
 	FROM changed WHERE changed <> sealed OR changed_salt <> salt}) =~ s/^\n//r, '10000|0', 'no change of 10,000 opens');
 is(opened('WHERE n = 1'), sha256_hex($ders[0]), 'and unchanged it still does');
 
-# A new key before it, and the old one gone.
+# A new line before the old one, and the old one removed.
 my $new = line('k2');
 put($new . $line);
 is(opened('WHERE n = 2'), sha256_hex($ders[1]), 'a key that is not the first opens');
@@ -335,7 +334,7 @@ my $mac_key = hmac_sha256("jwt_auth refresh 1https://idp.example\x01", hmac_sha2
 is(sql("SELECT jwt_test_refresh_mac('k1', 'a seed', 'https://idp.example', 'data')"), '\x' . unpack('H*', hmac_sha256('data', $mac_key)), 'the MAC of a refresh token');
 is(sql("SELECT jwt_test_refresh_mac('k3', 'a seed', 'https://idp.example', 'data') IS NULL"), 't', 'none with a key that is not there');
 
-# Who may say which file it is.
+# Who can set the settings.
 sql('CREATE ROLE mallory LOGIN');
 put(line('mallorys'), "$dir/mallorys");
 $node->psql('postgres', "SET ROLE mallory; ALTER ROLE mallory SET jwt_auth.key_file = '$dir/mallorys'");
@@ -362,7 +361,7 @@ configure("jwt_auth.key_file = ''");
 like(sql('SELECT attempt(NULL, true)'), qr/^55000 \| the key command has not run \| .*shared_preload_libraries/, 'a command where the library is not preloaded');
 configure("jwt_auth.key_file = '$file'", "jwt_auth.key_command = ''");
 
-# What stays in memory.  The session is idle, and has derived, sealed, opened and failed.
+# The memory of an idle session that has derived, sealed, opened, and failed to open.
 sub found_in
 {
 	my ($pid, @needles) = @_;
@@ -416,7 +415,7 @@ sub found_in
 	$session->();
 }
 
-# The command. The server starts with it, and so does each reload, and nobody else.
+# The command. The postmaster runs it at its start and at each reload.
 $session->();
 my $print = "$dir/print";
 sub printing { put("#!/bin/sh\n" . join("\n", @_) . "\n", $print, 0700); return }
@@ -490,7 +489,7 @@ $node->restart;
 $session = open_session($node->connstr('postgres'));
 like(sql('SELECT attempt(NULL, true)'), qr/^55000 \| the key command has given no keys \| .*server's log/, 'a server starts without them');
 
-# Nothing of a key is in the log, whatever the level.
+# No part of a key is in the log at the level debug5.
 my $log = slurp_file($node->logfile);
 $log =~ s/^.*set_config\('some.thing.*$//mg;
 my @leaks = grep { index($log, $_) >= 0 } map { ($_, encode_base64($_, ''), unpack('H*', $_), substr(encode_base64($_, ''), 0, 20)) } @secrets, @ders, $mac_key;
