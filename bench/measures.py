@@ -93,7 +93,7 @@ def sessions(token, claims):
     yield from imports("RSA", 1, 6)
     yield Session("cold", "plain", {}, [uncached], [
         *(calls(f"cold_{alg}", call, *FLOOR[alg]) for alg, call in verify.items()),
-        # a proof is good for a minute and once, so its check alone is called: not the memory of which were used
+        # a proof is accepted once and for a minute, so this calls its check without the list of used proofs
         calls("dpop_ES256", f"1 / (jwt_test_dpop('{token('ES256')}', '{proof}', '{thumbprint}', to_timestamp({iat})) = 'good')::int", *FLOOR["ES256"])])
     for database, suffix, algorithms in (("issuing", "", ("RS256", "ES256", "EdDSA")), ("issuing_many", "_many", ("ES256",))):
         yield Session(f"signed{suffix}", database, {"jwt_auth.key_file": KEY_FILE}, [], [
@@ -103,7 +103,7 @@ def sessions(token, claims):
             statements(f"session_update{suffix}", "UPDATE jwt_session SET counter = counter + 1 WHERE sub = 'bench'"
                        " AND sid = '00000000-0000-4000-8000-000000000000'")])
     yield from imports("EC", 100, 500)
-    # what has been read once is in PostgreSQL's buffers
+    # the last statement before the measures reads the table into PostgreSQL's buffers
     yield Session("scan", "plain", {}, [f"SELECT jwt_authenticate('{token('RS256')}', false)",
                                         f"SELECT set_config('request.jwt.claims', '{claims}', false)",
                                         "SELECT count(*) FROM doc_22000"], [

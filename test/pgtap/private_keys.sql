@@ -4,7 +4,8 @@
 CREATE EXTENSION IF NOT EXISTS jwt_auth;
 SELECT plan(21);
 
--- New keys of each algorithm that the loaded OpenSSL has. RSA keys take long.
+-- New keys of each algorithm that the loaded OpenSSL has. Making RSA keys is slow, so one
+-- algorithm stands for all.
 CREATE TEMP TABLE new_key AS
 SELECT a AS alg, k.*
 FROM unnest('{PS256,ES256,ES384,ES512,ES256K,Ed25519,Ed448,EdDSA,ML-DSA-44,ML-DSA-65,ML-DSA-87}'::text[]) a, jwt_test_private_key('new', NULL, a) k
@@ -39,7 +40,7 @@ SELECT is(count(DISTINCT k.der), 1::bigint, 'both have the same PKCS #8')
 FROM example, LATERAL (VALUES (jwk), (jwk - '{p,q,dp,dq,qi}'::text[])) v (given), jwt_test_private_key('text', convert_to(given::text, 'UTF8'), alg) k WHERE alg = 'RS256';
 SELECT is_empty($$ SELECT alg FROM example WHERE convert_from(jws_verify(jws_sign('x', jwk, alg, '{"kid":"k"}'), jwk - '{d,p,q,dp,dq,qi}'::text[], alg), 'UTF8') <> 'x' $$, 'a private JWK signs');
 
--- Keys that are refused, next to these.
+-- Keys that are refused, each similar to one of these.
 CREATE FUNCTION pg_temp.outcome(jwk jsonb, alg text, header jsonb DEFAULT '{}', payload bytea DEFAULT 'x') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	detail text;
@@ -105,7 +106,7 @@ RESET statement_timeout;
 SELECT is(:'state'::text, '57014', 'the search for factors is cancelled');
 SELECT is_empty($$ SELECT h, o FROM example, unnest('{"{\"alg\":\"none\"}","{\"crit\":[\"b64\"]}","{\"b64\":true}","{\"kid\":1}","[]"}'::jsonb[] ||
 	jsonb_build_object('jwk', jwk)) h, LATERAL pg_temp.outcome(jwk, alg, h) o WHERE alg = 'ES256' AND o NOT LIKE '22023 header is not acceptable: %' $$, 'bad headers are refused');
--- A token of 1 MB is the longest that jws_verify() reads. About 200 bytes are not x.
+-- jws_verify() reads tokens of up to 1 MB.
 SET jwt.max_token_size = 1048576;
 SELECT is_empty($$ SELECT header, payload, o FROM example, unnest('{0,200,393000,393600,786000,786500,2000000}'::int[]) header, unnest('{0,200,393000,393600,786000,786500,2000000}'::int[]) payload,
 	LATERAL pg_temp.outcome(jwk, alg, jsonb_build_object('x', repeat('x', header)), convert_to(repeat('x', payload), 'UTF8')) o WHERE alg = 'ES256'
@@ -118,7 +119,7 @@ SELECT skip('a sanitizer has too much memory to search', 1);
 SELECT is_empty($$ SELECT alg FROM new_key WHERE jwt_test_residue(alg, false) > 0 OR jwt_test_residue(alg, true) = 0 $$, 'no private key stays in memory');
 \endif
 
--- The text of a key, as it is imported, refused with a reason next to one that is accepted.
+-- The text of a key, as it is imported: each refused text is similar to an accepted one.
 INSERT INTO jwt_token_policy (issuer, audience) VALUES ('https://signing.example', '{api}');
 SELECT jwt_add_issuer('https://signing.example', '{api}', '{ES256,RS256,EdDSA}') \g /dev/null
 CREATE FUNCTION pg_temp.imported(key text, key_alg text DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$

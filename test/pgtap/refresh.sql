@@ -126,8 +126,8 @@ SELECT is_empty($$SELECT * FROM expected WHERE verdict = 'ends' AND (counter, en
 SELECT is_empty($$SELECT * FROM expected WHERE verdict = 'refused' AND state <> 'deleted' AND (counter, repeats, ended, denied) IS DISTINCT FROM (5, 2, state LIKE 'ended%', false)$$, 'nothing else changes the row');
 SELECT is_empty($$SELECT * FROM expected WHERE (sid IS NULL) <> (answer ? 'error')$$, 'jwt_refresh_session() says the same before');
 
--- At the edges of a lifetime: an access token lives a second at least, and never longer than
--- its session.
+-- Near the end of a session: an access token lives for a second at least, and never longer
+-- than its session.
 CREATE FUNCTION pg_temp.at(change text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	a jsonb;

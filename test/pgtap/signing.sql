@@ -30,8 +30,8 @@ SELECT * FROM (VALUES ('ES256', :'p256'), ('ES384', :'p384'), ('ES512', :'p521')
 WHERE column2 <> '';
 SELECT cmp_ok(count(*)::int, '>=', 13, 'OpenSSL has the algorithms') FROM algorithm;
 
--- An issuer for each algorithm and way. To make an RSA key takes long, and which of its
--- algorithms signs makes no difference to that.
+-- An issuer for each algorithm and each way to get a key. Making an RSA key is slow, and
+-- the same for all of its algorithms, so only two of them make keys.
 CREATE TEMP TABLE issuer AS SELECT 'https://' || lower(alg) || '.' || way AS issuer, alg, pem, way
 FROM algorithm, unnest('{create,import,rotate}'::text[]) way
 WHERE way = 'import' OR alg !~ '^[RP]S' OR (alg, way) IN (('RS256', 'create'), ('PS512', 'rotate'));
@@ -64,12 +64,12 @@ END $$;
 SELECT is_empty($$ SELECT a.issuer, b.issuer FROM token a JOIN current b ON a.alg = b.alg AND a.issuer <> b.issuer
 	WHERE a.way = 'create' AND pg_temp.verified(a.token, b.jwk, a.alg) $$, 'and by no key of another issuer');
 
--- The key that a JWK imports is the one that a PEM does: RFC 8037, appendix A.
+-- The key of RFC 8037 appendix A, imported from a JWK.
 SELECT jwt_add_issuer('https://rfc', '{api}', '{EdDSA}') \g /dev/null
 INSERT INTO jwt_token_policy (issuer, audience) VALUES ('https://rfc', '{api}');
 SELECT is(jwt_import_signing_key('https://rfc', '{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'),
 	'kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k', 'the kid is the thumbprint of the RFC');
--- Secrets are none of this.
+-- There is no signing key for HMAC or none.
 SELECT throws_ok(format('SELECT jwt_create_signing_key(%L, %L)', 'https://rfc', alg), '22023', 'key is not acceptable', alg)
 FROM unnest('{HS256,none}'::text[]) alg;
 DROP EXTENSION jwt_auth;

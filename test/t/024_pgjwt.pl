@@ -22,7 +22,7 @@ log_error_verbosity = verbose
 $node->start;
 my $dir = PostgreSQL::Test::Utils::tempdir();
 
-# SQLSTATE of a failed statement, or what it gives
+# The output of a statement, or the SQLSTATE of its error.
 sub outcome
 {
 	my ($db, $sql) = @_;
@@ -30,8 +30,8 @@ sub outcome
 	return $status == 0 ? $out : ($err =~ /ERROR:  (\w{5})/)[0];
 }
 
-# Each error of a function that has the secret, as a literal, in PL/pgSQL, and as a
-# parameter.
+# Each error of a function with the secret as an argument: as a literal, in PL/pgSQL, and
+# as a parameter.
 $node->safe_psql('postgres', 'CREATE EXTENSION jwt_pgjwt');
 my %failing = (
 	'an unknown algorithm' => [ '22023', q{SELECT sign('{}', SECRET, 'none')} ],
@@ -61,7 +61,8 @@ $log = -s $node->logfile;
 is(outcome('postgres', q{SELECT 1 / 0 AS "top secret"}), '22012', 'another error');
 ok(logged($node, qr/STATEMENT:.*top secret/, $log), 'is logged with its statement');
 
-# In each encoding: what fits is the same as in UTF-8, what does not is an error.
+# In each encoding a text gives the same as in UTF-8, or an error if the encoding lacks a
+# character.
 my $utf8_token = $node->safe_psql('postgres', q{SELECT sign('{"sub":"é"}', 'é')});
 my $euro = $node->safe_psql('postgres', q{SELECT sign('{"sub":"€"}', 'secret')});
 my $escaped = $node->safe_psql('postgres', q{SELECT sign('{"sub":"\u20ac"}', 'secret')});
@@ -95,7 +96,7 @@ for my $case ([ 'UTF8', 't', 't', 't' ], [ 'LATIN1', 'f', '22P05', '22P05' ], [ 
 	$node->safe_psql('postgres', 'DROP DATABASE other');
 }
 
-# A dump, by a superuser and by an owner who is none, in another schema.
+# Dump and restore by an owner of the database who is no superuser, in another schema.
 $node->safe_psql('postgres', q{
 	DROP EXTENSION jwt_pgjwt;
 	CREATE ROLE owner LOGIN;

@@ -1,4 +1,4 @@
-# What is misconfigured says so: a source without workers, a database that the workers
+# Misconfigurations are reported: a source without workers, a database that the workers
 # leave out, and a server that would not start again.
 use strict;
 use warnings FATAL => 'all';

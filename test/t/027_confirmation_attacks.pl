@@ -1,7 +1,7 @@
-# Somebody who has another's token tries to use it without its key: by settings that say
-# that its sender was confirmed, given to a session in every way there is, and by what
-# transactions, functions and parallel workers do with settings.  Replays and floods of
-# proofs. A standby.
+# A thief of a bound token uses it without its key: by forging the settings that hold a
+# confirmation, in every way in which a session gets settings; and by keeping a
+# confirmation with transactions, functions and parallel workers. Also replays and floods
+# of proofs, and a standby.
 use strict;
 use warnings FATAL => 'all';
 
@@ -53,7 +53,8 @@ ask(q{
 my $forge = "jwt.confirmed = '$digest'";
 my $forged_certificate = "jwt.certificate = '$print'";
 my $as_mallory = $node->connstr('postgres') . ' user=mallory';
-# As long as the library is not loaded, a superuser can store them for others, and a dump.
+# A superuser, or the restore of a dump, can store these settings while the library is not
+# loaded.
 ask(qq{
 	ALTER ROLE mallory SET $forge;
 	ALTER ROLE mallory SET $forged_certificate;
@@ -66,7 +67,7 @@ ask(qq{
 });
 $node->append_conf('postgresql.conf', "$forge\n$forged_certificate");
 
-# Runs SQL as mallory. Gives the output, and the errors but for warnings.
+# The output of SQL that mallory runs, with its errors.
 sub try_as
 {
 	my ($sql, $options) = @_;
@@ -107,10 +108,10 @@ is(try_as("SELECT who(); SHOW jwt.confirmed") =~ s/\n//gr, 'nobody', 'and brings
 
 ask('ALTER DATABASE postgres RESET ALL');
 
-# A proof is good a few seconds after the start.
+# Proofs are refused in the first seconds after the start.
 ok(wait_until(sub { ask("SELECT prove('$token', '" . proof() . "')") eq 'alice' }), 'a good proof');
-# What a transaction has confirmed stays there.  Each ends with the token as the current
-# one of a later transaction, or of this one after it was cleared.
+# A confirmation ends with its transaction, or when it is cleared. Each case then uses the
+# token again.
 my $bearer = token('bob');
 my $again = "SET jwt.token = '$token'; SELECT who()";
 for (
@@ -129,7 +130,8 @@ for (
 	like($out, qr/^alice\n/, "$name: confirmed");
 	like($out, qr/\nnot confirmed\z/, "$name: not again");
 }
-# At the end of a function with a SET clause comes back what was before.  So such a clause is refused.
+# At its end, a function with a SET clause would restore the confirmation from before its
+# call. So such a clause is refused.
 my ($out, $err) = ('', '');
 $node->psql('postgres', "BEGIN; SELECT prove('$token', '" . proof() . "'); SELECT clear('$bearer'); SET LOCAL jwt.token = '$token'; SELECT who()", stdout => \$out, stderr => \$err, on_error_stop => 0);
 is($out, 'alice', 'a confirmation that is cleared in a function does not come back');
@@ -148,7 +150,7 @@ my $proof = proof(claims => { iat => 1767225600 });
 is(ask("SELECT string_agg(coalesce(substring(jwt_test_dpop('$token', '$proof', '$claims{cnf}{jkt}', to_timestamp(1767225600) + at) FROM 'future|too old|digest.*'), 'good'), ', ' ORDER BY at)
 	FROM unnest('{-00:00:05.000001,-00:00:05,00:01:00,00:01:00.000001}'::interval[]) at"), 'future, good, good, too old', '5 seconds ahead and 60 seconds old are accepted, a microsecond more is not');
 
-# What is refused takes no room: a key has room for 64 proofs here.
+# Refused proofs are not stored. There is room for 64 proofs of a key here.
 my $once = proof();
 is(ask("SELECT prove('$token', '$once')"), 'alice', 'a proof');
 my $spoilt = proof(sign => 'alice', claims => { htm => 'PUT' });
@@ -162,7 +164,7 @@ my $flood = q{DO $$ BEGIN FOR i IN 1 .. 500 LOOP BEGIN PERFORM prove('} . $unsig
 ask($flood);
 is(ask("SELECT prove('$token', '" . proof() . "')"), 'alice', 'leave room for a good one');
 
-# A standby remembers for itself, and says where events go.
+# A standby stores its own proofs, and refuses events with a hint.
 ask("UPDATE jwt_issuer SET event_audience = '{app}'");
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
@@ -177,7 +179,7 @@ is(ask("SELECT prove('$token', '$once')"), 'alice', 'the primary has not seen it
 like(ask("SELECT prove('$token', '$once')"), qr/has been used before/, 'and accepts it once');
 $standby->psql('postgres', "\\set VERBOSITY verbose\nSELECT jwt_receive_event('x')", stderr => \$err);
 like($err, qr/ERROR:  25006: cannot execute jwt_receive_event\(\) in a read-only transaction\nHINT:  Send the token to the primary server/, 'an event');
-# a transaction that was confirmed on the standby ends with the session that the primary is told of
+# the primary receives the end of a session, in the middle of its transaction on the standby
 my $session = open_session($standby->connstr('postgres'));
 is($session->("BEGIN; SELECT prove('$token', '" . proof() . "'); SELECT coalesce(jwt_subject(), 'nobody')"), "alice\nalice", 'a transaction on the standby');
 my $logout = $order->(token => { aud => 'app', iat => time(), jti => 'l1', sid => 's1', events => { 'http://schemas.openid.net/event/backchannel-logout' => {} } }, secret => JwtTest::secret());
@@ -186,7 +188,7 @@ $node->wait_for_catchup($standby, 'replay');
 like($session->("SELECT jwt_subject();\n\\echo :SQLSTATE\nROLLBACK"), qr/^28J11$/, 'the transaction sees it');
 like($session->("SELECT count(*) FROM (SELECT prove('$token', '" . proof() . "')) p"), qr/^$/, 'a proof does not help');
 $session->();
-# what it has seen it knows when it is the primary
+# after its promotion the standby still has its proofs
 ask("SELECT jwt_unrevoke_session('https://idp.example', 's1')");
 $node->wait_for_catchup($standby, 'replay');
 $once = proof();
