@@ -8,7 +8,7 @@ use Exporter 'import';
 use IPC::Open3;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(ask_all until_true start_main session as forget_sessions);
+our @EXPORT = qw(ask_all until_true start_main session as try_as strangers forget_sessions);
 
 # The timeout for an answer in seconds.
 my $timeout = 60;
@@ -105,6 +105,33 @@ sub as
 {
 	my ($db, $user, $sql) = @_;
 	return session($db, $user)->ask($sql) =~ s/\AERROR:  //r;
+}
+
+# The first line of the result of statements, or the SQLSTATE of the first error. They are
+# rolled back.
+sub try_as
+{
+	my ($db, $user, $sql) = @_;
+	my $answer = session($db, $user)->ask("BEGIN; $sql");
+	session($db, $user)->ask('ROLLBACK');
+	return $answer =~ /^ERROR:  (\w{5})$/m ? $1 : $answer =~ s/\n.*//sr;
+}
+
+# The SQL for the objects outside of an extension and of the system on which its members
+# depend, directly or not.
+sub strangers
+{
+	my ($extension) = @_;
+	return qq{
+	WITH RECURSIVE part AS (
+		SELECT classid, objid FROM pg_depend
+		WHERE refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = '$extension') AND deptype = 'e'
+		UNION
+		SELECT d.classid, d.objid FROM part p JOIN pg_depend d ON d.refclassid = p.classid AND d.refobjid = p.objid WHERE d.deptype IN ('i', 'a', 'I')
+	)
+	SELECT pg_describe_object(d.refclassid, d.refobjid, 0)
+	FROM part p JOIN pg_depend d ON d.classid = p.classid AND d.objid = p.objid
+	WHERE d.refobjid >= 16384 AND d.refclassid NOT IN ('pg_extension'::regclass, 'pg_namespace'::regclass) AND (d.refclassid, d.refobjid) NOT IN (TABLE part)};
 }
 
 # End all such sessions.

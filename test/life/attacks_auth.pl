@@ -27,13 +27,6 @@ $node->reload;
 my $issuer = 'https://login.example';
 
 sub must { my ($db, $user, $sql) = @_; return session($db, $user)->must($sql) }
-sub try_as
-{
-	my ($db, $user, $sql) = @_;
-	my $answer = as($db, $user, "BEGIN; $sql");
-	as($db, $user, 'ROLLBACK');
-	return $answer =~ s/\A.*?(?:ERROR:  )?(\w{5})\n.*\z/$1/sr;
-}
 
 # A database of boss, in which an issuer signs.
 my $set_up = q{
@@ -50,9 +43,7 @@ sub new_database
 	return $db;
 }
 sub start { my ($db, $sub) = @_; return must($db, 'boss', "SELECT jwt_start_session('$issuer', '$sub') ->> 'refresh_token'") }
-sub sid { my ($length) = unpack('xC', decode_base64url($_[0])); return join('-', unpack("x2x${length}H8H4H4H4H12", decode_base64url($_[0]))) }
-# from now on only a rotation begins a grace
-utime time() - 7200, time() - 7200, $node->data_dir . '/postmaster.pid' or die;
+age_server($node);
 my $d = new_database('d');
 my $refresh = sub { my ($token, $more) = @_; return "SELECT coalesce(jwt_refresh('$token'" . ($more // '') . ") ->> 'error', 'tokens')" };
 
@@ -202,7 +193,7 @@ sub fastpath
 #
 
 my $token = start($d, 'alice');
-# what was logged by a function since it began
+# what is logged while a function runs
 sub logged_by { my ($do) = @_; my $from = -s $node->logfile; $do->(); return substr(slurp_file($node->logfile), $from) }
 for my $case (
 	[ 'without a key file', sub { rename($file, "$file.away") or die }, sub { rename("$file.away", $file) or die }, 'F0000' ],
@@ -225,7 +216,8 @@ for my $case (
 }
 is(as($d, 'api', $refresh->($token)), 'tokens', 'it is redeemed then');
 
-# A client that wants to see the log gets no reason. One that forges learns not whether a session exists.
+# client_min_messages = log shows a client no reason, and a forged token does not show
+# whether a session exists.
 $token = start($d, 'alice');
 my $forge = sub { my ($name, $sid) = @_; my $bytes = decode_base64url($token); return encode_base64url("\1" . chr(length $name) . $name . $sid . substr($bytes, -40)) };
 my $live = substr(decode_base64url($token), 4, 16);
@@ -236,7 +228,7 @@ for my $case ([ 'a genuine one of another client', $token, ", 'other'" ], [ 'a f
 }
 is(as($d, 'api', $refresh->($token)), 'tokens', 'the genuine one is redeemed');
 
-# Each transaction that gave out tokens is named if it is rolled back, also if it hides among others.
+# The log names each session whose tokens were rolled back, also among many others.
 sub rolled_back
 {
 	my ($sql) = @_;
@@ -247,7 +239,7 @@ sub rolled_back
 		$thief->finish;
 		session($d, 'boss')->must('SELECT pg_sleep(0)');
 	});
-	return $log =~ /issued tokens of session \Q${\ sid($stolen)}\E was rolled back/ ? 'named' : "not named: $log";
+	return $log =~ /issued tokens of session \Q${\ refresh_sid($stolen)}\E was rolled back/ ? 'named' : "not named: $log";
 }
 must($d, 'boss', q{UPDATE jwt_token_policy SET grace = '1 minute'});
 is(rolled_back($_), 'named', "logged: $_") for q{BEGIN; SELECT jwt_refresh('TOKEN'); ROLLBACK}, q{BEGIN; SAVEPOINT a; SELECT jwt_refresh('TOKEN'); ROLLBACK TO a; COMMIT},
@@ -345,12 +337,7 @@ for my $setting (qw(jwt_auth.key_file jwt_auth.key_command))
 	must($db, $bootstrap, "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC; ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO PUBLIC; ALTER DEFAULT PRIVILEGES FOR ROLE boss GRANT ALL ON TABLES TO PUBLIC");
 	is(as($db, 'third', 'CREATE EXTENSION jwt SCHEMA auth'), '42501', 'planted: its owner does not create the extension');
 	is(as($db, 'boss', 'CREATE EXTENSION jwt SCHEMA public; CREATE EXTENSION jwt_auth SCHEMA auth'), '', 'planted: the owner of the database does');
-	is($node->safe_psql($db, q{
-		WITH RECURSIVE part AS (
-			SELECT classid, objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'jwt_auth') AND deptype = 'e'
-			UNION SELECT d.classid, d.objid FROM part p JOIN pg_depend d ON d.refclassid = p.classid AND d.refobjid = p.objid WHERE d.deptype IN ('i', 'a', 'I'))
-		SELECT pg_describe_object(d.refclassid, d.refobjid, 0) FROM part p JOIN pg_depend d ON d.classid = p.classid AND d.objid = p.objid
-		WHERE d.refobjid >= 16384 AND d.refclassid NOT IN ('pg_extension'::regclass, 'pg_namespace'::regclass) AND (d.refclassid, d.refobjid) NOT IN (TABLE part)}), '', 'planted: it depends on none of these objects');
+	is($node->safe_psql($db, strangers('jwt_auth')), '', 'planted: it depends on none of these objects');
 	is($node->safe_psql($db, q{SELECT string_agg(c.oid::regclass::text, ' ') FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e', pg_extension e WHERE e.oid = d.refobjid AND has_table_privilege('third', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER, REFERENCES')}), '', 'planted: default privileges gave nothing');
 	is($node->safe_psql($db, q{SELECT string_agg(p.proname, ' ' ORDER BY p.proname) FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'jwt_auth' WHERE has_function_privilege('third', p.oid, 'EXECUTE')}), 'jws_sign jwt_signing_key_status_rows', 'planted: nor functions');
 	must($db, 'boss', "SET search_path = public, auth; $set_up");

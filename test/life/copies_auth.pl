@@ -30,8 +30,6 @@ sub new_server
 	return $node;
 }
 
-# The server has run for two hours, so only a rotation begins a grace.
-sub age { my ($node) = @_; utime time() - 7200, time() - 7200, $node->data_dir . '/postmaster.pid' or die; return }
 sub open_on { my ($node, $db) = @_; return LifeTest->new($node->connstr($db // 'postgres'), 'SET client_min_messages = error') }
 sub login { my ($session, $sub) = @_; return decode_json($session->must("SELECT jwt_start_session('$issuer', '$sub')")) }
 my $sign = q{SELECT jwt_header(jwt_sign('{"sub": "alice"}')) ->> 'kid'};
@@ -41,7 +39,7 @@ sub sid { my ($tokens) = @_; return JSON::PP::decode_json(MIME::Base64::decode_b
 
 my $node = new_server('main', $k1);
 setup_issuing($node, 'postgres', q{grace = '0', publish_ahead = '0'});
-age($node);
+age_server($node);
 my $main = open_on($node);
 my $kid = $main->must($sign);
 
@@ -100,7 +98,7 @@ $standby->promote;
 $standby->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()');
 is(outcome($open, "SELECT jwt_refresh('$alice->{refresh_token}')"), '25006', 'a transaction of before the promotion stays read-only');
 $open->ask('ROLLBACK');
-age($standby);
+age_server($standby);
 is($there->must($sign), $third, 'a session that has signed before signs');
 is(redeem($there, $alice->{refresh_token}), 'tokens', 'and refreshes');
 is(redeem($open, $alice->{refresh_token}), 'invalid_grant', 'another one detects the reuse');
@@ -117,7 +115,7 @@ $standby->stop;
 
 my $publisher = new_server('publisher', $k1);
 setup_issuing($publisher, 'postgres', q{grace = '0', publish_ahead = '0'});
-age($publisher);
+age_server($publisher);
 my $from = open_on($publisher);
 $from->must('CREATE TABLE beacon (n int PRIMARY KEY); CREATE PUBLICATION p FOR TABLE jwt_denylist, jwt_issuer, jwt_key, jwt_token_policy, jwt_signing_key, jwt_session, beacon');
 my %there;
@@ -130,7 +128,7 @@ for my $name (sort keys %server)
 	$there{$name} = open_on($subscriber);
 	$there{$name}->must('CREATE EXTENSION jwt_auth CASCADE; CREATE TABLE beacon (n int PRIMARY KEY)');
 	$there{$name}->must("CREATE SUBSCRIPTION s_$name CONNECTION '" . $publisher->connstr . " dbname=postgres' PUBLICATION p");
-	age($subscriber);
+	age_server($subscriber);
 	$server{$name} = $subscriber;
 }
 my $beacon = 0;
@@ -156,9 +154,9 @@ publish('SELECT');
 until_true(sub { outcome($_, q{SELECT count(*) FROM pg_subscription_rel WHERE srsubstate NOT IN ('r', 's')}) eq '0' }) or die 'not copied' for values %there;
 $kid = $from->must($sign);
 is(each_says($sign), "none: 55000 other: XX001 renamed: 55000 same: $kid", 'only the same line opens a key');
-like(($server{none}->psql('postgres', $sign))[2], qr/DETAIL:  no key file is configured/, 'without a key file it says so');
-like(($server{other}->psql('postgres', $sign))[2], qr/DETAIL:  the sealed private key does not open: It was sealed for another row or with another key of this name/, 'and with another key');
-like(($server{renamed}->psql('postgres', $sign))[2], qr/DETAIL:  key "k1" is not in the key file/, 'and without the line');
+like(($server{none}->psql('postgres', $sign))[2], qr/DETAIL:  No key file is configured/, 'without a key file it says so');
+like(($server{other}->psql('postgres', $sign))[2], qr/DETAIL:  The sealed private key does not open: It was sealed for another row or with another key of this name/, 'and with another key');
+like(($server{renamed}->psql('postgres', $sign))[2], qr/DETAIL:  Key "k1" is not in the key file/, 'and without the line');
 is(each_says("SELECT has_line, cannot_sign IS NULL FROM jwt_signing_key_status"), 'none: f|f other: t|f renamed: f|f same: t|t', 'the view says so, too');
 is(each_says("SELECT jwt_verify('$alice->{access_token}') ->> 'sub'"), join(' ', map { "$_: alice" } sort keys %there), 'tokens verify everywhere');
 my @log = map { -s $server{$_}->logfile } sort keys %server;
@@ -229,7 +227,7 @@ my $boss = LifeTest->new($source->connstr('source') . ' user=boss', 'SET client_
 $boss->must("CREATE EXTENSION jwt_auth CASCADE; SELECT jwt_add_issuer('$issuer', '{api}', '{ES256,EdDSA}'); INSERT INTO jwt_token_policy (issuer, audience, grace, publish_ahead) VALUES ('$issuer', '{api}', '0', '0')");
 $boss->must("SELECT jwt_create_signing_key('$issuer', 'EdDSA', 'first'); SELECT jwt_create_signing_key('$issuer', 'ES256', 'second'); SELECT jwt_create_signing_key('$issuer', 'ES256', 'third', now() + interval '10 days'); CREATE ROLE api LOGIN; GRANT EXECUTE ON FUNCTION jwt_refresh TO api")
   if $source->safe_psql('postgres', 'ALTER ROLE boss CREATEROLE') eq '';
-age($source);
+age_server($source);
 ($alice, $bob, $carol) = map { login($boss, $_) } qw(alice bob carol);
 my $dave = login($boss, 'dave');
 $boss->must("SELECT jwt_end_session('" . sid($bob) . "'); SELECT jwt_revoke_session('$issuer', '" . sid($carol) . "'); SELECT jwt_revoke_subject('$issuer', 'dave', 'infinity')");
@@ -289,7 +287,7 @@ chdir $dir or die;
 command_ok([ 'pg_upgrade', '--no-sync', '-d', $source->data_dir, '-D', $upgraded->data_dir, '-b', $source->config_data('--bindir'), '-B', $source->config_data('--bindir'), '-s', $upgraded->host, '-p', $source->port, '-P', $upgraded->port ], 'pg_upgrade');
 $upgraded->append_conf('postgresql.conf', "$conf\njwt_auth.key_file = '" . put_keys($upgraded, $k1) . "'");
 $upgraded->start;
-age($upgraded);
+age_server($upgraded);
 is_right('pg_upgrade', $upgraded, 'source');
 $upgraded->stop;
 

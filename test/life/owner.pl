@@ -26,13 +26,6 @@ my ($node, $bootstrap) = start_main('', q{
 my $hex = unpack('H*', JwtTest::secret());
 my $issuer = 'https://idp.example';
 
-# The error of a statement, which is rolled back.
-sub refused
-{
-	my ($db, $user, $sql) = @_;
-	return as($db, $user, "BEGIN; $sql; ROLLBACK") =~ s/\n.*//sr;
-}
-
 # The members with their owners and privileges.
 my $acls = q{
 	SELECT string_agg(concat_ws(' ', o.name, o.owner, a.rights), E'\n' ORDER BY o.name)
@@ -179,7 +172,7 @@ for my $case ([ 'creator', 'public' ], [ 'creator', 'mine', 'CREATE SCHEMA mine'
 {
 	my ($user, $schema, $set_up) = @$case;
 	as($db, $user, $set_up) if $set_up;
-	is(refused($db, $user, "CREATE EXTENSION jwt SCHEMA $schema"), '42501', "$user must not install it in $schema");
+	is(try_as($db, $user, "CREATE EXTENSION jwt SCHEMA $schema"), '42501', "$user must not install it in $schema");
 }
 my ($ret, $out, $err) = $node->psql($db, 'CREATE EXTENSION jwt', extra_params => [ '-U', 'creator' ]);
 like($err, qr/permission denied to create extension "jwt".*HINT:  Create it as the owner of database "$db"/s, 'and is told who must');
@@ -187,7 +180,7 @@ $node->safe_psql($db, 'CREATE FUNCTION install() RETURNS void LANGUAGE sql SECUR
 is(as($db, 'other', 'BEGIN; SELECT FROM install(); SELECT current_user, session_user'), "other|other", 'a function of a superuser installs it for others');
 as($db, 'other', 'ROLLBACK');
 as($db, 'super2', 'RESET ROLE; ALTER FUNCTION install() OWNER TO super2');
-is(refused($db, 'other', 'SELECT FROM install()'), '42501', 'but only of the bootstrap superuser, as none sets its role');
+is(try_as($db, 'other', 'SELECT FROM install()'), '42501', 'but only of the bootstrap superuser, as none sets its role');
 is(as($db, 'super2', 'RESET ROLE; BEGIN; SAVEPOINT a; CREATE FUNCTION jwt_subject() RETURNS text LANGUAGE sql RETURN 1; CREATE EXTENSION jwt') =~ s/\n.*//sr, '42723', 'where it fails');
 is(as($db, 'super2', q{ROLLBACK TO a; SELECT current_user, session_user, current_setting('role')}), 'super2|super2|none', 'a superuser is as before, too');
 is(as($db, 'super2', 'COMMIT'), '', 'in the same transaction');

@@ -1,5 +1,6 @@
-# Refresh tokens while the server crashes, and after a failover that loses a refresh. No honest
-# client is logged out, and no ended session is refreshed. JWT_REFRESHES is how many there are.
+# Refresh tokens while the server crashes, and after a failover that loses a refresh. No
+# honest client is logged out, and no ended session is refreshed. JWT_REFRESHES is the
+# number of refreshes.
 use strict;
 use warnings FATAL => 'all';
 
@@ -24,14 +25,6 @@ my $file = put_keys($node, key_line('k1'));
 $node->append_conf('postgresql.conf', "jwt_auth.key_file = '$file'\nlog_statement = none\nmax_connections = 40\nrestart_after_crash = on");
 $node->start;
 setup_issuing($node, 'postgres', q{grace = '1 minute'});
-
-# The server has run for two hours, so only a rotation begins a grace.
-sub age
-{
-	my ($server) = @_;
-	utime time() - 7200, time() - 7200, $server->data_dir . '/postmaster.pid';
-	return;
-}
 
 # One client has several sessions. It refreshes one after the other, and tries again with the
 # same token when it got no answer. A row is aged before each refresh, but not before
@@ -127,7 +120,7 @@ sub collect
 	}
 	return;
 }
-age($node);
+age_server($node);
 while ($ends < $clients)
 {
 	# let at least some refreshes happen
@@ -146,7 +139,7 @@ while ($ends < $clients)
 		kill('KILL', $backend) if $backend;
 		$node->poll_query_until('postgres', 'SELECT true');
 	}
-	age($node);
+	age_server($node);
 	$crashes++;
 }
 waitpid($_, 0) for values %running;
@@ -157,7 +150,7 @@ cmp_ok($crashes, '>', 4, 'the server has crashed often enough');
 sub on { my ($server, $sql) = @_; return $server->safe_psql('postgres', $sql) }
 sub redeem { my ($server, $token) = @_; return decode_json(on($server, "SELECT jwt_refresh('$token')")) }
 sub login { return decode_json(on($node, "SELECT jwt_start_session('https://login.example', '$_[0]')"))->{refresh_token} }
-sub old { on($_[0], q{UPDATE jwt_session SET rotated_at = now() - interval '2 hours'}); age($_[0]); return }
+sub old { on($_[0], q{UPDATE jwt_session SET rotated_at = now() - interval '2 hours'}); age_server($_[0]); return }
 
 # An answer was lost, and the server was down for longer than the grace. A start begins one.
 on($node, 'DELETE FROM jwt_session');

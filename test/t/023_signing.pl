@@ -1,44 +1,26 @@
 # The signing keys of jwt_auth: a sealed key opens in its own row only, a changed public
-# half never signs, lines of the key file come and go, the worker rotates, a dump is
-# restored, and no private key is in the log.
+# half never signs, lines of the key file are added and removed, the worker rotates, a dump
+# is restored, and no private key is in the log.
 use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
 use lib $FindBin::RealBin;
 use JwtTest;
-use MIME::Base64 qw(encode_base64);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $dir = PostgreSQL::Test::Utils::tempdir();
-my $file = "$dir/keys";
-
-# A line of the key file.
-sub line
-{
-	my ($name, $databases) = @_;
-	return join(':', $name, encode_base64(join('', map { chr rand 256 } 1 .. 32), ''), $databases) . "\n";
-}
-
-# Replace the key file.
-sub put
-{
-	unlink "$file.new";
-	append_to_file("$file.new", join('', @_));
-	chmod(0600, "$file.new") or die;
-	rename("$file.new", $file) or die;
-	return;
-}
+my ($k1, $k2, $k3) = (key_line('k1'), key_line('k2', 'postgres'), key_line('k3'));
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
+sub put { return put_keys($node, @_) }
+my $file = put($k1);
 $node->append_conf('postgresql.conf', join("\n", "shared_preload_libraries = 'jwt, jwt_jwks'", "jwt_auth.key_file = '$file'",
 	'log_statement = all', 'log_error_verbosity = verbose', 'log_parameter_max_length = 0', 'log_parameter_max_length_on_error = 0',
 	'autovacuum = off'));
-my ($k1, $k2, $k3) = (line('k1', '*'), line('k2', 'postgres'), line('k3', '*'));
-put($k1);
 $node->start;
 my $session = open_session($node->connstr('postgres'));
 sub sql { my ($sql, $db) = @_; return $db ? $node->safe_psql($db, $sql) : $session->($sql) }

@@ -1,6 +1,6 @@
 # Refresh tokens on a whole server: many clients at once, rollbacks, the log, a line of the
-# key file that is gone, a standby, other encodings, and mutated tokens. JWT_MUTATED_TOKENS
-# is how many of these.
+# key file that is gone, a standby, other encodings, and mutated tokens.
+# JWT_MUTATED_TOKENS is the number of mutated tokens.
 use strict;
 use warnings FATAL => 'all';
 
@@ -8,7 +8,7 @@ use FindBin;
 use lib $FindBin::RealBin;
 use JSON::PP qw(decode_json);
 use JwtTest;
-use MIME::Base64 qw(decode_base64url encode_base64url);
+use MIME::Base64 qw(decode_base64url);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -20,12 +20,10 @@ my $file = put_keys($node, $k1);
 $node->append_conf('postgresql.conf', "jwt_auth.key_file = '$file'\nlog_statement = none\nmax_connections = 80\nlog_min_messages = log\nlog_min_error_statement = log");
 $node->start;
 setup_issuing($node, 'postgres', q{grace = '0'});
-my $data = $node->data_dir;
 
 sub sql { return $node->safe_psql('postgres', shift) }
 
-# From now on the server has been running for two hours, so only a rotation begins a grace.
-utime time() - 7200, time() - 7200, "$data/postmaster.pid" or die;
+age_server($node);
 
 # All tokens that were given out. None may be in the log.
 my @given;
@@ -38,8 +36,7 @@ sub answer
 }
 sub start   { return answer(sql(sprintf(q{SELECT jwt_start_session('https://login.example', '%s', '%s')}, shift, shift // '{}')))->{refresh_token} }
 sub refresh { return answer(sql("SELECT jwt_refresh('$_[0]')")) }
-sub sid     { my ($length) = unpack('xC', decode_base64url($_[0])); return join('-', unpack("x2x${length}H8H4H4H4H12", decode_base64url($_[0]))) }
-sub row     { return sql(qq{SELECT counter, coalesce(ended_why, 'alive') FROM jwt_session WHERE sid = '} . sid($_[0]) . q{'}) }
+sub row     { return sql(qq{SELECT counter, coalesce(ended_why, 'alive') FROM jwt_session WHERE sid = '} . refresh_sid($_[0]) . q{'}) }
 
 # 50 clients redeem one token at once: one successor, and nobody is logged out.
 sub bench
@@ -62,9 +59,9 @@ $clients->finish;
 is(sql(q{SELECT count(*), count(DISTINCT answer ->> 'refresh_token'), count(DISTINCT answer ->> 'access_token'), count(answer ->> 'error') FROM answer}), '50|1|50|0', 'each has the one successor');
 is(sql('SELECT counter, repeats, ended_why IS NULL FROM jwt_session'), '1|49|t', 'the row was rotated once');
 my $log = substr(slurp_file($node->logfile), $offset);
-is(join(' ', $log =~ /was given (\d+) times more/g), '4 8 16 32', 'the log says that, and not each time');
+is(join(' ', $log =~ /was given again (\d+) times/g), '4 8 16 32', 'the log says that, and not each time');
 
-# The same when each new version of the row is on another page, because the row is large.
+# The same with a large row, each new version of which is on another page.
 sql(q{DELETE FROM jwt_session; ALTER TABLE jwt_session ALTER claims SET STORAGE PLAIN});
 $token = start('alice', '{"x": "' . ('x' x 3500) . '"}');
 bench("SELECT 1 / (jwt_refresh('$token') ? 'refresh_token')::int;\n", '-c', 16, '-t', 400)->finish;
@@ -79,7 +76,7 @@ sub rolled_back
 	my $from = -s $node->logfile;
 	$node->psql('postgres', $sql);
 	sql('SELECT');
-	my $sid = sid($token);
+	my $sid = refresh_sid($token);
 	return join(', ', map { s/\Q$sid\E/S/r } substr(slurp_file($node->logfile), $from) =~ /LOG:  (a transaction that .*)/g);
 }
 $token = start('bob');
@@ -99,7 +96,7 @@ is(rolled_back("BEGIN; SAVEPOINT s; SAVEPOINT r; $call; RELEASE r; ROLLBACK TO s
 is(rolled_back("BEGIN; SAVEPOINT s; SAVEPOINT r; SAVEPOINT q; ROLLBACK TO r; RELEASE s; COMMIT"), '', 'savepoints without a session');
 is(rolled_back("DO \$\$ BEGIN PERFORM jwt_refresh('$token'); RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN END \$\$"), $issued, 'an exception that is caught');
 is(rolled_back("DO \$\$ BEGIN FOR i IN 1..100 LOOP PERFORM jwt_refresh_session('$token'); END LOOP; RAISE division_by_zero; END \$\$"), '', 'jwt_refresh_session() issues nothing');
-is(rolled_back("BEGIN; SELECT jwt_end_session('" . sid($token) . "'); ROLLBACK"), 'a transaction that ended session S was rolled back', 'the end of a session');
+is(rolled_back("BEGIN; SELECT jwt_end_session('" . refresh_sid($token) . "'); ROLLBACK"), 'a transaction that ended session S was rolled back', 'the end of a session');
 is(rolled_back("SELECT jwt_start_session('https://login.example', 'x', '{\"at_hash\": 1}')"), '', 'a login that fails');
 is(rolled_back("SELECT jwt_refresh_with('$token', '{\"at_hash\": 1}')"), '', 'claims that cannot be signed');
 is(row($token), '0|alive', 'all of that has no effect');
@@ -127,7 +124,7 @@ sql('DELETE FROM jwt_denylist; UPDATE jwt_session SET counter = 5');
 refresh($other);
 refresh($other);
 $log = substr(slurp_file($node->logfile), $offset);
-my $sid = sid($other);
+my $sid = refresh_sid($other);
 is_deeply([ $log =~ /LOG:  a refresh token of session $sid was refused: (.*)/g ], [ 'it belongs to another client', 'it has expired', 'it was idle for too long',
 	'it, its subject or its issuer is in jwt_denylist', 'a refresh token was used again, or the database was restored' ], 'the reasons for a genuine token');
 $other = start('carol');
@@ -135,10 +132,11 @@ my $next = refresh($other)->{refresh_token};
 sql(q{UPDATE jwt_session SET counter = 0 WHERE sub = 'carol'});
 $offset = -s $node->logfile;
 is(refresh($next)->{refresh_token}, $next, 'a rotation was lost');
-like(substr(slurp_file($node->logfile), $offset), qr/LOG:  a rotation of session \Q@{[sid($next)]}\E was lost/, 'which is logged');
+like(substr(slurp_file($node->logfile), $offset), qr/LOG:  a rotation of session \Q@{[refresh_sid($next)]}\E was lost/, 'which is logged');
 
-# A new line of the key file protects new refresh tokens, and old ones stay good. When the old
-# line is gone, what needs it says so, and the rest goes on.
+# A new first line of the key file protects new refresh tokens, and old ones stay good.
+# When the old line is gone, tokens that need it are refused with a line in the log, and
+# all others stay good.
 sub key_name { my ($name) = unpack('xC/a', decode_base64url($_[0])); return $name }
 my $k2 = key_line('k2');
 my ($old, $new) = (start('dave'), start('erin'));
@@ -150,7 +148,7 @@ my $access = answer(sql("SELECT jwt_start_session('https://login.example', 'fran
 put_keys($node, $k2);
 $offset = -s $node->logfile;
 is(refresh($old)->{error}, 'invalid_grant', 'the line is gone');
-like(substr(slurp_file($node->logfile), $offset), qr/LOG:  a refresh token of session \Q@{[sid($old)]}\E was refused: key "k1" is not in the key file, or not for this database$/m, 'which is logged');
+like(substr(slurp_file($node->logfile), $offset), qr/LOG:  a refresh token of session \Q@{[refresh_sid($old)]}\E was refused: key "k1" is not in the key file, or not for this database$/m, 'which is logged');
 $new = refresh($new)->{refresh_token};
 ok(defined $new, 'a token of the other line is good');
 is(sql(qq{SELECT jwt_verify('$access') ->> 'sub'}), 'frank', 'verification needs no line');
@@ -163,7 +161,7 @@ for my $call ("SELECT jwt_refresh('$new')", q{SELECT jwt_start_session('https://
 put_keys($node, $k2, $k1);
 ok(defined refresh($_)->{refresh_token}, 'the lines are back') for $old, $new;
 
-# Parallel workers neither refresh nor start anything.
+# Refreshing is refused in parallel workers.
 sql(q{CREATE FUNCTION unsafe(text) RETURNS jsonb LANGUAGE sql PARALLEL SAFE AS 'SELECT jwt_refresh($1)';
 	ALTER FUNCTION unsafe(text) VOLATILE COST 1000;
 	CREATE TABLE big AS SELECT i FROM generate_series(1, 20000) i; ANALYZE big; ALTER TABLE big SET (parallel_workers = 2)});
@@ -172,7 +170,7 @@ unlike(sql(qq{$parallel EXPLAIN SELECT jwt_refresh(i::text) FROM big WHERE i > 1
 my (undef, undef, $stderr) = $node->psql('postgres', qq{$parallel SELECT count(*) FROM big WHERE i > 19990 AND unsafe(i::text) IS NULL});
 like($stderr, qr/cannot execute jwt_refresh\(\) during a parallel operation/, 'and fails in a parallel worker');
 
-# A standby refuses each token alike, but can say whose it is.
+# A standby redeems no token, good or bad, and jwt_refresh_session() works there.
 $node->backup('b');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'b', has_streaming => 1);
@@ -249,7 +247,7 @@ unlike($log, qr/refresh token|ERROR|session/, 'the log names only keys that are 
 cmp_ok($missing, '<=', ($n + 19999) / 20000 + (time() - $began) / 60, 'once a minute for each session');
 ok(defined refresh($target)->{refresh_token}, 'the token itself is good');
 
-# No token was ever logged, though each statement is that wrote something to the log.
+# The log has the statements that caused its messages, and no token.
 $node->stop;
 $log = slurp_file($node->logfile);
 my @seen = grep { index($log, $_) >= 0 } @given;

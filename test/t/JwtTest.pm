@@ -10,11 +10,11 @@ use File::Temp ();
 use FindBin;
 use IPC::Run;
 use JSON::PP ();
-use MIME::Base64 qw(encode_base64);
+use MIME::Base64 qw(decode_base64url encode_base64);
 use PostgreSQL::Test::Utils ();
 use Time::HiRes qw(sleep);
 
-our @EXPORT = qw(token setup_trust key_line put_keys setup_issuing setup_notes verdict open_session wait_until logged make_fixtures preload_fetcher start_peer order_maker hold reload state due park turn);
+our @EXPORT = qw(token setup_trust key_line put_keys setup_issuing age_server refresh_sid setup_notes verdict open_session wait_until logged make_fixtures preload_fetcher start_peer order_maker hold reload state due park turn);
 
 my $secret = 'a secret of the tests of whole servers';
 
@@ -60,13 +60,13 @@ sub setup_trust
 	return;
 }
 
-# A new line of a key file.
+# A new line of a key file, for all databases or for some.
 sub key_line
 {
-	my ($name) = @_;
+	my ($name, $databases) = @_;
 	open my $random, '<:raw', '/dev/urandom' or die;
 	read($random, my $key, 32) == 32 or die;
-	return "$name:" . encode_base64($key, '') . ":*\n";
+	return join(':', $name, encode_base64($key, ''), $databases // '*') . "\n";
 }
 
 # Give a server a key file, outside of its data directory, with these lines.
@@ -95,6 +95,23 @@ sub setup_issuing
 		SELECT jwt_create_signing_key('https://login.example');
 	});
 	return;
+}
+
+# Make a server appear to have started two hours ago, so that only a rotation begins a
+# grace.
+sub age_server
+{
+	my ($node) = @_;
+	utime time() - 7200, time() - 7200, $node->data_dir . '/postmaster.pid' or die;
+	return;
+}
+
+# The sid in a refresh token.
+sub refresh_sid
+{
+	my ($token) = @_;
+	my ($length, $rest) = unpack('xCa*', decode_base64url($token));
+	return join('-', unpack("x${length}H8H4H4H4H12", $rest));
 }
 
 # Create notes of Alice and Bob, enough for parallel workers. A policy shows the role
