@@ -347,9 +347,9 @@ add_key(Keys *keys, const PrivateKey *key, const char *alg, const Slice *kid, Ti
 	binding.kid = slice_of(name);
 	binding.alg = slice_of(alg);
 	binding.thumbprint = slice_of(thumbprint);
+	/* cleansed with the memory context */
 	der = private_key_to_der(key, CurrentMemoryContext, &len);
 	sealed = seal_close(&binding, der, len, &salt);
-	secret_cleanse(der);
 
 #define SET(column, datum) (values[Anum_signing_key_##column - 1] = (datum))
 	SET(id, UUIDPGetDatum(&id));

@@ -36,6 +36,7 @@
 #include "token/jws.h"
 #include "token/jws_sign.h"
 #include "token/openssl_errors.h"
+#include "token/secret.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -279,6 +280,7 @@ make_signature(JwsSigner *signer, const uint8 *input, int input_len, uint8 *sign
 	else
 		made = EVP_DigestSignInit(signer->md_ctx, NULL, NULL, NULL, signer->pkey) == 1 &&
 			EVP_DigestSign(signer->md_ctx, signature, &len, input, input_len) == 1;
+	secret_cleanse_stack();
 	return made && len == (size_t) signer->signature_size;
 }
 

@@ -318,6 +318,7 @@ make_pkey(const KeyParts *parts, const Algorithm *algorithm, uint8 *scratch, boo
 				break;
 		}
 	EVP_PKEY_CTX_free(maker);
+	secret_cleanse_stack();
 	/* if memory is lacking, OpenSSL can make a key without a size */
 	if (made && EVP_PKEY_get_size(*pkey) > 0 && jwk_from_pkey(*pkey, half))
 		return true;
@@ -453,6 +454,7 @@ passes_pairwise_check(EVP_PKEY *pkey)
 	bool		good = ctx != NULL && EVP_PKEY_pairwise_check(ctx) == 1;
 
 	EVP_PKEY_CTX_free(ctx);
+	secret_cleanse_stack();
 	return good;
 }
 
@@ -701,6 +703,7 @@ generate(const Algorithm *algorithm, bool *available, EVP_PKEY **pkey, Jwk *half
 		(strcmp(algorithm->kty, "RSA") != 0 || EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, RSA_BITS) > 0) &&
 		EVP_PKEY_generate(ctx, pkey) > 0 && jwk_from_pkey(*pkey, half);
 	EVP_PKEY_CTX_free(ctx);
+	secret_cleanse_stack();
 	if (!good)
 	{
 		EVP_PKEY_free(*pkey);

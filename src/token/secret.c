@@ -12,6 +12,9 @@
 #include "token/secret.h"
 #include "utils/memutils.h"
 
+/* More of the stack than OpenSSL uses for a signature or a new key. */
+#define STACK_SIZE	16384
+
 typedef struct Secret
 {
 	MemoryContextCallback callback;
@@ -52,4 +55,18 @@ void
 secret_cleanse(void *secret)
 {
 	cleanse((char *) secret - offsetof(Secret, data));
+}
+
+/*
+ * Overwrite what functions that have returned left on the stack.  OpenSSL does not
+ * always do that: after a signature by ES256 its nonce is there, which together
+ * with the signature gives the private key.  Call this where the function of OpenSSL
+ * was called.
+ */
+pg_noinline void
+secret_cleanse_stack(void)
+{
+	char		stack[STACK_SIZE];
+
+	OPENSSL_cleanse(stack, sizeof(stack));
 }

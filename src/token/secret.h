@@ -12,5 +12,6 @@
 
 extern void *secret_alloc(Size size);
 extern void secret_cleanse(void *secret);
+extern void secret_cleanse_stack(void);
 
 #endif							/* JWT_SECRET_H */
