@@ -25,6 +25,7 @@
 #include "lib/stringinfo.h"
 #include "port/pg_bswap.h"
 #include "token/base64url.h"
+#include "token/json.h"
 #include "token/openssl_errors.h"
 
 #define REFRESH_TOKEN_VERSION	1
@@ -44,6 +45,8 @@ refresh_key_derive(const char *name, const uint8 *seed, int seed_len,
 {
 	StringInfoData info;
 
+	/* so that it is the same after a restore into a database of another encoding */
+	issuer = json_slice_from_server(issuer);
 	initStringInfo(&info);
 	appendStringInfoString(&info, REFRESH_INFO);
 	appendBinaryStringInfo(&info, issuer.data, issuer.len);

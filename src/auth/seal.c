@@ -10,9 +10,9 @@
  *
  * under AES-256-GCM.  The key is derived from the key of the key file, with 32
  * random bytes as salt, which are new for each sealing.  The associated data are
- * the version, the name, and the values of the row (SealBinding), each after its
- * length in four bytes, the first byte being the most significant.  So a sealed
- * key opens only in its own row.
+ * the version, the name, and the values of the row (SealBinding) in UTF-8, each
+ * after its length in four bytes, the first byte being the most significant.  So a
+ * sealed key opens only in its own row.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,6 +25,7 @@
 #include "auth/seal.h"
 #include "lib/stringinfo.h"
 #include "port/pg_bswap.h"
+#include "token/json.h"
 #include "token/openssl_errors.h"
 #include "token/secret.h"
 
@@ -83,8 +84,10 @@ make_associated_data(const SealBinding *binding, const char *name, StringInfo da
 	append_field(data, binding->id.data, UUID_LEN);
 	for (int i = 0; i < (int) lengthof(fields); i++)
 	{
-		Assert(fields[i]->data != NULL);
-		append_field(data, fields[i]->data, fields[i]->len);
+		Slice		field = json_slice_from_server(*fields[i]);
+
+		Assert(field.data != NULL);
+		append_field(data, field.data, field.len);
 	}
 }
 

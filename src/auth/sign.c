@@ -240,6 +240,7 @@ make_claims(const TokenPolicy *policy, const TokenRequest *request, int64 issued
 	const ClaimsPolicy *accepted = policy->terms->policy;
 	StringInfoData own;
 	StringInfoData all;
+	const char *converted;
 	char	   *others;
 
 	initStringInfo(&own);
@@ -261,8 +262,13 @@ make_claims(const TokenPolicy *policy, const TokenRequest *request, int64 issued
 	if (!has_claim(request, "jti"))
 		append_string(&own, "jti", DatumGetCString(DirectFunctionCall1(uuid_out, DirectFunctionCall1(gen_random_uuid, (Datum) 0))));
 
+	/* else a revocation of the subject would not match the token, or the session */
+	converted = json_from_server(own.data, own.len);
+	if (converted != own.data && strcmp(pg_any_to_server(converted, (int) strlen(converted), PG_UTF8), own.data) != 0)
+		refuse_claims("They have a character for which the server encoding has two codes, of which a verifier would read the other one.", NULL);
+
 	initStringInfo(&all);
-	appendStringInfoString(&all, json_from_server(own.data, own.len));
+	appendStringInfoString(&all, converted);
 	others = request->claims != NULL ? jws_json_text(request->claims) : NULL;
 	if (others != NULL && strcmp(others, "{}") != 0)
 	{

@@ -108,6 +108,17 @@ json_from_server(const char *text, int len)
 }
 
 /*
+ * The same for a slice.
+ */
+Slice
+json_slice_from_server(Slice text)
+{
+	const char *converted = json_from_server(text.data, text.len);
+
+	return converted == text.data ? text : slice_of(converted);
+}
+
+/*
  * Skip this byte, if it is the next one after white space.  The lexer then
  * continues after it.
  */

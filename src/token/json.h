@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "token/slice.h"
 #include "utils/jsonb.h"
 
 /* The maximal depth of objects and arrays. */
@@ -23,6 +24,7 @@
 #define JSON_MAX_ENTRIES	1000000
 
 extern char *json_from_server(const char *text, int len);
+extern Slice json_slice_from_server(Slice text);
 extern const char *json_read_object(const char *text, int len, JsonbValue *object);
 extern Jsonb *json_to_jsonb(JsonbValue *object);
 extern int64 json_number_usec(const char *text, const JsonbPair *member);
