@@ -8,7 +8,9 @@ the costs of parsing, planning and starting cancel out.
 
 To add a row, add a measure here, its tables to fixture.sql, and a line to
 bench/rows."""
+import base64
 import os
+import uuid
 from collections import namedtuple
 
 KEY_FILE = os.environ["BENCH_KEY_FILE"]     # of jwt_auth
@@ -56,6 +58,23 @@ def refreshes(n):
             f" SELECT 1 / (count(answer -> 'access_token') = {n} + 1)::int FROM r"]
 
 
+# Sessions by their sid, as SQL; the third one has no row.
+SESSIONS = {"forged": "sha256('live'), NULL", "ended": "NULL, now()", "unknown": None}
+
+
+def refusals(suffix):
+    """Refresh tokens of the right form with a wrong MAC: of a session that lives, of one
+    that has ended, and of none."""
+    for i, (name, columns) in enumerate(SESSIONS.items()):
+        sid = uuid.UUID(int=0x40008000000000000001 + i)
+        row = ("INSERT INTO jwt_session (sid, issuer, sub, claims, started_at, expires_at, rotated_at, counter, repeats, seed, ended_at)"
+               f" VALUES ('{sid}', 'https://ES256', 'alice', '{{}}', now(), 'infinity', now(), 0, 0, {columns}) ON CONFLICT DO NOTHING")
+        token = base64.urlsafe_b64encode(b"\1\2k1" + sid.bytes + bytes(40)).decode()
+        yield each(f"refused_{name}{suffix}",
+                   lambda n, t=token: [f"SELECT 1 / (count(*) = {n})::int FROM generate_series(1, {n}) WHERE jwt_refresh('{t}') ->> 'error' = 'invalid_grant'"],
+                   5, 25, setup=[row] if columns else [])
+
+
 def per_token(name, call):
     """The cost of a call, with each of the 1,024 tokens in turn."""
     return each(name, lambda n: [f"SELECT count({call}) FROM generate_series(1, {n}), token"], 1, 6, per=1024)
@@ -100,6 +119,7 @@ def sessions(token, claims):
             *(calls(f"sign_{alg}{suffix}", f"""jwt_sign('{{"sub":"alice","scope":"read write"}}', 'https://{alg}')""",
                     *FLOOR[f"sign_{alg}"]) for alg in algorithms),
             each(f"refresh{suffix}", refreshes, 5, 25),
+            *refusals(suffix),
             statements(f"session_update{suffix}", "UPDATE jwt_session SET counter = counter + 1 WHERE sub = 'bench'"
                        " AND sid = '00000000-0000-4000-8000-000000000000'")])
     yield from imports("EC", 100, 500)

@@ -247,6 +247,29 @@ unlike($log, qr/refresh token|ERROR|session/, 'the log names only keys that are 
 cmp_ok($missing, '<=', ($n + 19999) / 20000 + (time() - $began) / 60, 'once a minute for each session');
 ok(defined refresh($target)->{refresh_token}, 'the token itself is good');
 
+# Forged ones of the right form, of a live session, one that has ended, and of none, do not even
+# leave a line in the log.
+my $over = start('ivan');
+sql("SELECT jwt_end_session('" . sid($over) . "')");
+my %sids = (live => sid($target), ended => sid($over));
+$before = sql(q{SELECT count(*), max(xmin::text::bigint), sum(counter) FROM jwt_session});
+my $memory = open_session($node->connstr('postgres'));
+my $forgery = sub {
+	my ($count) = @_;
+	return qq{SELECT count(*), pg_current_xact_id_if_assigned() IS NULL, (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'jwt_session'::regclass)
+		FROM generate_series(1, $count) i, LATERAL (SELECT CASE i % 3 WHEN 0 THEN '$sids{live}'::uuid WHEN 1 THEN '$sids{ended}' ELSE gen_random_uuid() END) s (sid),
+		LATERAL (SELECT translate(encode('\\x0102' || convert_to('k' || i % 2 + 1, 'UTF8') || uuid_send(sid) || int8send(i / 6 % 4) || sha256(i::text::bytea), 'base64'), E'+/=\n', '-_')) f (forged)
+		WHERE jwt_refresh(forged) ->> 'error' = 'invalid_grant'};
+};
+is($memory->($forgery->(500)), '500|t|0', 'forged tokens are refused');
+my $used = $memory->('SELECT sum(total_bytes) FROM pg_backend_memory_contexts');
+$offset = -s $node->logfile;
+is($memory->($forgery->($n)), "$n|t|0", "$n forged tokens are, and leave no lock");
+is(-s $node->logfile, $offset, 'and nothing in the log');
+cmp_ok($memory->('SELECT sum(total_bytes) FROM pg_backend_memory_contexts'), '<', $used + 200000, 'and not in memory');
+is(sql(q{SELECT count(*), max(xmin::text::bigint), sum(counter) FROM jwt_session}), $before, 'and no session has changed');
+$memory->();
+
 # The log has the statements that caused its messages, and no token.
 $node->stop;
 $log = slurp_file($node->logfile);
