@@ -175,7 +175,7 @@ sql(q{SELECT add('lines', 'ES256')});
 put($k2, $k1);
 sql(q{SELECT jwt_create_signing_key('lines', kid => 'next'); UPDATE jwt_signing_key SET activate_at = now() WHERE kid = 'next' AND issuer = 'lines'});
 put($k1);
-is($node->safe_psql('postgres', q{SELECT try('lines')}), '55000 key "k2" is not in the key file, or not for this database.', 'the current key cannot be opened');
+is($node->safe_psql('postgres', q{SELECT try('lines')}), '55000 Key "k2" is not in the key file, or not for this database.', 'the current key cannot be opened');
 is($node->safe_psql('postgres', q{SELECT jwt_rotate_due_signing_keys()}), '0', '... so nothing is due');
 is($node->safe_psql('postgres', q{DELETE FROM jwt_signing_key WHERE issuer = 'lines' AND kid = 'next'; SELECT try('lines')}), 'signs', 'it is deleted: the key before it signs');
 put($k3, $k2, $k1);
