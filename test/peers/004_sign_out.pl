@@ -208,6 +208,25 @@ sub sign_out_at
 		$look->('no event has come', desk => 'hers', tablet => 'his');
 		like(call_rest(events => ''), qr/^\{"err": "invalid_request", "description": ".+"\} 400$/, "$name: nor by PostgREST's function");
 		my $good = $event->('secevent+jwt', $client);
+
+		# The servers answer after COMMIT, and with the status of a failure if it fails.
+		my $ends = $ask->(join(' ', 'sign', encode_json({ typ => 'logout+jwt' }), encode_json({
+			iss => $issuer, aud => $client, jti => 'logout', iat => time(), sid => $claims,
+			events => { 'http://schemas.openid.net/event/backchannel-logout' => {} } })));
+		$node->safe_psql('postgres', q{
+			CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no commit'; END $$;
+			CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON jwt_denylist DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail();
+		});
+		like(post_logout($receiver, $ends), qr/^400 no-store - error/, "$name: a logout token, and COMMIT fails");
+		like(post_event($receiver, $good), qr/^500 /, "$name: an event, and COMMIT fails");
+		$node->safe_psql('postgres', 'DROP TRIGGER fail ON jwt_denylist; DROP FUNCTION fail()');
+		my $large = 'x' x 20_000;
+		like(post_logout($receiver, $large), qr/^413 /, "$name: a form of 20 kB");
+		like(post_event($receiver, $large), qr/^413 /, "$name: an event of 20 kB");
+		like(post_logout($receiver, "x\0"), qr/^400 no-store - error/, "$name: a form with a byte that is no text");
+		like(post_event($receiver, "x\0"), qr/^500 /, "$name: an event with such a byte");
+		$look->('nothing was committed', desk => 'hers', tablet => 'his');
+
 		is(post_event($receiver, $good), '202 - -', "$name: an event is received");
 		is(call_rest(events => $good), ' 202', "$name: and again by PostgREST's function");
 		$look->('an event has come', desk => '28J11', tablet => 'his');
