@@ -262,7 +262,10 @@ make_claims(const TokenPolicy *policy, const TokenRequest *request, int64 issued
 	if (!has_claim(request, "jti"))
 		append_string(&own, "jti", DatumGetCString(DirectFunctionCall1(uuid_out, DirectFunctionCall1(gen_random_uuid, (Datum) 0))));
 
-	/* else a revocation of the subject would not match the token, or the session */
+	/*
+	 * else a revocation of the subject would not match the token, or the
+	 * session
+	 */
 	converted = json_from_server(own.data, own.len);
 	if (converted != own.data && strcmp(pg_any_to_server(converted, (int) strlen(converted), PG_UTF8), own.data) != 0)
 		refuse_claims("They have a character for which the server encoding has two codes, of which a verifier would read the other one.", NULL);
