@@ -147,12 +147,13 @@ sub signs
 # A server that has the libraries preloaded.
 my $conf = "/etc/postgresql/$version/main";
 run('pg_dropcluster', '--stop', $version, 'main') if -d $conf;
-run('pg_createcluster', $version, 'main');
+run('pg_createcluster', '-p', '5432', $version, 'main');
 write_file("$conf/pg_hba.conf", "local all all trust\n");
 write_file("$dir/keys", 'k1:' . `openssl rand -base64 32` =~ s/\n//r . ":postgres\n");
 run('chown', 'postgres', $dir, "$dir/keys");
 chmod 0600, "$dir/keys";
-write_file("$conf/conf.d/jwt.conf", "shared_preload_libraries = 'jwt, jwt_jwks'\njwt_auth.key_file = '$dir/keys'\n");
+# another root may use the same port
+write_file("$conf/conf.d/jwt.conf", "listen_addresses = ''\nshared_preload_libraries = 'jwt, jwt_jwks'\njwt_auth.key_file = '$dir/keys'\n");
 run('pg_ctlcluster', $version, 'main', 'start');
 
 my $setup = LifeTest->new($connstr);
