@@ -3,11 +3,11 @@
  * rotation.c
  *	  SQL functions that make signing keys, and let one follow the other.
  *
- * The states of a key follow from times alone:
+ * The state of a key follows from the times, and from which keys can sign:
  *
  *	  standby	until its activate_at: published, so that verifiers that cache the
  *				JWK Set know it before its first token arrives
- *	  current	until the activate_at of the next key
+ *	  current	until the activate_at of the next key that can sign
  *	  previous	then its private half is erased; its row of jwt_key verifies until
  *				the last token that it has signed has expired
  *
@@ -546,7 +546,7 @@ jwt_sql_rotate_signing_key(PG_FUNCTION_ARGS)
 	if (current_can_sign(&keys))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("issuer \"%s\" has a key that stands by already", quote_string(keys.policy->issuer)),
+				 errmsg("issuer \"%s\" already has a standby key", quote_string(keys.policy->issuer)),
 				 errdetail("The key \"%s\" will sign from %s on.", standby->kid ? quote_string(standby->kid) : "",
 						   timestamptz_to_str(standby->activate_at)),
 				 errhint("If verifiers know it already, let it sign earlier: update jwt_signing_key.activate_at.")));

@@ -313,7 +313,7 @@ session_insert(const Session *session)
 
 /*
  * Open the row of a session, without locking it, and read it as it is committed
- * now.  lockmode is that of the table, RowExclusiveLock for who may lock the row
+ * now.  lockmode is that of the table: RowExclusiveLock if the row may be locked
  * later.  Returns false if there is no row.  In any case the caller closes row.
  */
 bool

@@ -109,7 +109,7 @@ entry_why_key_fails(const pg_uuid_t *id, const Slice *issuer, const char *kid, c
 	}
 	rows_end(&scan);
 	if (!found)
-		return "It has no row in jwt_key, with the same id and issuer.";
+		return "It has no row in jwt_key with the same id and issuer.";
 	rows_check_key_fully(&key);
 	*from = key.not_before;
 	*until = key.not_after;

@@ -143,7 +143,7 @@ END $$;
 SELECT t.* FROM change c, pg_temp.try(c.name, c.change, c.states) t;
 -- A standby key that is no good is replaced, by hand and by the schedule.
 SELECT isnt(jwt_rotate_signing_key('https://revoked'), NULL, 'revoked: another one can be made by hand');
-SELECT throws_ok($$ SELECT jwt_rotate_signing_key('https://revoked') $$, '55000', 'issuer "https://revoked" has a key that stands by already', 'revoked: but one only');
+SELECT throws_ok($$ SELECT jwt_rotate_signing_key('https://revoked') $$, '55000', 'issuer "https://revoked" already has a standby key', 'revoked: but one only');
 UPDATE jwt_token_policy SET rotate_every = '2 days' WHERE issuer IN ('https://ended', 'https://for ever', 'https://postponed', 'https://before its time');
 SELECT is(pg_temp.work(), 3, 'the schedule makes one where none signs later at any time');
 SELECT pg_temp.work() \g /dev/null
