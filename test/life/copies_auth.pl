@@ -35,7 +35,7 @@ sub login { my ($session, $sub) = @_; return decode_json($session->must("SELECT 
 my $sign = q{SELECT jwt_header(jwt_sign('{"sub": "alice"}')) ->> 'kid'};
 sub redeem { my ($session, $token) = @_; return $session->ask("SELECT coalesce(jwt_refresh('$token') ->> 'error', 'tokens')") =~ s/^ERROR:  //r }
 sub outcome { my ($session, $sql) = @_; return $session->ask($sql) =~ s/^ERROR:  //r }
-sub sid { my ($tokens) = @_; return JSON::PP::decode_json(MIME::Base64::decode_base64url((split /\./, $tokens->{access_token})[1]))->{sid} }
+sub sid { my ($tokens) = @_; return refresh_sid($tokens->{refresh_token}) }
 
 my $node = new_server('main', $k1);
 setup_issuing($node, 'postgres', q{grace = '0', publish_ahead = '0'});

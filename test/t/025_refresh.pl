@@ -250,8 +250,8 @@ ok(defined refresh($target)->{refresh_token}, 'the token itself is good');
 # Forged ones of the right form, of a live session, one that has ended, and of none, do not even
 # leave a line in the log.
 my $over = start('ivan');
-sql("SELECT jwt_end_session('" . sid($over) . "')");
-my %sids = (live => sid($target), ended => sid($over));
+sql("SELECT jwt_end_session('" . refresh_sid($over) . "')");
+my %sids = (live => refresh_sid($target), ended => refresh_sid($over));
 $before = sql(q{SELECT count(*), max(xmin::text::bigint), sum(counter) FROM jwt_session});
 my $memory = open_session($node->connstr('postgres'));
 my $forgery = sub {
