@@ -45,7 +45,10 @@ refresh_key_derive(const char *name, const uint8 *seed, int seed_len,
 {
 	StringInfoData info;
 
-	/* so that it is the same after a restore into a database of another encoding */
+	/*
+	 * so that it is the same after a restore into a database of another
+	 * encoding
+	 */
 	issuer = json_slice_from_server(issuer);
 	initStringInfo(&info);
 	appendStringInfoString(&info, REFRESH_INFO);
