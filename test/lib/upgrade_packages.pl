@@ -60,10 +60,12 @@ sub right
 }
 
 # What is wrong with an answer to $verdicts: nothing, or a description. The revocation
-# of "revoked soon" may have been committed after the question.
+# of "revoked soon" may have been committed after the question. The server may say that
+# it stops right after the answer.
 sub wrong
 {
 	my ($answer, $revoked) = @_;
+	$answer =~ s/\AFATAL:  57P01\n//;
 	return '' if $answer eq right('revoked soon' => '28J11') || (!$revoked && $answer eq right());
 	return $answer;
 }
