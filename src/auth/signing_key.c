@@ -3,8 +3,9 @@
  * signing_key.c
  *	  The keys that sign: rows of jwt_signing_key, and the opened ones.
  *
- * Times alone decide which key of an issuer signs: the one whose activate_at is
- * the latest that has passed.  If it cannot sign, no other one takes its place.
+ * Times decide which key of an issuer signs: of the keys whose activate_at has
+ * passed, the latest that the tables let sign; see signing_key_find_current().  If
+ * that one cannot be opened, no other one takes its place.
  *
  * A backend caches opened keys, for the generations of the tables that they
  * depend on.  Each is in a memory context of its own, which cleanses it.  When a
@@ -143,22 +144,23 @@ signing_key_rows(const Slice *issuer, int *n)
 	SysScanDesc scan = tables_scan(rel, INDEX_SIGNING_KEY_ISSUER, issuer, NULL);
 	int			size = 8;
 	SigningRow *rows = palloc(sizeof(SigningRow) * size);
+	int			read = 0;
 	HeapTuple	tuple;
 
-	*n = 0;
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		CHECK_FOR_INTERRUPTS();
 		heap_deform_tuple(tuple, desc, values, nulls);
 		if (nulls[Anum_signing_key_activate_at - 1])
 			continue;
-		if (*n == size)
+		if (read == size)
 			rows = repalloc_huge(rows, sizeof(SigningRow) * (size *= 2));
-		read_row(values, nulls, &rows[(*n)++]);
+		read_row(values, nulls, &rows[read++]);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	qsort(rows, *n, sizeof(SigningRow), compare_rows);
+	qsort(rows, read, sizeof(SigningRow), compare_rows);
+	*n = read;
 	return rows;
 }
 
@@ -204,7 +206,8 @@ signing_key_is_usable(const Slice *issuer, const SigningRow *row, TimestampTz no
  * It is the latest of those whose time has come.  If it is not usable, because
  * its row of jwt_key was deleted or it was revoked, the one before it goes on.
  * A private half is erased once another key signs.  So if the latest is erased
- * and no other is usable, then the clock was set back, and the next one signs.
+ * and no other is usable, then the clock was set back, or the key that signed was
+ * deleted, and the next one signs.
  * If none can, the result is the one that should.
  */
 int
