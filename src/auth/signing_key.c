@@ -390,8 +390,8 @@ signing_key_raise_none(const TokenPolicy *policy, const SigningRow *rows, int n)
 			 errmsg("issuer \"%s\" has no signing key", quote_string(policy->issuer)),
 			 n > 0 ? errdetail("The key \"%s\" will sign from %s on.",
 							   rows[0].kid ? quote_string(rows[0].kid) : "", timestamptz_to_str(rows[0].activate_at)) : 0,
-			 n > 0 ? 0 : errhint("SELECT jwt_create_signing_key(%s);",
-								 quote_literal_cstr(quote_string(policy->issuer)))));
+			 n > 0 ? errhint("To let it sign at once: %s", rotate_hint(policy)) :
+			 errhint("SELECT jwt_create_signing_key(%s);", quote_literal_cstr(quote_string(policy->issuer)))));
 }
 
 /*

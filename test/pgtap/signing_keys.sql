@@ -7,7 +7,7 @@ SELECT plan(0) \g /dev/null
 \echo '1..0 # SKIP there is no key file'
 \quit
 \endif
-SELECT plan(151);
+SELECT plan(155);
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS jwt_auth;
 
@@ -35,6 +35,17 @@ BEGIN
 EXCEPTION WHEN object_not_in_prerequisite_state THEN
 	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
 	RETURN concat_ws(' ', sqlstate, detail);
+END $$;
+-- The hint of the error that nothing signs.
+CREATE FUNCTION pg_temp.hint(issuer text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	hint text;
+BEGIN
+	PERFORM jwt_sign('{"sub": "alice"}', issuer);
+	RETURN 'signed';
+EXCEPTION WHEN object_not_in_prerequisite_state THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	RETURN hint;
 END $$;
 -- The states, with - for an erased private half and . for an end.
 CREATE FUNCTION pg_temp.states(name text) RETURNS text LANGUAGE sql AS $$
@@ -256,8 +267,14 @@ SELECT jwt_add_issuer('https://later', '{api}', '{ES256}') \g /dev/null
 INSERT INTO jwt_token_policy (issuer, audience) VALUES ('https://later', '{api}');
 SELECT jwt_create_signing_key('https://later', kid => 'a', activate_at => now() + interval '1 hour') \g /dev/null
 SELECT matches(pg_temp.signs('https://later'), '^55000 The key "a" will sign from ', 'later: a first key waits for its time');
+SELECT is(pg_temp.hint('https://later'), 'To let it sign at once: SELECT jwt_rotate_signing_key(''https://later'');', 'later: the hint');
 SELECT is(jwt_rotate_signing_key('https://later'), 'a', 'later: unless it is rotated');
 SELECT is(pg_temp.signs('https://later'), 'a', 'later: then it signs');
+-- Nor does a first key that signed before the clock was set back to a time without any.
+SELECT pg_temp.pass('https://later', '-1 hour') \g /dev/null
+SELECT matches(pg_temp.signs('https://later'), '^55000 The key "a" will sign from ', 'later: the clock is set back, and there is no key before it');
+SELECT is(jwt_rotate_signing_key('https://later'), 'a', 'later: it is rotated again');
+SELECT is(pg_temp.signs('https://later'), 'a', 'later: and signs');
 
 --
 -- The schedule
