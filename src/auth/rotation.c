@@ -305,24 +305,49 @@ choose_activation(const Keys *keys)
 }
 
 /*
- * Seal and insert a key.  kid has null data if it was not given.  Returns the
- * kid.
+ * Seal a key, and insert its row.  What was sealed is cleansed with the memory
+ * context.
+ */
+static void
+insert_row(Keys *keys, const PrivateKey *key, const SealBinding *binding, Jsonb *jwk, TimestampTz activate_at)
+{
+	int			len;
+	uint8	   *der = private_key_to_der(key, CurrentMemoryContext, &len);
+	bytea	   *salt;
+	bytea	   *sealed = seal_close(binding, der, len, &salt);
+	Datum		values[Natts_signing_key] = {0};
+	bool		nulls[Natts_signing_key] = {false};
+	Relation	rel = tables_open(AUTH_SIGNING_KEY, RowExclusiveLock);
+
+#define SET(column, datum) (values[Anum_signing_key_##column - 1] = (datum))
+#define SET_TEXT(column) SET(column, PointerGetDatum(cstring_to_text_with_len(binding->column.data, binding->column.len)))
+	SET(id, UUIDPGetDatum(&binding->id));
+	SET_TEXT(issuer);
+	SET_TEXT(kid);
+	SET_TEXT(alg);
+	SET(jwk, JsonbPGetDatum(jwk));
+	SET(activate_at, TimestampTzGetDatum(activate_at));
+	SET(created_at, TimestampTzGetDatum(keys->now));
+	SET(salt, PointerGetDatum(salt));
+	SET(sealed, PointerGetDatum(sealed));
+#undef SET_TEXT
+#undef SET
+	row_insert(rel, Natts_signing_key, values, nulls);
+	table_close(rel, NoLock);
+	tables_changed();
+	keys->changes++;
+}
+
+/*
+ * Add a key.  kid has null data if it was not given.  Returns the kid.
  */
 static char *
 add_key(Keys *keys, const PrivateKey *key, const char *alg, const Slice *kid, TimestampTz activate_at)
 {
-	pg_uuid_t	id = *DatumGetUUIDP(row_new_id());
 	char	   *thumbprint = private_key_thumbprint(key);
 	Jsonb	   *jwk = private_key_public_jwk(key);
 	char	   *name;
 	SealBinding binding;
-	uint8	   *der;
-	int			len;
-	bytea	   *sealed;
-	bytea	   *salt;
-	Datum		values[Natts_signing_key] = {0};
-	bool		nulls[Natts_signing_key] = {false};
-	Relation	rel;
 
 	if (thumbprint == NULL)
 		refuse_key("OpenSSL could not compute a SHA-256 digest.", NULL);
@@ -338,35 +363,15 @@ add_key(Keys *keys, const PrivateKey *key, const char *alg, const Slice *kid, Ti
 		refuse_key("The time from which on it signs must be finite.", NULL);
 	activate_at = Max(activate_at, earliest_activation(keys));
 
-	tables_jwt()->add_key(&id, &keys->issuer, name, alg, jwk);
-	if (tables_jwt()->key_is_revoked(thumbprint))
-		refuse_key("It has been revoked.", NULL);
-
-	binding.id = id;
+	binding.id = *DatumGetUUIDP(row_new_id());
 	binding.issuer = keys->issuer;
 	binding.kid = slice_of(name);
 	binding.alg = slice_of(alg);
 	binding.thumbprint = slice_of(thumbprint);
-	/* cleansed with the memory context */
-	der = private_key_to_der(key, CurrentMemoryContext, &len);
-	sealed = seal_close(&binding, der, len, &salt);
-
-#define SET(column, datum) (values[Anum_signing_key_##column - 1] = (datum))
-	SET(id, UUIDPGetDatum(&id));
-	SET(issuer, CStringGetTextDatum(keys->policy->issuer));
-	SET(kid, CStringGetTextDatum(name));
-	SET(alg, CStringGetTextDatum(alg));
-	SET(jwk, JsonbPGetDatum(jwk));
-	SET(activate_at, TimestampTzGetDatum(activate_at));
-	SET(created_at, TimestampTzGetDatum(keys->now));
-	SET(salt, PointerGetDatum(salt));
-	SET(sealed, PointerGetDatum(sealed));
-#undef SET
-	rel = tables_open(AUTH_SIGNING_KEY, RowExclusiveLock);
-	row_insert(rel, Natts_signing_key, values, nulls);
-	table_close(rel, NoLock);
-	tables_changed();
-	keys->changes++;
+	tables_jwt()->add_key(&binding.id, &keys->issuer, name, alg, jwk);
+	if (tables_jwt()->key_is_revoked(thumbprint))
+		refuse_key("It has been revoked.", NULL);
+	insert_row(keys, key, &binding, jwk, activate_at);
 
 	/* it may sign at once */
 	read_keys(keys);
