@@ -221,7 +221,7 @@ AS 'MODULE_PATHNAME', 'jwt_sql_rotate_due_signing_keys'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION @extschema@.jwt_rotate_due_signing_keys()
-IS 'makes the keys that are due by jwt_token_policy.rotate_every, erases private keys that no longer sign, and deletes keys that ended 90 days ago; returns how many rows it changed; the worker of jwt_jwks calls it';
+IS 'makes the keys that are due by jwt_token_policy.rotate_every, erases private keys that no longer sign, and deletes keys that ended 90 days ago; returns how many keys it made or changed; the worker of jwt_jwks calls it';
 
 -- It writes nothing, but a parallel worker would open the private key again.
 CREATE FUNCTION @extschema@.jwt_sign(

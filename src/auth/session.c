@@ -29,7 +29,6 @@
 #include "extension/row.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
-#include "storage/itemptr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -38,7 +37,7 @@
  * No access token is valid for longer, whatever the policy was when it was
  * signed: the longest access lifetime, and the largest leeway of an issuer.
  */
-#define LONGEST_ACCESS	(USECS_PER_DAY + 5 * USECS_PER_MINUTE + USECS_PER_SEC)
+#define LONGEST_ACCESS	(POLICY_MAX_ACCESS_LIFETIME + POLICY_MAX_LEEWAY + USECS_PER_SEC)
 
 /* How often the current refresh token is given again without a log message. */
 #define QUIET_REPEATS	3
@@ -369,9 +368,9 @@ session_close(SessionRow *row)
 {
 	if (row->found.snapshot != NULL)
 		row_forget(&row->found);
-	table_close(row->rel, row->slot != NULL ? NoLock : row->lockmode);
 	if (row->slot != NULL)
 		ExecDropSingleTupleTableSlot(row->slot);
+	table_close(row->rel, row->slot != NULL ? NoLock : row->lockmode);
 }
 
 /*
