@@ -182,20 +182,27 @@ delete_rows(Keys *keys, const SigningRow *row, TimestampTz ended_before)
 }
 
 /*
- * Can the current key sign?
+ * Can the current key be opened, and sign?  There must be one.
+ */
+static bool
+current_opens(const Keys *keys, KeyFailure *failure)
+{
+	SigningKey *key = signing_key_open(keys->policy, &keys->rows[keys->current], keys->now, CurrentMemoryContext, failure);
+
+	if (key != NULL)
+		MemoryContextDelete(key->context);
+	return key != NULL;
+}
+
+/*
+ * Is there a current key that can sign?
  */
 static bool
 current_can_sign(const Keys *keys)
 {
 	KeyFailure	failure;
-	SigningKey *key;
 
-	if (keys->current < 0)
-		return false;
-	key = signing_key_open(keys->policy, &keys->rows[keys->current], keys->now, CurrentMemoryContext, &failure);
-	if (key != NULL)
-		MemoryContextDelete(key->context);
-	return key != NULL;
+	return keys->current >= 0 && current_opens(keys, &failure);
 }
 
 /*
@@ -579,11 +586,16 @@ is_due(const Keys *keys)
 /*
  * Do what is due for an issuer.  Returns the number of keys that were made or
  * changed.
+ *
+ * If the current key cannot sign, a new one would sign at once, unknown to
+ * verifiers, and go on when the current one can sign again, as after a restore that
+ * has not come to jwt_key yet.  So that is left to a person.
  */
 static int
 rotate_if_due(const Slice *issuer, Keys *keys)
 {
 	static const Slice no_kid = {NULL, 0};
+	KeyFailure	failure;
 
 	/* look before locking: mostly there is nothing to do */
 	keys->policy = policy_require(issuer);
@@ -595,7 +607,11 @@ rotate_if_due(const Slice *issuer, Keys *keys)
 
 	lock_keys(issuer, keys);
 	if (is_due(keys))
+	{
+		if (!current_opens(keys, &failure))
+			key_file_raise(&failure);
 		(void) generate_key(keys, keys->rows[keys->current].alg, &no_kid, BY_POLICY);
+	}
 	return keys->changes;
 }
 

@@ -7,7 +7,7 @@ SELECT plan(0) \g /dev/null
 \echo '1..0 # SKIP there is no key file'
 \quit
 \endif
-SELECT plan(155);
+SELECT plan(156);
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS jwt_auth;
 
@@ -219,7 +219,13 @@ SELECT pg_temp.pass('https://restore', '1 year') \g /dev/null
 CREATE TEMP TABLE saved AS SELECT * FROM jwt_key WHERE issuer = 'https://restore';
 DELETE FROM jwt_key WHERE issuer = 'https://restore';
 SELECT is(pg_temp.work(), 0, 'restore: without jwt_key nothing is due');
-SELECT is((SELECT count(*)::int FROM jwt_signing_key WHERE issuer = 'https://restore'), 2, 'restore: no row is deleted');
+-- A key that the schedule made now would sign at once, so no verifier would know it.
+UPDATE jwt_token_policy SET rotate_every = '2 days' WHERE issuer = 'https://restore';
+SET client_min_messages = error;
+SELECT is(pg_temp.work(), 0, 'restore: nor by the schedule');
+SET client_min_messages = warning;
+UPDATE jwt_token_policy SET rotate_every = NULL;
+SELECT is((SELECT count(*)::int FROM jwt_signing_key WHERE issuer = 'https://restore'), 2, 'restore: no row is deleted, and none is made');
 INSERT INTO jwt_key SELECT * FROM saved WHERE kid = 'c';
 SELECT is(pg_temp.signs('https://restore'), 'c', 'restore: the key signs when it is there');
 SELECT is(pg_temp.work(), 1, 'restore: a previous key whose public half was deleted goes');
