@@ -22,7 +22,6 @@
 #include "compat.h"
 
 #include "access/table.h"
-#include "access/xact.h"
 #include "auth/seal.h"
 #include "auth/signing_key.h"
 #include "auth/tables.h"
@@ -30,13 +29,13 @@
 #include "extension/arguments.h"
 #include "extension/log_once.h"
 #include "extension/row.h"
+#include "extension/subtransaction.h"
 #include "miscadmin.h"
 #include "token/failure.h"
 #include "token/json.h"
 #include "token/secret.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 JWT_SQL_FUNCTION(jwt_sql_create_signing_key);
 JWT_SQL_FUNCTION(jwt_sql_import_signing_key);
@@ -79,6 +78,14 @@ typedef struct Issuer
 	char	   *name;
 	TransactionId version;		/* of its row of jwt_token_policy */
 } Issuer;
+
+/* An attempt to do what is due for an issuer. */
+typedef struct Rotation
+{
+	const Issuer *issuer;
+	Keys		keys;
+	int			changes;		/* if it succeeded */
+} Rotation;
 
 /*
  * Raise the error for a key that cannot be one.
@@ -636,6 +643,15 @@ is_new_error(const Issuer *issuer, const Keys *keys, const ErrorData *error)
 	return is_new(hash);
 }
 
+static void
+rotate(void *arg)
+{
+	Rotation   *rotation = arg;
+	Slice		name = slice_of(rotation->issuer->name);
+
+	rotation->changes = rotate_if_due(&name, &rotation->keys);
+}
+
 /*
  * Do what is due in a subtransaction, so that an error concerns this issuer only.
  * It is logged.
@@ -645,41 +661,18 @@ try_to_rotate(const Issuer *issuer)
 {
 	MemoryContext outer = begin_private();
 	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner resources = CurrentResourceOwner;
-	Slice		name = slice_of(issuer->name);
-	Keys	   *keys = palloc0(sizeof(Keys));
-	volatile int changes = 0;
+	Rotation	rotation = {.issuer = issuer};
+	ErrorData  *error = subtransaction_attempt(rotate, &rotation);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		changes = rotate_if_due(&name, keys);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
-			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK)
-			ReThrowError(error);
-		if (is_new_error(issuer, keys, error))
-			ereport(WARNING,
-					(errmsg("the signing keys of issuer \"%s\" could not be rotated: %s",
-							quote_string(issuer->name), error->message),
-					 error->detail ? errdetail_internal("%s", error->detail) : 0,
-					 error->hint ? errhint("%s", error->hint) : 0));
-	}
-	PG_END_TRY();
-	CurrentResourceOwner = resources;
+	if (error != NULL && is_new_error(issuer, &rotation.keys, error))
+		ereport(WARNING,
+				(errmsg("the signing keys of issuer \"%s\" could not be rotated: %s",
+						quote_string(issuer->name), error->message),
+				 error->detail ? errdetail_internal("%s", error->detail) : 0,
+				 error->hint ? errhint("%s", error->hint) : 0));
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(context);
-	return changes;
+	return error != NULL ? 0 : rotation.changes;
 }
 
 /*

@@ -30,6 +30,7 @@
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "extension/members.h"
+#include "extension/subtransaction.h"
 #include "fetcher/transaction.h"
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
@@ -42,7 +43,6 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -302,36 +302,15 @@ transaction_copy_text(int row, int column, bool null_ok)
 char *
 transaction_attempt(void (*function) (void *), void *arg)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner resources = CurrentResourceOwner;
-	char	   *volatile error = NULL;
+	ErrorData  *error = subtransaction_attempt(function, arg);
+	char	   *message;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		function(arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *data;
-
-		MemoryContextSwitchTo(context);
-		data = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-
-		/* a shutdown, a cancel or a lock is not the document's fault */
-		if (ERRCODE_TO_CATEGORY(data->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
-			ERRCODE_TO_CATEGORY(data->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
-			data->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-			ReThrowError(data);
-		error = data->detail ? psprintf("%s: %s", data->message, data->detail) : pstrdup(data->message);
-		FreeErrorData(data);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = resources;
-	return error;
+	if (error == NULL)
+		return NULL;
+	/* a lock is not the document's fault */
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+	message = error->detail ? psprintf("%s: %s", error->message, error->detail) : pstrdup(error->message);
+	FreeErrorData(error);
+	return message;
 }

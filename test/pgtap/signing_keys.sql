@@ -186,24 +186,20 @@ SELECT is(pg_temp.signs('https://erased'), (SELECT kid FROM jwt_signing_key WHER
 --
 -- Time passes, and no row changes: a session that has opened a key notices
 --
+CREATE FUNCTION pg_temp.wait_until(t timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	WHILE clock_timestamp() < t LOOP
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+END $$;
 SELECT pg_temp.setup('https://time') \g /dev/null
 UPDATE jwt_signing_key SET activate_at = clock_timestamp() + interval '2 seconds' WHERE issuer = 'https://time' AND kid = 'b';
 SELECT is(pg_temp.signs('https://time'), 'a', 'time: the first signs');
-DO $$
-BEGIN
-	WHILE clock_timestamp() < (SELECT max(activate_at) FROM jwt_signing_key WHERE issuer = 'https://time') LOOP
-		PERFORM pg_sleep(0.1);
-	END LOOP;
-END $$;
+SELECT pg_temp.wait_until(max(activate_at)) FROM jwt_signing_key WHERE issuer = 'https://time' \g /dev/null
 SELECT is(pg_temp.signs('https://time'), 'b', 'time: then the second does');
 UPDATE jwt_key SET not_after = clock_timestamp() + interval '2 seconds' WHERE issuer = 'https://time';
 SELECT is(pg_temp.signs('https://time'), 'b', 'time: it signs until its row of jwt_key ends');
-DO $$
-BEGIN
-	WHILE clock_timestamp() < (SELECT max(not_after) FROM jwt_key WHERE issuer = 'https://time') LOOP
-		PERFORM pg_sleep(0.1);
-	END LOOP;
-END $$;
+SELECT pg_temp.wait_until(max(not_after)) FROM jwt_key WHERE issuer = 'https://time' \g /dev/null
 SELECT is(pg_temp.signs('https://time'), '55000 Its row in jwt_key does not verify when it signs, because of not_before or not_after.', 'time: and not later');
 
 --
